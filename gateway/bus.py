@@ -1,7 +1,7 @@
 """Events inside one gateway: what happened, for whoever wants to know (console, metrics, notifications).
 
-Nothing that enforces depends on the bus. A subscriber that fails is logged and counted; one that does not keep
-up is told so by a ``reset`` event and has to read the current state anew.
+Nothing that enforces depends on the bus. A subscriber that fails is logged and counted; one that does not
+keep up is told so by a ``reset`` event and has to read the current state anew.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import Self
 
 from gateway.clock import SYSTEM_CLOCK, Clock
@@ -103,9 +103,7 @@ class Bus:
     def publish(self, kind: str, data: Mapping[str, object] | None = None) -> Event:
         """Tell everybody; never raises and never waits. Returns the event as it was sent."""
         self._number += 1
-        event = Event(
-            f"{self._mark}-{self._number}", kind, self._clock.now(), MappingProxyType(dict(data or {}))
-        )
+        event = Event(f"{self._mark}-{self._number}", kind, self._clock.now(), dict(data or {}))
         self._history.append(event)
         for subscription in tuple(self._subscriptions):
             subscription.deliver(event)
@@ -130,7 +128,7 @@ class Bus:
         return subscription
 
     def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:
-        """Call ``listener`` on every event; returns the function that stops it. The listener must not wait."""
+        """Call ``listener``, which must not wait, on every event; returns the function that stops it."""
         self._listeners.append(listener)
 
         def stop() -> None:

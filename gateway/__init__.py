@@ -1,0 +1,1 @@
+"""The asyncio shell: the only room that waits for sockets, people and disks."""
