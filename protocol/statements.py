@@ -1,0 +1,140 @@
+"""Prepared statements and portals of one session, as the server has them.
+
+A client may send messages ahead of the replies, so a table entry can be *unconfirmed*: the server may yet
+refuse it, or skip it after an error, and then an older entry of that name is still the one in force. Inside
+one Sync-delimited segment that does not matter (if the Parse was skipped, so is everything behind it up to
+the Sync). Across segments it does, and ``settled`` tells: whoever judges an unsettled name must first wait
+for the server's answer.
+
+Source: PostgreSQL documentation, "Message Flow", "Extended Query" and "Pipelining".
+"""
+
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+
+@dataclass(slots=True, eq=False)
+class PreparedStatement:
+    """One prepared statement. ``sql`` holds every text it may stand for: more than one only where a
+    statement was prepared by SQL over an existing name and the server's choice is not known."""
+
+    name: bytes
+    sql: tuple[bytes, ...]
+    parameter_types: tuple[int, ...] = ()
+
+
+@dataclass(slots=True, eq=False)
+class Portal:
+    """A bound statement with its parameter values. ``ruling`` is the gateway's note of what was decided
+    for it; a further Execute of the same portal continues the same result."""
+
+    name: bytes
+    statement: PreparedStatement | None
+    formats: tuple[int, ...] = ()
+    values: tuple[bytes | None, ...] = ()
+    ruling: object = field(default=None, repr=False)
+
+
+_Entry = TypeVar("_Entry", PreparedStatement, Portal)
+
+
+@dataclass(slots=True, eq=False)
+class Change(Generic[_Entry]):
+    """One change of a table that the server has not confirmed: name, new entry (None: closed), the entry
+    before it, and the segment it was sent in."""
+
+    table: "NameTable[_Entry]"
+    name: bytes
+    entry: _Entry | None
+    segment: int
+    confirmed: bool = False
+
+
+class NameTable(Generic[_Entry]):
+    """Names to entries, with the unconfirmed changes on top of the confirmed ones."""
+
+    __slots__ = ("_confirmed", "_pending")
+
+    def __init__(self) -> None:
+        self._confirmed: dict[bytes, _Entry] = {}
+        self._pending: dict[bytes, list[Change[_Entry]]] = {}
+
+    def get(self, name: bytes) -> _Entry | None:
+        """The entry in force if everything sent so far succeeds."""
+        pending = self._pending.get(name)
+        return pending[-1].entry if pending else self._confirmed.get(name)
+
+    def settled(self, name: bytes, segment: int) -> bool:
+        """Whether ``get(name)`` is certain for a message of ``segment``."""
+        pending = self._pending.get(name)
+        return not pending or pending[-1].segment == segment
+
+    def change(self, name: bytes, entry: _Entry | None, segment: int) -> Change[_Entry]:
+        """Note a change that is being sent; ``confirm`` or ``undo`` it when the server has answered."""
+        change = Change(self, name, entry, segment)
+        self._pending.setdefault(name, []).append(change)
+        return change
+
+    def confirm(self, change: Change[_Entry]) -> None:
+        """The server carried the change out."""
+        self._remove(change)
+        if change.entry is None:
+            self._confirmed.pop(change.name, None)
+        else:
+            self._confirmed[change.name] = change.entry
+
+    def undo(self, change: Change[_Entry]) -> None:
+        """The server refused the change or skipped it."""
+        self._remove(change)
+
+    def _remove(self, change: Change[_Entry]) -> None:
+        pending = self._pending[change.name]
+        pending.remove(change)
+        if not pending:
+            del self._pending[change.name]
+
+    def put(self, name: bytes, entry: _Entry) -> None:
+        """Set an entry that the server is known to have."""
+        self._confirmed[name] = entry
+
+    def discard(self, name: bytes) -> None:
+        """Forget an entry that the server is known to have dropped."""
+        self._confirmed.pop(name, None)
+
+    def clear_named(self) -> None:
+        """Forget all but the unnamed entry."""
+        for name in [name for name in self._confirmed if name]:
+            del self._confirmed[name]
+
+    def entries(self) -> list[tuple[bytes, _Entry]]:
+        """Every named entry that may be in force, confirmed or not."""
+        found = [(name, entry) for name, entry in self._confirmed.items() if name]
+        for name, changes in self._pending.items():
+            if name:
+                found.extend((name, change.entry) for change in changes if change.entry is not None)
+        return found
+
+
+class SessionNames:
+    """The statements and portals of one session."""
+
+    __slots__ = ("portals", "statements")
+
+    def __init__(self) -> None:
+        self.statements: NameTable[PreparedStatement] = NameTable()
+        self.portals: NameTable[Portal] = NameTable()
+
+    def prepared_by_sql(self, name: bytes, sql: bytes) -> None:
+        """A PREPARE statement succeeded. It may have done so under a name this table still holds (dropped by
+        a route not seen here), so an older text stays a candidate beside the new one."""
+        held = self.statements.get(name)
+        texts = (*held.sql, sql) if held is not None and sql not in held.sql else (sql,)
+        self.statements.put(name, PreparedStatement(name, texts))
+
+    def candidates(self) -> dict[str, tuple[bytes, ...]]:
+        """Every text each prepared name may stand for, for judging SQL's EXECUTE."""
+        found: dict[str, tuple[bytes, ...]] = {}
+        for name, entry in self.statements.entries():
+            key = name.decode("utf-8", "surrogateescape")
+            found[key] = (*found.get(key, ()), *(sql for sql in entry.sql if sql not in found.get(key, ())))
+        return found
