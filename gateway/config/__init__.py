@@ -1,0 +1,45 @@
+"""The configuration file: read, checked whole, and handed on as frozen values.
+
+``load_config(path)`` is the way in; :class:`ConfigError` carries every problem with its line and column.
+"""
+
+from gateway.config.errors import ConfigError, ConfigProblem
+from gateway.config.load import load_config
+from gateway.config.model import (
+    Admin,
+    AdminTls,
+    Audit,
+    Config,
+    Database,
+    Limits,
+    Listen,
+    ListenTls,
+    Login,
+    Role,
+    Shutdown,
+    SslMode,
+    Store,
+    User,
+    is_loopback,
+)
+
+__all__ = [
+    "Admin",
+    "AdminTls",
+    "Audit",
+    "Config",
+    "ConfigError",
+    "ConfigProblem",
+    "Database",
+    "Limits",
+    "Listen",
+    "ListenTls",
+    "Login",
+    "Role",
+    "Shutdown",
+    "SslMode",
+    "Store",
+    "User",
+    "is_loopback",
+    "load_config",
+]

@@ -1,0 +1,219 @@
+"""The configuration as frozen values: what :func:`gateway.config.load_config` returns.
+
+Paths are absolute, sizes are in bytes and durations in seconds. Secrets stay out of ``repr``.
+"""
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from rules import Policy
+
+__all__ = [
+    "Admin",
+    "AdminTls",
+    "Audit",
+    "Config",
+    "Database",
+    "Limits",
+    "Listen",
+    "ListenTls",
+    "Login",
+    "Role",
+    "Shutdown",
+    "SslMode",
+    "Store",
+    "User",
+    "is_loopback",
+]
+
+SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
+"""The words of libpq's ``sslmode`` (PostgreSQL documentation, 32.19.1)."""
+
+
+class Role(StrEnum):
+    """What somebody may do on the management port."""
+
+    VIEWER = "viewer"
+    APPROVER = "approver"
+    AUDITOR = "auditor"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class ListenTls:
+    """TLS towards clients. ``client_ca`` signs the client certificates that are accepted."""
+
+    mode: Literal["disable", "prefer", "require"] = "disable"
+    cert: Path | None = None
+    key: Path | None = None
+    client_ca: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where PostgreSQL clients connect. Port 0 lets the system choose one."""
+
+    address: str = "127.0.0.1"
+    port: int = 7432
+    workers: int = 1
+    tls: ListenTls = field(default_factory=ListenTls)
+
+
+@dataclass(frozen=True, slots=True)
+class AdminTls:
+    """The certificate of the management port."""
+
+    cert: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """The management port.
+
+    ``public_url`` (no trailing slash) is how people reach it, for links in notices.
+    """
+
+    address: str = "127.0.0.1"
+    port: int = 7433
+    tls: AdminTls | None = None
+    public_url: str | None = None
+    open_metrics: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Where holds and tokens are kept. A URL of a PostgreSQL store may contain a password."""
+
+    url: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """The audit file. ``retention`` is in seconds; None keeps every record."""
+
+    file: Path
+    statements: Literal["all", "held"] = "all"
+    retention: float | None = None
+    redact: Literal["none", "literals"] = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """How the gateway itself logs in to a database server."""
+
+    user: str
+    password: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """A database clients may ask for, and the server behind it.
+
+    ``host`` is a name, an address or, when it begins with a slash, the folder of a unix socket. ``dbname``
+    None means the name the client asked for. ``sslrootcert`` is a file or the word ``system``.
+    """
+
+    host: str
+    port: int = 5432
+    dbname: str | None = None
+    sslmode: SslMode = "prefer"
+    sslrootcert: str | None = None
+    sslcert: Path | None = None
+    sslkey: Path | None = None
+    auth: Literal["passthrough", "gateway"] = "passthrough"
+    login: Login | None = None
+    inspect: Login | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Somebody the gateway knows.
+
+    ``verifier`` is PostgreSQL's SCRAM-SHA-256 form, ``cert`` the common name of the TLS client certificate
+    that may log in as this user, ``role`` the server role a gateway login becomes, ``roles`` what the user
+    may do on the management port.
+    """
+
+    name: str
+    verifier: str | None = field(default=None, repr=False)
+    trust: bool = False
+    cert: str | None = None
+    groups: tuple[str, ...] = ()
+    role: str | None = None
+    hold: Literal["wait"] = "wait"
+    roles: frozenset[Role] = frozenset()
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Caps: bytes, seconds and counts."""
+
+    statement_bytes: int = 1024 * 1024
+    request_bytes: int = 256 * 1024 * 1024
+    startup_seconds: float = 20.0
+    sessions: int = 10_000
+    pending_holds: int = 1_000
+    pending_holds_per_user: int = 20
+    read_ahead_bytes: int = 64 * 1024
+    notice_seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shutdown:
+    """``grace``: seconds running statements have to finish when the gateway is asked to stop."""
+
+    grace: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything the file says, checked."""
+
+    path: Path
+    listen: Listen
+    admin: Admin
+    store: Store
+    audit: Audit
+    databases: Mapping[str, Database]
+    users: Mapping[str, User]
+    groups: Mapping[str, frozenset[str]]
+    limits: Limits
+    shutdown: Shutdown
+    policy: "Policy"
+
+    def database(self, name: str) -> Database | None:
+        """The database of this name, else the one called ``*``, else None."""
+        return self.databases.get(name) or self.databases.get("*")
+
+    def groups_of(self, user: str) -> frozenset[str]:
+        """The groups ``user`` is in, whichever of ``users`` and ``groups`` says so; empty for a stranger."""
+        known = self.users.get(user)
+        named = known.groups if known else ()
+        return frozenset(named) | {group for group, members in self.groups.items() if user in members}
+
+    def members_of(self, group: str) -> frozenset[str]:
+        """The users in ``group``, whichever of ``users`` and ``groups`` says so."""
+        listed = self.groups.get(group, frozenset())
+        return listed | {user.name for user in self.users.values() if group in user.groups}
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can connect to ``address``.
+
+    A name other than ``localhost`` is not trusted.
+    """
+    if address == "localhost":
+        return True
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return bool((mapped or parsed).is_loopback)
