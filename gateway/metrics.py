@@ -1,0 +1,270 @@
+"""What the gateway tells Prometheus, and the cheap way to tell it.
+
+Names and labels are fixed: dashboards and alerts use them. Units are base units (seconds, bytes), as
+Prometheus asks. Everything is written from the event loop's thread, so the instruments need no locks; one
+:class:`Metrics` belongs to one gateway and owns its registry, so two gateways in one process share nothing.
+"""
+
+import platform
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+__all__ = ["CONTENT_TYPE", "Histogram", "Metrics", "Timer"]
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+# Our own time for a statement is tens of microseconds; the tail (a long text, a cold cache) is milliseconds.
+_OVERHEAD_BUCKETS: Final = tuple(
+    micro / 1e6
+    for micro in (5, 10, 15, 20, 30, 40, 50, 75, 100, 150, 250, 500, 1e3, 2.5e3, 5e3, 1e4, 5e4, 2.5e5, 1e6)
+)
+_CLASSIFY_BUCKETS: Final = tuple(
+    micro / 1e6 for micro in (1, 2, 5, 10, 20, 50, 100, 250, 500, 1e3, 2.5e3, 5e3, 1e4, 2.5e4, 1e5, 5e5, 2e6)
+)
+_STATEMENT_BUCKETS: Final = tuple(
+    milli / 1e3
+    for milli in (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1e3, 2.5e3, 5e3, 1e4, 3e4, 6e4, 3e5)
+)
+# People answer in seconds to hours.
+_WAIT_BUCKETS: Final = tuple(
+    float(seconds) for seconds in (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 14400, 86400)
+)
+
+_HOLD_ENDS: Final = ("approved", "rejected", "expired", "withdrawn", "abandoned", "interrupted")
+_DIRECTIONS: Final = ("to_upstream", "to_client")
+
+
+class Timer:
+    """One series of a :class:`Histogram`: seconds, sorted into buckets as they come."""
+
+    __slots__ = ("_bounds", "_counts", "_sum")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one duration. Negative ones (a clock set back) count as zero."""
+        if seconds < 0.0:
+            seconds = 0.0
+        # bisect_left: a bucket holds what is less than *or equal to* its bound.
+        self._counts[bisect_left(self._bounds, seconds)] += 1
+        self._sum += seconds
+
+    @property
+    def count(self) -> int:
+        """How many durations were observed."""
+        return sum(self._counts)
+
+    @property
+    def sum(self) -> float:
+        """All observed durations together, in seconds."""
+        return self._sum
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Cumulative counts by upper bound, as the exposition format wants them."""
+        bounds = [*(repr(bound) for bound in self._bounds), "+Inf"]
+        return [(bound, float(total)) for bound, total in zip(bounds, accumulate(self._counts), strict=True)]
+
+
+class Histogram(Collector):
+    """A histogram without locks: an observation costs a fifth of a microsecond, four times less than the
+    client library's own, and three of them fall on every statement.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        documentation: str,
+        label: str | None,
+        bounds: Sequence[float],
+        registry: CollectorRegistry,
+    ) -> None:
+        self._name = name
+        self._documentation = documentation
+        self._label = label
+        self._bounds = tuple(bounds)
+        self._series: dict[str, Timer] = {}
+        self._only = Timer(self._bounds)
+        registry.register(self)
+
+    def labels(self, value: str) -> Timer:
+        """The series for this value of the label; the same object every time, so it may be kept."""
+        if self._label is None:
+            raise ValueError(f"{self._name} has no label")
+        timer = self._series.get(value)
+        if timer is None:
+            timer = self._series[value] = Timer(self._bounds)
+        return timer
+
+    def observe(self, seconds: float) -> None:
+        """Count one duration in a histogram without a label."""
+        if self._label is not None:
+            raise ValueError(f"{self._name} needs its label {self._label}")
+        self._only.observe(seconds)
+
+    @property
+    def timer(self) -> Timer:
+        """The one series of a histogram without a label, for whoever wants to skip the check."""
+        if self._label is not None:
+            raise ValueError(f"{self._name} needs its label {self._label}")
+        return self._only
+
+    def collect(self) -> Iterable[Metric]:
+        """The current counts, for the registry."""
+        family = HistogramMetricFamily(
+            self._name, self._documentation, labels=[self._label] if self._label else []
+        )
+        series = self._series.items() if self._label else [("", self._only)]
+        for value, timer in series:
+            family.add_metric([value] if self._label else [], timer.buckets(), timer.sum)
+        yield family
+
+
+class _Undeclared(Collector):
+    """Registers a collector without declaring its names.
+
+    ``holdgate_sessions`` (now) and ``holdgate_sessions_total`` (ever) are both wanted. In the text format
+    they are two metrics; the registry would call them one, because OpenMetrics drops ``_total`` from the name
+    of a family.
+    """
+
+    def __init__(self, collector: Collector, registry: CollectorRegistry) -> None:
+        self._collector = collector
+        registry.register(self)
+
+    def collect(self) -> Iterable[Metric]:
+        return self._collector.collect()
+
+
+class _WithoutCreated(Collector):
+    """A registry without the ``_created`` samples, which the text format would turn into stray gauges."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterable[Metric]:
+        for family in self._registry.collect():
+            family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
+            yield family
+
+
+class Metrics:
+    """Every metric of one gateway.
+
+    The attributes are the metrics under their names without ``holdgate_``. What is counted for each statement
+    goes through methods, which keep the labelled children: looking one up costs more than counting.
+    """
+
+    def __init__(self, version: str = "") -> None:
+        self.registry = registry = CollectorRegistry()
+        self.sessions = Gauge("holdgate_sessions", "Client sessions open now.", registry=registry)
+        self.sessions_total = Counter(
+            "holdgate_sessions_total",
+            "Client connections by how they ended or were refused.",
+            ["outcome"],
+            registry=None,
+        )
+        _Undeclared(self.sessions_total, registry)
+        self.statements_total = Counter(
+            "holdgate_statements_total", "Statements judged.", ["action", "verdict"], registry=registry
+        )
+        self.statement_seconds = Histogram(
+            "holdgate_statement_seconds",
+            "Time the server took for a statement.",
+            None,
+            _STATEMENT_BUCKETS,
+            registry,
+        )
+        self.overhead_seconds = Histogram(
+            "holdgate_overhead_seconds",
+            "The gateway's own time for a statement, without the wait for a decision.",
+            None,
+            _OVERHEAD_BUCKETS,
+            registry,
+        )
+        self.classify_seconds = Histogram(
+            "holdgate_classify_seconds",
+            "Time to judge a statement, by verdict cache.",
+            "cache",
+            _CLASSIFY_BUCKETS,
+            registry,
+        )
+        self.holds = Gauge("holdgate_holds", "Holds now in this state.", ["state"], registry=registry)
+        self.hold_wait_seconds = Histogram(
+            "holdgate_hold_wait_seconds",
+            "Time a held statement waited for its end.",
+            None,
+            _WAIT_BUCKETS,
+            registry,
+        )
+        self.holds_resolved_total = Counter(
+            "holdgate_holds_resolved_total", "Holds ended, by how.", ["state"], registry=registry
+        )
+        self.upstream_errors_total = Counter(
+            "holdgate_upstream_errors_total", "Failures of server connections.", ["kind"], registry=registry
+        )
+        self.bytes_total = Counter("holdgate_bytes_total", "Bytes relayed.", ["direction"], registry=registry)
+        self.audit_queue = Gauge(
+            "holdgate_audit_queue", "Audit records waiting to be written.", registry=registry
+        )
+        self.audit_lost_total = Counter(
+            "holdgate_audit_lost_total",
+            "Audit records that could not be written. Must stay 0.",
+            registry=registry,
+        )
+        self.build_info = Gauge(
+            "holdgate_build_info", "What is running; always 1.", ["version", "python"], registry=registry
+        )
+        self.build_info.labels(version or "unknown", platform.python_version()).set(1)
+
+        # Series exist from the start, at zero: an alert on a rate must not miss the first event.
+        self._pending = self.holds.labels("pending")
+        self._resolved = {state: self.holds_resolved_total.labels(state) for state in _HOLD_ENDS}
+        self._to_upstream, self._to_client = (self.bytes_total.labels(direction) for direction in _DIRECTIONS)
+        self._hit = self.classify_seconds.labels("hit")
+        self._miss = self.classify_seconds.labels("miss")
+        self._statements: dict[tuple[str, str], Counter] = {}
+
+    def statement(self, action: str, verdict: str) -> None:
+        """Count one judged statement: its main action and the verdict, both as lower-case words."""
+        key = (action, verdict)
+        child = self._statements.get(key)
+        if child is None:
+            child = self._statements[key] = self.statements_total.labels(action, verdict)
+        child.inc()
+
+    def classified(self, seconds: float, *, hit: bool) -> None:
+        """One judgement took ``seconds``; ``hit`` when the verdict came from the cache."""
+        (self._hit if hit else self._miss).observe(seconds)
+
+    def relayed(self, *, to_upstream: int = 0, to_client: int = 0) -> None:
+        """That many bytes were passed on in each direction."""
+        if to_upstream:
+            self._to_upstream.inc(to_upstream)
+        if to_client:
+            self._to_client.inc(to_client)
+
+    def hold_opened(self) -> None:
+        """A statement began to wait."""
+        self._pending.inc()
+
+    def hold_resolved(self, state: str, waited: float) -> None:
+        """A hold left ``pending`` for ``state`` after ``waited`` seconds.
+
+        Raises KeyError for a state that is not an end.
+        """
+        self._resolved[state].inc()
+        self._pending.dec()
+        self.hold_wait_seconds.observe(waited)
+
+    def render(self) -> tuple[bytes, str]:
+        """The exposition text and its content type, as ``GET /metrics`` sends them."""
+        return generate_latest(_WithoutCreated(self.registry)), CONTENT_TYPE
