@@ -15,7 +15,9 @@ from . import sqlstate
 class ProtocolViolation(Exception):
     """Bytes that the protocol does not allow here. ``sqlstate`` is what the peer is told."""
 
-    def __init__(self, message: str, *, sqlstate: str = sqlstate.PROTOCOL_VIOLATION, detail: str = "") -> None:
+    def __init__(
+        self, message: str, *, sqlstate: str = sqlstate.PROTOCOL_VIOLATION, detail: str = ""
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.sqlstate = sqlstate

@@ -293,7 +293,7 @@ def decode_function_call(payload: bytes) -> FunctionCall:
 def decode_report(payload: bytes) -> dict[str, str]:
     """The fields of an ErrorResponse or NoticeResponse by their one-letter code.
 
-    Text that is not UTF-8 (a server speaking another encoding) is kept with replacement characters: these
+    A payload that was cut short gives what is there. Text that is not UTF-8 (a server speaking another encoding) is kept with replacement characters: these
     values are shown and recorded, never sent on.
     """
     fields: dict[str, str] = {}
@@ -301,7 +301,7 @@ def decode_report(payload: bytes) -> dict[str, str]:
     while at < len(payload) and payload[at] != 0:
         end = payload.find(0, at + 1)
         if end < 0:
-            raise UpstreamViolation("unterminated field in an error or notice")
+            end = len(payload)
         fields[chr(payload[at])] = payload[at + 1 : end].decode("utf-8", "replace")
         at = end + 1
     return fields
@@ -320,6 +320,13 @@ def decode_backend_key_data(payload: bytes) -> tuple[int, bytes]:
     if not 8 <= len(payload) <= 260:
         raise UpstreamViolation("malformed BackendKeyData")
     return _UINT32.unpack_from(payload, 0)[0], payload[4:]
+
+
+def decode_parameter_description(payload: bytes) -> tuple[int, ...]:
+    """The type OIDs of a ParameterDescription."""
+    if len(payload) < 2 or len(payload) != 2 + 4 * _UINT16.unpack_from(payload, 0)[0]:
+        raise UpstreamViolation("malformed ParameterDescription")
+    return struct.unpack_from(f"!{(len(payload) - 2) // 4}I", payload, 2)
 
 
 def decode_command_tag(payload: bytes) -> tuple[str, int | None]:

@@ -47,6 +47,8 @@ class Expected:
     finished: int = 0
     """Statements of a Query that have ended so far."""
     failed: bool = False
+    copying: bool = False
+    """The server asked for COPY data."""
     uncertain: bool = False
 
 
@@ -81,7 +83,9 @@ class ReplyQueue:
             raise UpstreamViolation(f"the server sent message type {tag} though nothing was asked")
         effect = REPLIES[head.reply].get(tag)
         if effect is None:
-            raise UpstreamViolation(f"the server sent message type {tag} while {head.reply.value} was being answered")
+            raise UpstreamViolation(
+                f"the server sent message type {tag} while {head.reply.value} was being answered"
+            )
         if effect is Effect.ANSWERS or effect is Effect.FINISHES:
             self._queue.popleft()
         return head, effect
@@ -135,14 +139,19 @@ class ReplyQueue:
         return settled
 
     def copy_starts(self) -> bool:
-        """The server asked for COPY data: drop what it swallows; True if the client's data is still to come."""
+        """The server asked for COPY data: drop what it swallows.
+
+        Returns whether the client's data is still to come.
+        """
         copying = self._queue.popleft()
+        copying.copying = True
         try:
             while self._queue and self._queue[0].reply is Reply.SYNC:
                 self._queue.popleft()
             if not self._queue:
                 return True
             if self._queue[0].reply is Reply.COPY_END:
+                self._queue.popleft()
                 return False
             # The server takes this message for a fault in the COPY, and reads it no further.
             self._queue.popleft()

@@ -39,13 +39,15 @@ class Step(Enum):
 class Execution:
     """One thing the server would run.
 
-    ``at`` is the index of its message in the request. ``sql`` holds the texts it may stand for (the judge
+    ``at`` is the index of its message in the request, ``since`` that of the first message by which the server
+    would begin to run it: its Bind, if that is in the same request. ``sql`` holds the texts it may stand for (the judge
     takes the strictest), empty when the name is unknown. ``parameters`` are (type OID, format, value).
     ``note`` belongs to the gateway.
     """
 
     step: Step
     at: int
+    since: int
     sql: tuple[bytes, ...] = ()
     parameters: tuple[tuple[int, int, bytes | None], ...] = ()
     portal: Portal | None = None
@@ -72,4 +74,3 @@ class Request:
     executions: list[Execution]
     delimiter: Delimiter = Delimiter.OTHER
     fault: Fault | None = None
-    size: int = 0

@@ -44,7 +44,11 @@ class Effect(Enum):
     BOTH_WAYS = "both sides now stream COPY data"
 
 
-_COPY_OUT: Final = {B.COPY_OUT_RESPONSE: Effect.CONTINUES, B.COPY_DATA: Effect.CONTINUES, B.COPY_DONE: Effect.CONTINUES}
+_COPY_OUT: Final = {
+    B.COPY_OUT_RESPONSE: Effect.CONTINUES,
+    B.COPY_DATA: Effect.CONTINUES,
+    B.COPY_DONE: Effect.CONTINUES,
+}
 
 REPLIES: Final[Mapping[Reply, Mapping[int, Effect]]] = {
     Reply.PARSE: {B.PARSE_COMPLETE: Effect.ANSWERS},

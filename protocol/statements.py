@@ -47,7 +47,14 @@ class Change(Generic[_Entry]):
     name: bytes
     entry: _Entry | None
     segment: int
-    confirmed: bool = False
+
+    def confirm(self) -> None:
+        """The server carried the change out."""
+        self.table.confirm(self)
+
+    def undo(self) -> None:
+        """The server refused the change or skipped it."""
+        self.table.undo(self)
 
 
 class NameTable(Generic[_Entry]):

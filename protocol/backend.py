@@ -1,0 +1,112 @@
+"""Walking the server's messages by their headers.
+
+``BackendWalker`` cuts a stream of server bytes into runs that go on untouched and the few messages somebody
+has to look at. A run is one slice of the chunk it came in, whole where nothing in it is of interest: no
+object is made for a row.
+
+Source: PostgreSQL documentation, "Message Formats".
+"""
+
+from typing import Final, Protocol
+
+from .framing import HEADER, HEADER_SIZE, check_backend_length
+from .tags import BackendTag as B
+
+_PASSED: Final = frozenset(int(tag) for tag in (B.DATA_ROW, B.COPY_DATA))
+"""Changes nothing, wherever it is legal; by far the most frequent."""
+
+_OPENED: Final = frozenset(
+    int(tag)
+    for tag in (
+        B.COMMAND_COMPLETE,
+        B.ERROR_RESPONSE,
+        B.PARAMETER_STATUS,
+        B.READY_FOR_QUERY,
+        B.PARAMETER_DESCRIPTION,
+    )
+)
+"""Messages whose payload is looked at; needed whole (an error: its beginning)."""
+
+_ERROR_HEAD: Final = 16 << 10
+"""How much of an ErrorResponse is looked at; a longer one is passed on as it comes."""
+
+
+class Observer(Protocol):
+    """Who is asked about each message that is not a row."""
+
+    def row_allowed(self, tag: int) -> None:
+        """A first DataRow or CopyData of a run; raises ``UpstreamViolation`` if none can come now."""
+
+    def backend_message(self, tag: int, payload: bytes) -> bytes | None:
+        """One message; ``payload`` is empty unless its tag is looked at. Returns None to pass it on, or the
+        bytes that take its place."""
+
+
+class BackendWalker:
+    """Cuts server bytes; feed it chunks, it returns what goes to the client."""
+
+    __slots__ = ("_keep", "_left", "_observer", "_stash")
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._stash = b""
+        self._left = 0
+        self._keep = True
+
+    @property
+    def at_boundary(self) -> bool:
+        """Whether what was returned so far ends at a message's end."""
+        return self._left == 0
+
+    def walk(self, data: bytes) -> list[bytes]:
+        """What the client gets for ``data``. Raises ``UpstreamViolation``."""
+        out: list[bytes] = []
+        if self._stash:
+            data = self._stash + data
+            self._stash = b""
+        size = len(data)
+        start = pos = 0
+        if self._left:
+            pos = min(self._left, size)
+            self._left -= pos
+            if not self._keep:
+                start = pos
+        observer = self._observer
+        unpack = HEADER.unpack_from
+        rows = 0
+        while size - pos >= HEADER_SIZE:
+            tag, length = unpack(data, pos)
+            if tag in _PASSED and 4 <= length <= 0x3FFFFFFF:
+                if tag != rows:
+                    observer.row_allowed(tag)
+                    rows = tag
+                pos += 1 + length
+                if pos > size:
+                    self._left, self._keep = pos - size, True
+                    pos = size
+                continue
+            check_backend_length(tag, length)
+            rows = 0
+            end = pos + 1 + length
+            payload = b""
+            if tag in _OPENED:
+                need = min(end, pos + HEADER_SIZE + _ERROR_HEAD) if tag == B.ERROR_RESPONSE else end
+                if need > size:
+                    break
+                payload = data[pos + HEADER_SIZE : need]
+            instead = observer.backend_message(tag, payload)
+            if instead is not None:
+                if pos > start:
+                    out.append(data[start:pos])
+                if instead:
+                    out.append(instead)
+                start = min(end, size)
+            if end > size:
+                self._left, self._keep = end - size, instead is None
+                end = size
+            pos = end
+        if pos > start:
+            out.append(data if start == 0 and pos == size else data[start:pos])
+        if pos < size:
+            self._stash = data[pos:]
+        return out

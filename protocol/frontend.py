@@ -1,0 +1,128 @@
+"""Cutting a client's bytes into messages, holding no more of them than has arrived.
+
+Messages are handed out whole, except CopyData, which is handed out as it comes, and a message over its limit,
+whose payload is read and dropped so that the conversation can go on behind it.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from .framing import HEADER, HEADER_SIZE, check_frontend_length
+from .tags import FrontendTag
+
+_COPY_DATA: Final = int(FrontendTag.COPY_DATA)
+_QUERY: Final = int(FrontendTag.QUERY)
+_PARSE: Final = int(FrontendTag.PARSE)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much of a client is taken, in bytes.
+
+    ``statement`` bounds a Query or Parse, ``request`` any other single message, ``batch`` is where a batch of
+    extended-protocol messages is passed on without waiting for its Sync.
+    """
+
+    statement: int = 1 << 20
+    request: int = 256 << 20
+    batch: int = 256 << 10
+
+
+class Frame(Enum):
+    """What ``FrontendReader.next`` hands out."""
+
+    MESSAGE = "a whole message"
+    COPY_PIECE = "a piece of CopyData, header included"
+    TOO_LARGE = "the header of a message over its limit; its payload is dropped"
+
+
+class FrontendReader:
+    """The client's bytes, cut at message boundaries.
+
+    ``next`` returns (frame, tag, bytes) or None when more bytes are needed. It raises ``FrontendViolation``
+    when the boundaries are lost.
+    """
+
+    __slots__ = ("_data", "_dropping", "_left", "_limits", "_more", "_more_size", "_pos")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._data = b""
+        self._pos = 0
+        self._more: list[bytes] = []
+        self._more_size = 0
+        self._left = 0
+        self._dropping = False
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes as they came."""
+        if self._pos == len(self._data) and not self._more:
+            self._data = data
+            self._pos = 0
+        else:
+            self._more.append(data)
+            self._more_size += len(data)
+
+    @property
+    def buffered(self) -> int:
+        """Bytes held."""
+        return len(self._data) - self._pos + self._more_size
+
+    def _have(self, size: int) -> bool:
+        """Whether ``size`` bytes are here; if so, they are joined. Joining only then keeps a message that
+        comes in many pieces linear."""
+        if len(self._data) - self._pos >= size:
+            return True
+        if self.buffered < size:
+            return False
+        self._data = b"".join((self._data[self._pos :], *self._more))
+        self._pos = 0
+        self._more.clear()
+        self._more_size = 0
+        return True
+
+    def _take(self, size: int) -> bytes:
+        start = self._pos
+        end = start + size
+        self._pos = end
+        data = self._data
+        if start == 0 and end == len(data):
+            return data
+        return data[start:end]
+
+    def _limit(self, tag: int) -> int:
+        return self._limits.statement if tag in (_QUERY, _PARSE) else self._limits.request
+
+    def next(self) -> tuple[Frame, int, bytes] | None:
+        """The next frame, or None when more bytes are needed."""
+        while self._left:
+            if not self._have(1):
+                return None
+            piece = self._take(min(self._left, len(self._data) - self._pos))
+            self._left -= len(piece)
+            if not self._dropping:
+                return Frame.COPY_PIECE, _COPY_DATA, piece
+        self._dropping = False
+        if not self._have(HEADER_SIZE):
+            return None
+        tag, length = HEADER.unpack_from(self._data, self._pos)
+        check_frontend_length(tag, length)
+        total = 1 + length
+        if tag == _COPY_DATA:
+            piece = self._take(min(total, len(self._data) - self._pos))
+            self._left = total - len(piece)
+            return Frame.COPY_PIECE, tag, piece
+        if length - 4 > self._limit(tag):
+            header = self._take(HEADER_SIZE)
+            self._left = total - HEADER_SIZE
+            self._dropping = True
+            return Frame.TOO_LARGE, tag, header
+        if not self._have(total):
+            return None
+        return Frame.MESSAGE, tag, self._take(total)
+
+    def put_back(self, raw: bytes) -> None:
+        """Return the message just taken, to be read again later."""
+        self._data = raw + self._data[self._pos :]
+        self._pos = 0
