@@ -151,12 +151,12 @@ class Gatherer:
             return self._target(message.tag, decoded, segment)
         if isinstance(decoded, tuple):
             name, row_limit = decoded
-            binding = bound.get(name)
+            begun = bound.get(name)
             execution = self._execution(Step.EXECUTE, at, names.portals.get(name), name)
             execution.row_limit = row_limit
-            if binding is not None:
-                execution.since = binding.since
-                unexecuted.discard(binding)
+            if begun is not None:
+                execution.since = begun.since
+                unexecuted.discard(begun)
             executions.append(execution)
             return Expected(Reply.EXECUTE, execution=execution)
         return None

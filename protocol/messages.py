@@ -293,8 +293,8 @@ def decode_function_call(payload: bytes) -> FunctionCall:
 def decode_report(payload: bytes) -> dict[str, str]:
     """The fields of an ErrorResponse or NoticeResponse by their one-letter code.
 
-    A payload that was cut short gives what is there. Text that is not UTF-8 (a server speaking another encoding) is kept with replacement characters: these
-    values are shown and recorded, never sent on.
+    A payload that was cut short gives what is there. Text that is not UTF-8 (a server speaking another
+    encoding) is kept with replacement characters: these values are shown and recorded, never sent on.
     """
     fields: dict[str, str] = {}
     at = 0

@@ -40,8 +40,9 @@ class Execution:
     """One thing the server would run.
 
     ``at`` is the index of its message in the request, ``since`` that of the first message by which the server
-    would begin to run it: its Bind, if that is in the same request. ``sql`` holds the texts it may stand for (the judge
-    takes the strictest), empty when the name is unknown. ``parameters`` are (type OID, format, value).
+    would begin to run it: its Bind, if that is in the same request. ``sql`` holds the texts it may stand for
+    (the judge takes the strictest), empty when the name is unknown. ``parameters`` are (type OID, format,
+    value).
     ``note`` belongs to the gateway.
     """
 

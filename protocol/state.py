@@ -10,7 +10,6 @@ ErrorResponse is in neither: it is legal for every expectation and settles more 
 Source: PostgreSQL documentation, "Message Flow".
 """
 
-from collections.abc import Mapping
 from enum import Enum
 from typing import Final
 
@@ -50,7 +49,7 @@ _COPY_OUT: Final = {
     B.COPY_DONE: Effect.CONTINUES,
 }
 
-REPLIES: Final[Mapping[Reply, Mapping[int, Effect]]] = {
+REPLIES: Final[dict[Reply, dict[int, Effect]]] = {
     Reply.PARSE: {B.PARSE_COMPLETE: Effect.ANSWERS},
     Reply.BIND: {B.BIND_COMPLETE: Effect.ANSWERS},
     Reply.CLOSE: {B.CLOSE_COMPLETE: Effect.ANSWERS},
