@@ -176,7 +176,7 @@ class Gatherer:
         statement = portal.statement if portal is not None else None
         if portal is None or statement is None:
             return Execution(
-                step, at, portal=portal, unknown_name=name.decode("utf-8", "replace") or "(unnamed)"
+                step, at, at, portal=portal, unknown_name=name.decode("utf-8", "replace") or "(unnamed)"
             )
         types = statement.parameter_types
         parameters = tuple(

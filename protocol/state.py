@@ -43,12 +43,6 @@ class Effect(Enum):
     BOTH_WAYS = "both sides now stream COPY data"
 
 
-_COPY_OUT: Final = {
-    B.COPY_OUT_RESPONSE: Effect.CONTINUES,
-    B.COPY_DATA: Effect.CONTINUES,
-    B.COPY_DONE: Effect.CONTINUES,
-}
-
 REPLIES: Final[dict[Reply, dict[int, Effect]]] = {
     Reply.PARSE: {B.PARSE_COMPLETE: Effect.ANSWERS},
     Reply.BIND: {B.BIND_COMPLETE: Effect.ANSWERS},
@@ -61,7 +55,9 @@ REPLIES: Final[dict[Reply, dict[int, Effect]]] = {
     Reply.DESCRIBE_PORTAL: {B.ROW_DESCRIPTION: Effect.ANSWERS, B.NO_DATA: Effect.ANSWERS},
     Reply.EXECUTE: {
         B.DATA_ROW: Effect.CONTINUES,
-        **_COPY_OUT,
+        B.COPY_OUT_RESPONSE: Effect.CONTINUES,
+        B.COPY_DATA: Effect.CONTINUES,
+        B.COPY_DONE: Effect.CONTINUES,
         B.COPY_IN_RESPONSE: Effect.ASKS_DATA,
         B.COPY_BOTH_RESPONSE: Effect.BOTH_WAYS,
         B.COMMAND_COMPLETE: Effect.FINISHES,
@@ -72,7 +68,9 @@ REPLIES: Final[dict[Reply, dict[int, Effect]]] = {
     Reply.QUERY: {
         B.ROW_DESCRIPTION: Effect.CONTINUES,
         B.DATA_ROW: Effect.CONTINUES,
-        **_COPY_OUT,
+        B.COPY_OUT_RESPONSE: Effect.CONTINUES,
+        B.COPY_DATA: Effect.CONTINUES,
+        B.COPY_DONE: Effect.CONTINUES,
         B.COPY_IN_RESPONSE: Effect.ASKS_DATA,
         B.COPY_BOTH_RESPONSE: Effect.BOTH_WAYS,
         B.COMMAND_COMPLETE: Effect.FINISHES_ONE,
