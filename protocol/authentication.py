@@ -217,7 +217,7 @@ _RELAYED: Final = frozenset(
 
 
 class ChannelBindingLost(FrontendViolation):
-    """The client says it would have used channel binding: a server that offered it takes that for an attack."""
+    """The client would have used channel binding: a server that offered it takes that for an attack."""
 
     hint: Final = (
         "Connect with channel_binding=disable, or set auth: gateway for this database in the gateway."

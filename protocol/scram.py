@@ -304,7 +304,7 @@ def _decoded(value: bytes) -> bytes | None:
 
 
 class ScramClient:
-    """One login at a server: :meth:`first`, :meth:`challenge`, :meth:`final` with derived keys, :meth:`verify`.
+    """One login at a server: :meth:`first`, :meth:`challenge`, :meth:`final` with the keys, :meth:`verify`.
 
     ``nonce``     ours, printable ASCII without comma, new for every exchange.
     ``plus``      the server offered SCRAM-SHA-256-PLUS.
