@@ -136,8 +136,11 @@ class Link(asyncio.Protocol):
         return data
 
     async def read_message(self, limit: int) -> tuple[int, bytes]:
-        """One message as (tag, payload). Raises ``ProtocolViolation`` for a payload over ``limit`` bytes, before
-        any of it is waited for, and ``LinkClosed``."""
+        """One message as (tag, payload).
+
+        Raises ``ProtocolViolation`` for a payload over ``limit`` bytes, before any of it is waited for, and
+        ``LinkClosed``.
+        """
         header = await self.read_exactly(5)
         length = int.from_bytes(header[1:], "big")
         if not 4 <= length <= limit + 4:
