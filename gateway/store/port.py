@@ -1,0 +1,101 @@
+"""The storage port: everything the gateway asks of a store, whatever is behind it.
+
+Each method is one transaction, durable when it returns. What changes the state of a hold is a single
+conditional change whose row count says who won; nobody reads a state and then writes another.
+All methods raise :class:`StoreUnavailable` when the store cannot be reached, is locked or is full.
+"""
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Protocol
+
+from gateway.store.records import Decision, Hold, HoldState, Outcome, TokenRecord
+
+__all__ = ["HoldLimit", "HoldStore", "Storage", "StoreInUse", "StoreUnavailable", "TokenStore"]
+
+
+class StoreUnavailable(Exception):
+    """The store cannot be reached, is locked or is full. Nothing held can be opened or approved meanwhile."""
+
+
+class StoreInUse(StoreUnavailable):
+    """Another gateway runs on this store."""
+
+
+class HoldLimit(Exception):
+    """As many holds are pending as may be. ``user`` says whether that is so for one user or for everybody."""
+
+    def __init__(self, limit: int, user: str | None) -> None:
+        super().__init__(
+            f"{limit} holds are pending" if user is None else f"{limit} holds of {user} are pending"
+        )
+        self.limit = limit
+        self.user = user
+
+
+class HoldStore(Protocol):
+    """Holds and the decisions about them."""
+
+    async def add_hold(self, hold: Hold, *, limit: int, limit_per_user: int) -> None:
+        """Keep a new pending hold. Raises :class:`HoldLimit` when that would be one too many."""
+
+    async def hold(self, hold_id: str) -> Hold | None:
+        """The hold with its decisions, None when there is none."""
+
+    async def holds(
+        self, *, states: Collection[HoldState] | None, limit: int, before: str | None
+    ) -> list[Hold]:
+        """The newest holds first, in one of ``states`` (None: any), whose id is less than ``before``."""
+
+    async def decide_hold(self, hold_id: str, decision: Decision, state: HoldState) -> bool:
+        """Resolve a hold that is pending and not past its expiry at ``decision.at``. False: too late."""
+
+    async def end_hold(self, hold_id: str, state: HoldState, at: datetime, reason: str) -> bool:
+        """End a hold that is pending or approved and not yet used. False: it had ended, or was used."""
+
+    async def expire_hold(self, hold_id: str, at: datetime) -> bool:
+        """End a hold that is still pending as expired. False: it was no longer pending."""
+
+    async def claim_hold(self, hold_id: str, digest: str, at: datetime) -> bool:
+        """Use the approval of this digest; true exactly once for a hold."""
+
+    async def set_outcome(self, hold_id: str, outcome: Outcome) -> bool:
+        """Keep how the released statement ended. False: it was not released, or has an outcome."""
+
+    async def interrupt_holds(self, *, instance: str | None, at: datetime, reason: str) -> list[Hold]:
+        """Interrupt every open hold of ``instance`` (None: of whomever); the holds that this call ended."""
+
+
+class TokenStore(Protocol):
+    """Bearer tokens and one-time codes, known only by their SHA-256."""
+
+    async def add_token(self, token: TokenRecord, digest: str) -> None:
+        """Keep a token."""
+
+    async def token(self, digest: str) -> TokenRecord | None:
+        """The token with this digest, revoked and expired ones included."""
+
+    async def tokens(self) -> list[TokenRecord]:
+        """All tokens, newest first."""
+
+    async def revoke_token(self, token_id: str, at: datetime) -> bool:
+        """Revoke a token. False: unknown or revoked before."""
+
+    async def add_code(self, digest: str, user: str, expires_at: datetime) -> None:
+        """Keep a one-time code for signing in; codes that expired are forgotten on the way."""
+
+    async def use_code(self, digest: str, at: datetime) -> str | None:
+        """The user of a code that has not expired; each code answers once."""
+
+
+class Storage(HoldStore, TokenStore, Protocol):
+    """A whole store."""
+
+    async def acquire(self) -> None:
+        """Become the one gateway of this store. Raises :class:`StoreInUse` when another one is."""
+
+    async def close(self) -> None:
+        """Let go of everything. No method may be called afterwards."""
+
+    async def ping(self) -> None:
+        """Raise :class:`StoreUnavailable` when the store does not answer."""

@@ -1,0 +1,133 @@
+"""The tables, in the dialect-neutral form that both stores share.
+
+A moment is a whole number of microseconds since 1970 in UTC, so that both databases compare it alike.
+"""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+)
+
+__all__ = ["Json", "Moment", "codes", "decisions", "holds", "metadata", "tokens"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware datetime as microseconds since 1970."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        """To the database."""
+        return None if value is None else (value - _EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """From the database."""
+        return None if value is None else _EPOCH + timedelta(microseconds=int(value))
+
+
+class Json(TypeDecorator[Any]):
+    """A JSON value as ASCII text: whatever is in it, either database can keep it."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str:
+        """To the database."""
+        return json.dumps(value, separators=(",", ":"))
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """From the database."""
+        return None if value is None else json.loads(value)
+
+
+metadata = MetaData()
+
+holds = Table(
+    "holds",
+    metadata,
+    Column("id", String(28), primary_key=True),
+    Column("state", String(12), nullable=False),
+    Column("user", Text, nullable=False),
+    Column("groups", Json, nullable=False),
+    Column("database", Text, nullable=False),
+    Column("client_addr", Text),
+    Column("application_name", Text, nullable=False),
+    Column("session_id", Text, nullable=False),
+    Column("statement_id", Text, nullable=False),
+    Column("sql", Json, nullable=False),
+    Column("parameters", Json, nullable=False),
+    Column("actions", Json, nullable=False),
+    Column("relations", Json, nullable=False),
+    Column("columns", Json, nullable=False),
+    Column("row_bound", Text, nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("criteria", Json, nullable=False),
+    Column("reason", Json, nullable=False),
+    Column("approval_groups", Json, nullable=False),
+    Column("transaction_open_since", Moment),
+    Column("digest", Text, nullable=False),
+    Column("instance", Text, nullable=False),
+    Column("opened_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    Column("resolved_at", Moment),
+    Column("released_at", Moment),
+    Column("end_reason", Json),
+    Column("tag", Text),
+    Column("rows", BigInteger),
+    Column("sqlstate", String(5)),
+    Column("duration_ms", Float),
+    Column("finished", Integer, nullable=False, server_default="0"),
+)
+Index("holds_by_state", holds.c.state, holds.c.id)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("hold_id", String(28), ForeignKey("holds.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("who", Text, nullable=False),
+    Column("verdict", String(12), nullable=False),
+    Column("reason", Json, nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("how", Text, nullable=False),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", String(26), primary_key=True),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("user", Text, nullable=False),
+    Column("roles", Json, nullable=False),
+    Column("note", Json, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment),
+    Column("revoked_at", Moment),
+)
+
+codes = Table(
+    "codes",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("user", Text, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    Column("used_at", Moment),
+)

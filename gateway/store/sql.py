@@ -1,0 +1,437 @@
+"""The storage port on SQLAlchemy Core: one code for SQLite and PostgreSQL."""
+
+import asyncio
+import fcntl
+import logging
+import os
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import RowMapping, and_, delete, func, insert, or_, select, text, update
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from gateway.store import schema
+from gateway.store.engine import WRITE, make_engine, migrate
+from gateway.store.port import HoldLimit, StoreInUse, StoreUnavailable
+from gateway.store.records import Decision, Hold, HoldState, Outcome, TokenRecord
+
+__all__ = ["SqlStore", "open_store"]
+
+logger = logging.getLogger(__name__)
+
+_GATEWAY_LOCK = 0x686F6C6467617465
+_SCHEMA_LOCK = _GATEWAY_LOCK + 1
+_LIMIT_LOCK = _GATEWAY_LOCK + 2
+
+_CHUNK = 500
+"""Ids in one query; both databases cap the number of parameters."""
+
+_holds, _decisions, _tokens, _codes = schema.holds, schema.decisions, schema.tokens, schema.codes
+
+_OPEN = or_(
+    _holds.c.state == HoldState.PENDING.value,
+    and_(_holds.c.state == HoldState.APPROVED.value, _holds.c.released_at.is_(None)),
+)
+
+
+async def open_store(url: str) -> "SqlStore":
+    """Open the store at ``url`` and bring its schema up to date.
+
+    Raises :class:`StoreUnavailable` with one line that says what is wrong.
+    """
+    try:
+        engine = make_engine(url)
+    except (ValueError, SQLAlchemyError, OSError) as error:
+        raise StoreUnavailable(_reason(error)) from error
+    store = SqlStore(engine)
+    try:
+        await store.prepare()
+    except BaseException:
+        await store.close()
+        raise
+    return store
+
+
+class SqlStore:
+    """See :class:`gateway.store.port.Storage`, which this class satisfies."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._sqlite = engine.dialect.name == "sqlite"
+        # SQLite has one writer; waiting here is fair and does not occupy a connection's thread.
+        self._writer = asyncio.Lock()
+        self._lock_file: int | None = None
+        self._lock_connection: AsyncConnection | None = None
+
+    async def prepare(self) -> None:
+        """Make a SQLite file readable by its owner only, and migrate."""
+        if self._sqlite:
+            self._create_private_file()
+        async with self._write() as connection:
+            await self._advisory(connection, _SCHEMA_LOCK)
+            await connection.run_sync(migrate)
+
+    async def acquire(self) -> None:
+        """Become the one gateway of this store, until :meth:`close`."""
+        if self._sqlite:
+            self._lock_sqlite()
+            return
+        async with self._guard():
+            connection = await self._engine.connect()
+        self._lock_connection = connection
+        async with self._guard():
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            granted = await connection.scalar(select(func.pg_try_advisory_lock(_GATEWAY_LOCK)))
+        if not granted:
+            raise StoreInUse("another gateway runs on this store")
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        connection, self._lock_connection = self._lock_connection, None
+        if connection is not None:
+            # Returned to the pool, the connection would keep the lock.
+            await connection.invalidate()
+            await connection.close()
+        await self._engine.dispose()
+        if self._lock_file is not None:
+            os.close(self._lock_file)
+            self._lock_file = None
+
+    async def ping(self) -> None:
+        """Ask the database for an answer."""
+        async with self._read() as connection:
+            await connection.execute(select(1))
+
+    # Holds
+
+    async def add_hold(self, hold: Hold, *, limit: int, limit_per_user: int) -> None:
+        """Keep a new pending hold."""
+        pending = select(func.count()).select_from(_holds).where(_holds.c.state == HoldState.PENDING.value)
+        async with self._write() as connection:
+            await self._advisory(connection, _LIMIT_LOCK)
+            if (await connection.scalar(pending) or 0) >= limit:
+                raise HoldLimit(limit, None)
+            if (await connection.scalar(pending.where(_holds.c.user == hold.user)) or 0) >= limit_per_user:
+                raise HoldLimit(limit_per_user, hold.user)
+            await connection.execute(insert(_holds).values(_hold_values(hold)))
+
+    async def hold(self, hold_id: str) -> Hold | None:
+        """The hold with its decisions."""
+        async with self._read() as connection:
+            found = await self._load(connection, [hold_id])
+        return found[0] if found else None
+
+    async def holds(
+        self, *, states: Collection[HoldState] | None, limit: int, before: str | None
+    ) -> list[Hold]:
+        """The newest holds first."""
+        query = select(_holds.c.id).order_by(_holds.c.id.desc()).limit(limit)
+        if states is not None:
+            query = query.where(_holds.c.state.in_([state.value for state in states]))
+        if before is not None:
+            query = query.where(_holds.c.id < before)
+        async with self._read() as connection:
+            ids = list(await connection.scalars(query))
+            return await self._load(connection, ids)
+
+    async def decide_hold(self, hold_id: str, decision: Decision, state: HoldState) -> bool:
+        """Resolve a pending hold by a decision."""
+        change = (
+            update(_holds)
+            .where(
+                _holds.c.id == hold_id,
+                _holds.c.state == HoldState.PENDING.value,
+                _holds.c.expires_at > decision.at,
+            )
+            .values(state=state.value, resolved_at=decision.at)
+        )
+        async with self._write() as connection:
+            if (await connection.execute(change)).rowcount != 1:
+                return False
+            count = select(func.count()).where(_decisions.c.hold_id == hold_id)
+            await connection.execute(
+                insert(_decisions).values(
+                    hold_id=hold_id,
+                    number=await connection.scalar(count) or 0,
+                    who=decision.who,
+                    verdict=decision.verdict,
+                    reason=decision.reason,
+                    at=decision.at,
+                    how=decision.how,
+                )
+            )
+        return True
+
+    async def end_hold(self, hold_id: str, state: HoldState, at: datetime, reason: str) -> bool:
+        """End a hold whose statement has not run."""
+        change = (
+            update(_holds)
+            .where(_holds.c.id == hold_id, _OPEN)
+            .values(state=state.value, resolved_at=at, end_reason=reason)
+        )
+        return await self._change_one(change)
+
+    async def expire_hold(self, hold_id: str, at: datetime) -> bool:
+        """End a pending hold as expired."""
+        change = (
+            update(_holds)
+            .where(_holds.c.id == hold_id, _holds.c.state == HoldState.PENDING.value)
+            .values(state=HoldState.EXPIRED.value, resolved_at=at, end_reason="nobody decided in time")
+        )
+        return await self._change_one(change)
+
+    async def claim_hold(self, hold_id: str, digest: str, at: datetime) -> bool:
+        """Use an approval, once."""
+        change = (
+            update(_holds)
+            .where(
+                _holds.c.id == hold_id,
+                _holds.c.state == HoldState.APPROVED.value,
+                _holds.c.released_at.is_(None),
+                _holds.c.digest == digest,
+            )
+            .values(released_at=at)
+        )
+        return await self._change_one(change)
+
+    async def set_outcome(self, hold_id: str, outcome: Outcome) -> bool:
+        """Keep how the released statement ended."""
+        change = (
+            update(_holds)
+            .where(_holds.c.id == hold_id, _holds.c.released_at.is_not(None), _holds.c.finished == 0)
+            .values(
+                tag=outcome.tag,
+                rows=outcome.rows,
+                sqlstate=outcome.sqlstate,
+                duration_ms=outcome.duration_ms,
+                finished=1,
+            )
+        )
+        return await self._change_one(change)
+
+    async def interrupt_holds(self, *, instance: str | None, at: datetime, reason: str) -> list[Hold]:
+        """Interrupt open holds."""
+        change = update(_holds).where(_OPEN).returning(_holds.c.id)
+        if instance is not None:
+            change = change.where(_holds.c.instance == instance)
+        change = change.values(state=HoldState.INTERRUPTED.value, resolved_at=at, end_reason=reason)
+        async with self._write() as connection:
+            ids = list(await connection.scalars(change))
+            return await self._load(connection, ids)
+
+    # Tokens
+
+    async def add_token(self, token: TokenRecord, digest: str) -> None:
+        """Keep a token."""
+        values = {
+            "id": token.id,
+            "digest": digest,
+            "user": token.user,
+            "roles": sorted(token.roles),
+            "note": token.note,
+            "created_at": token.created_at,
+            "expires_at": token.expires_at,
+            "revoked_at": token.revoked_at,
+        }
+        async with self._write() as connection:
+            await connection.execute(insert(_tokens).values(values))
+
+    async def token(self, digest: str) -> TokenRecord | None:
+        """The token with this digest."""
+        async with self._read() as connection:
+            result = await connection.execute(select(_tokens).where(_tokens.c.digest == digest))
+            row = result.mappings().first()
+        return None if row is None else _token(row)
+
+    async def tokens(self) -> list[TokenRecord]:
+        """All tokens, newest first."""
+        async with self._read() as connection:
+            result = await connection.execute(select(_tokens).order_by(_tokens.c.id.desc()))
+            return [_token(row) for row in result.mappings()]
+
+    async def revoke_token(self, token_id: str, at: datetime) -> bool:
+        """Revoke a token."""
+        change = (
+            update(_tokens)
+            .where(_tokens.c.id == token_id, _tokens.c.revoked_at.is_(None))
+            .values(revoked_at=at)
+        )
+        return await self._change_one(change)
+
+    async def add_code(self, digest: str, user: str, expires_at: datetime) -> None:
+        """Keep a one-time code."""
+        async with self._write() as connection:
+            await connection.execute(insert(_codes).values(digest=digest, user=user, expires_at=expires_at))
+
+    async def use_code(self, digest: str, at: datetime) -> str | None:
+        """The user of a code; each code answers once."""
+        use = (
+            update(_codes)
+            .where(_codes.c.digest == digest, _codes.c.used_at.is_(None), _codes.c.expires_at > at)
+            .values(used_at=at)
+            .returning(_codes.c.user)
+        )
+        async with self._write() as connection:
+            user: str | None = await connection.scalar(use)
+            await connection.execute(delete(_codes).where(_codes.c.expires_at <= at))
+        return user
+
+    # Inside
+
+    async def _change_one(self, change: Any) -> bool:
+        async with self._write() as connection:
+            changed: int = (await connection.execute(change)).rowcount
+        return changed == 1
+
+    async def _load(self, connection: AsyncConnection, ids: list[str]) -> list[Hold]:
+        """The holds of ``ids`` in their order, each with its decisions."""
+        loaded: dict[str, Hold] = {}
+        for start in range(0, len(ids), _CHUNK):
+            some = ids[start : start + _CHUNK]
+            made: dict[str, list[Decision]] = {}
+            query = select(_decisions).where(_decisions.c.hold_id.in_(some)).order_by(_decisions.c.number)
+            for row in (await connection.execute(query)).mappings():
+                decision = Decision(row["who"], row["verdict"], row["reason"], row["at"], row["how"])
+                made.setdefault(row["hold_id"], []).append(decision)
+            rows = await connection.execute(select(_holds).where(_holds.c.id.in_(some)))
+            for row in rows.mappings():
+                loaded[row["id"]] = _hold(row, tuple(made.get(row["id"], ())))
+        return [loaded[hold_id] for hold_id in ids if hold_id in loaded]
+
+    @asynccontextmanager
+    async def _read(self) -> AsyncIterator[AsyncConnection]:
+        async with self._guard(), self._engine.connect() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _write(self) -> AsyncIterator[AsyncConnection]:
+        """One transaction, committed at the end and rolled back by any exception."""
+        if not self._sqlite:
+            async with self._guard(), self._engine.begin() as connection:
+                yield connection
+            return
+        async with self._writer, self._guard(), self._engine.connect() as connection:
+            await connection.execution_options(**WRITE)
+            async with connection.begin():
+                yield connection
+
+    @asynccontextmanager
+    async def _guard(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            raise StoreUnavailable(_reason(error)) from error
+
+    async def _advisory(self, connection: AsyncConnection, number: int) -> None:
+        """Take turns among gateways for the length of a transaction (SQLite's writers do already)."""
+        if not self._sqlite:
+            await connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": number})
+
+    def _create_private_file(self) -> None:
+        path = self._engine.url.database or ""
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            raise StoreUnavailable(f"cannot open {path}: {error.strerror}") from error
+
+    def _lock_sqlite(self) -> None:
+        path = f"{self._engine.url.database}.lock"
+        try:
+            handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreUnavailable(f"cannot open {path}: {error.strerror}") from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(handle)
+            raise StoreInUse(f"another gateway runs on {self._engine.url.database}") from error
+        self._lock_file = handle
+
+
+def _reason(error: BaseException) -> str:
+    """One line, without the SQL and its values that SQLAlchemy adds."""
+    original = getattr(error, "orig", None) or error
+    line = " ".join(str(original).split()) or type(original).__name__
+    return f"the store cannot be used: {line}"
+
+
+def _hold_values(hold: Hold) -> dict[str, object]:
+    return {
+        "id": hold.id,
+        "state": hold.state.value,
+        "user": hold.user,
+        "groups": hold.groups,
+        "database": hold.database,
+        "client_addr": hold.client_addr,
+        "application_name": hold.application_name,
+        "session_id": hold.session_id,
+        "statement_id": hold.statement_id,
+        "sql": hold.sql,
+        "parameters": hold.parameters,
+        "actions": hold.actions,
+        "relations": hold.relations,
+        "columns": hold.columns,
+        "row_bound": hold.row_bound,
+        "rule": hold.rule,
+        "criteria": [dict(criterion) for criterion in hold.criteria],
+        "reason": hold.reason,
+        "approval_groups": hold.approval_groups,
+        "transaction_open_since": hold.transaction_open_since,
+        "digest": hold.digest,
+        "instance": hold.instance,
+        "opened_at": hold.opened_at,
+        "expires_at": hold.expires_at,
+    }
+
+
+def _hold(row: RowMapping, decisions: tuple[Decision, ...]) -> Hold:
+    outcome = None
+    if row["finished"]:
+        outcome = Outcome(row["tag"], row["rows"], row["sqlstate"], row["duration_ms"])
+    parameters = row["parameters"]
+    return Hold(
+        id=row["id"],
+        state=HoldState(row["state"]),
+        user=row["user"],
+        groups=tuple(row["groups"]),
+        database=row["database"],
+        client_addr=row["client_addr"],
+        application_name=row["application_name"],
+        session_id=row["session_id"],
+        statement_id=row["statement_id"],
+        sql=row["sql"],
+        parameters=None if parameters is None else tuple(parameters),
+        actions=tuple(row["actions"]),
+        relations=tuple(row["relations"]),
+        columns=tuple(row["columns"]),
+        row_bound=row["row_bound"],
+        rule=row["rule"],
+        criteria=tuple(row["criteria"]),
+        reason=row["reason"],
+        approval_groups=tuple(row["approval_groups"]),
+        transaction_open_since=row["transaction_open_since"],
+        digest=row["digest"],
+        instance=row["instance"],
+        opened_at=row["opened_at"],
+        expires_at=row["expires_at"],
+        resolved_at=row["resolved_at"],
+        released_at=row["released_at"],
+        end_reason=row["end_reason"],
+        decisions=decisions,
+        outcome=outcome,
+    )
+
+
+def _token(row: RowMapping) -> TokenRecord:
+    return TokenRecord(
+        id=row["id"],
+        user=row["user"],
+        roles=frozenset(row["roles"]),
+        note=row["note"],
+        created_at=row["created_at"],
+        expires_at=row["expires_at"],
+        revoked_at=row["revoked_at"],
+    )
