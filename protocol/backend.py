@@ -45,13 +45,16 @@ class Observer(Protocol):
 class BackendWalker:
     """Cuts server bytes; feed it chunks, it returns what goes to the client."""
 
-    __slots__ = ("_keep", "_left", "_observer", "_stash")
+    __slots__ = ("_base", "_keep", "_left", "_observer", "_stash", "position")
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
         self._stash = b""
         self._left = 0
         self._keep = True
+        self._base = 0
+        self.position = 0
+        """Bytes of the server up to and including the message an observer is being asked about."""
 
     @property
     def at_boundary(self) -> bool:
@@ -94,6 +97,7 @@ class BackendWalker:
                 if need > size:
                     break
                 payload = data[pos + HEADER_SIZE : need]
+            self.position = self._base + end
             instead = observer.backend_message(tag, payload)
             if instead is not None:
                 if pos > start:
@@ -107,6 +111,7 @@ class BackendWalker:
             pos = end
         if pos > start:
             out.append(data if start == 0 and pos == size else data[start:pos])
+        self._base += pos
         if pos < size:
             self._stash = data[pos:]
         return out

@@ -70,6 +70,7 @@ class ProxyConnection:
         self._skipping = False
         self._faking = False
         self._copy_in = False
+        self._reported = 0
 
     # What the gateway asks -----------------------------------------------------------------------------
 
@@ -93,6 +94,11 @@ class ProxyConnection:
     def in_transaction(self) -> bool:
         """Whether a refusal now must fail a transaction that the server has open."""
         return self._status != TransactionStatus.IDLE or self._unsynced
+
+    @property
+    def at_client_boundary(self) -> bool:
+        """Whether what was given to the client ends at a message's end, so that a message may follow."""
+        return self._walker.at_boundary
 
     @property
     def buffered(self) -> int:
@@ -386,7 +392,7 @@ class ProxyConnection:
     def _skipped(self, expectations: list[Expected | None]) -> None:
         for expected in expectations:
             if expected is not None and expected.execution is not None:
-                self._events.append(StatementFinished(expected.execution, 0, "", None, {}, skipped=True))
+                self._events.append(StatementFinished(expected.execution, 0, "", None, 0, {}, skipped=True))
 
     # The server's messages (called by the walker) ------------------------------------------------------
 
@@ -430,10 +436,22 @@ class ProxyConnection:
         text, rows = messages.decode_command_tag(payload) if tag == B.COMMAND_COMPLETE else ("", None)
         self._events.append(
             StatementFinished(
-                execution, expected.finished, text, rows, {}, suspended=tag == B.PORTAL_SUSPENDED
+                execution,
+                expected.finished,
+                text,
+                rows,
+                self._answer_size(),
+                {},
+                suspended=tag == B.PORTAL_SUSPENDED,
             )
         )
         expected.finished += 1
+
+    def _answer_size(self) -> int:
+        """Bytes of the server since the last statement was reported."""
+        size = self._walker.position - self._reported
+        self._reported = self._walker.position
+        return size
 
     def _copy_over(self, expected: Expected) -> None:
         if expected.copying:
@@ -446,7 +464,7 @@ class ProxyConnection:
         expected = self._queue.ready()
         self._status = payload[0]
         self._copy_in = False
-        self._events.append(Ready(self._status))
+        self._events.append(Ready(self._status, expected.execution if expected is not None else None))
         return b"" if expected is not None and expected.disposition is Disposition.SKIP else None
 
     def _error(self, payload: bytes) -> bytes | None:
@@ -482,7 +500,13 @@ class ProxyConnection:
                 continue
             self._events.append(
                 StatementFinished(
-                    execution, expected.finished, "", None, report if failing else {}, skipped=not failing
+                    execution,
+                    expected.finished,
+                    "",
+                    None,
+                    self._answer_size(),
+                    report if failing else {},
+                    skipped=not failing,
                 )
             )
             failing = False

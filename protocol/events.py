@@ -18,14 +18,16 @@ class RequestReady:
 class StatementFinished:
     """A statement ended. ``index`` counts the statements of one Query from 0.
 
-    ``report`` holds the error's fields, empty on success; ``suspended`` marks a portal stopped at its row
-    limit; ``skipped`` a statement the server never ran because an earlier one failed.
+    ``size`` is the bytes of the server's answer, ``report`` the error's fields, empty on success.
+    ``suspended`` marks a portal stopped at its row limit, ``skipped`` a statement the server never ran because
+    an earlier one failed.
     """
 
     execution: Execution
     index: int
     tag: str
     rows: int | None
+    size: int
     report: dict[str, str]
     suspended: bool = False
     skipped: bool = False
@@ -40,9 +42,11 @@ class CommitFailed:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The server is ready; ``status`` is a ``TransactionStatus``."""
+    """The server is ready; ``status`` is a ``TransactionStatus``. ``execution`` is the Query or FunctionCall
+    this ends, None for a Sync."""
 
     status: int
+    execution: Execution | None
 
 
 @dataclass(frozen=True, slots=True)

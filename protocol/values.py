@@ -1,8 +1,8 @@
 """Parameter values of a Bind as text for the person who decides.
 
 What is shown is what the server will read: text format as it stands, binary format by the type's own layout.
-A value that does not fit its layout, or whose type is not known here, is shown as ``\\x`` and its bytes in hex,
-which says less but never something else.
+A value that does not fit its layout, or whose type is not known here, is shown as ``\\x`` and its bytes in
+hex, which says less but never something else.
 
 Source: PostgreSQL documentation, "Formats and Format Codes"; the binary layouts are those of the types'
 ``send`` functions.
