@@ -1,0 +1,18 @@
+"""The record of everything: an append-only file of chained JSON lines."""
+
+from gateway.audit.log import AuditLog, AuditUnavailable
+from gateway.audit.record import AuditRecord, Kind
+from gateway.audit.search import AuditFilter, Page, VerifyResult, export, search, verify
+
+__all__ = [
+    "AuditFilter",
+    "AuditLog",
+    "AuditRecord",
+    "AuditUnavailable",
+    "Kind",
+    "Page",
+    "VerifyResult",
+    "export",
+    "search",
+    "verify",
+]

@@ -1,0 +1,155 @@
+"""One line of the audit: what it says and how it is chained to the line before.
+
+A line is a JSON object in ASCII. ``prev`` is the hash of the line before (64 zeros in the first), and
+``hash``, always the last member, is the SHA-256 of the line as it would be without that member. So the
+chain is checked with nothing but ``sha256sum``: cut ``,"hash":"..."`` out of a line and hash what is left.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from gateway.clock import now
+from gateway.store.records import iso
+
+__all__ = ["FIRST_HASH", "VERSION", "AuditRecord", "Kind", "Link", "seal", "unseal"]
+
+VERSION = 1
+FIRST_HASH = "0" * 64
+
+_TAIL = ',"hash":"'
+_TAIL_LENGTH = len(_TAIL) + 64 + len('"}')
+
+
+class Kind(StrEnum):
+    """What a record is about."""
+
+    STATEMENT = "statement"
+    SESSION = "session"
+    HOLD = "hold"
+    DECISION = "decision"
+    GATEWAY = "gateway"
+
+
+@dataclass(slots=True)
+class AuditRecord:
+    """What happened. ``v``, ``seq``, ``sql_digest``, ``prev`` and ``hash`` are added when it is written.
+
+    ``verdict`` is allow, hold or deny for a statement, and approve or reject for a decision. ``tag`` is the
+    command tag of a statement, and the event for the other kinds: ``start``, ``end``, ``opened``,
+    ``approved`` and so on. ``rows`` and ``bytes`` count what was returned or changed. ``duration_ms`` is
+    upstream time, ``held_ms`` the wait for a decision. ``reason`` is free text: why it was held, rejected
+    or ended.
+    """
+
+    kind: Kind
+    at: datetime = field(default_factory=now)
+    session_id: str | None = None
+    statement_id: str | None = None
+    user: str | None = None
+    groups: tuple[str, ...] = ()
+    database: str | None = None
+    client_addr: str | None = None
+    application_name: str | None = None
+    sql: str | None = None
+    parameters: tuple[str | None, ...] | None = None
+    actions: tuple[str, ...] = ()
+    relations: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    row_bound: str | None = None
+    verdict: str | None = None
+    rule: str | None = None
+    hold_id: str | None = None
+    approved_by: tuple[str, ...] = ()
+    tag: str | None = None
+    rows: int | None = None
+    bytes: int | None = None
+    sqlstate: str | None = None
+    duration_ms: float | None = None
+    held_ms: float | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The end of the chain: number and hash of its last record. The next one follows it."""
+
+    seq: int = 0
+    hash: str = FIRST_HASH
+
+
+def seal(record: AuditRecord, link: Link) -> tuple[bytes, Link]:
+    """The line (with its line end) of ``record`` as the one after ``link``, and the chain's new end."""
+    digest = None
+    if record.sql is not None:
+        digest = hashlib.sha256(record.sql.encode("utf-8", "backslashreplace")).hexdigest()
+    seq = link.seq + 1
+    body = json.dumps(
+        {
+            "v": VERSION,
+            "seq": seq,
+            "at": iso(record.at),
+            "kind": record.kind,
+            "session_id": record.session_id,
+            "statement_id": record.statement_id,
+            "user": record.user,
+            "groups": record.groups,
+            "database": record.database,
+            "client_addr": record.client_addr,
+            "application_name": record.application_name,
+            "sql": record.sql,
+            "sql_digest": digest,
+            "parameters": record.parameters,
+            "actions": record.actions,
+            "relations": record.relations,
+            "columns": record.columns,
+            "row_bound": record.row_bound,
+            "verdict": record.verdict,
+            "rule": record.rule,
+            "hold_id": record.hold_id,
+            "approved_by": record.approved_by,
+            "tag": record.tag,
+            "rows": record.rows,
+            "bytes": record.bytes,
+            "sqlstate": record.sqlstate,
+            "duration_ms": _milliseconds(record.duration_ms),
+            "held_ms": _milliseconds(record.held_ms),
+            "reason": record.reason,
+            "prev": link.hash,
+        },
+        separators=(",", ":"),
+    )
+    sealed = hashlib.sha256(body.encode("ascii")).hexdigest()
+    return f'{body[:-1]}{_TAIL}{sealed}"}}\n'.encode("ascii"), Link(seq, sealed)
+
+
+def unseal(line: bytes) -> tuple[dict[str, Any], Link]:
+    """The record on a line (without its line end) and the link it makes.
+
+    Raises ValueError, saying what is wrong, when the line is not a record or its hash is not its own. Whether
+    it follows the line before is the caller's to compare: ``prev`` and ``seq``.
+    """
+    try:
+        text = line.decode("ascii")
+        record = json.loads(text)
+    except ValueError:
+        raise ValueError("not a record") from None
+    if not isinstance(record, dict) or text[-_TAIL_LENGTH : -_TAIL_LENGTH + len(_TAIL)] != _TAIL:
+        raise ValueError("not a record")
+    if record.get("v") != VERSION:
+        raise ValueError(f"a record of version {record.get('v')}, which is not known here")
+    written = text[-66:-2]
+    body = text[:-_TAIL_LENGTH] + "}"
+    if hashlib.sha256(body.encode("ascii")).hexdigest() != written:
+        raise ValueError("the record was changed: its hash is not its own")
+    seq = record.get("seq")
+    if not isinstance(seq, int) or not isinstance(record.get("prev"), str):
+        raise ValueError("not a record")
+    return record, Link(seq, written)
+
+
+def _milliseconds(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
