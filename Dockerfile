@@ -30,6 +30,6 @@ USER 10001:10001
 EXPOSE 7432 7433
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
-    CMD ["python", "-c", "import os, ssl, urllib.request as r; r.urlopen(os.environ['HOLDGATE_HEALTH_URL'], timeout=2, context=ssl._create_unverified_context())"]
+    CMD ["python", "-c", "import os, urllib.request as r; r.urlopen(os.environ['HOLDGATE_HEALTH_URL'], timeout=2)"]
 ENTRYPOINT ["holdgate"]
 CMD ["serve", "-c", "/etc/holdgate/config.yaml"]
