@@ -1,0 +1,105 @@
+"""Who a session belongs to, and what the reader of its statements must know about it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from gateway import clock
+from rules import Context
+
+__all__ = ["Principal", "SessionState"]
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The one who asks. ``role`` is the server role the gateway logged in as, where it is not the user's own."""
+
+    user: str
+    groups: frozenset[str]
+    database: str
+    client_addr: str | None
+    role: str | None = None
+
+
+@dataclass(slots=True)
+class SessionState:
+    """What the server said, or a statement changed, about how text is read in this session."""
+
+    user: str
+    application_name: str = ""
+    client_encoding: str = "UTF8"
+    standard_conforming_strings: bool = True
+    search_path: tuple[str, ...] = ("public",)
+    cursors: set[str] = field(default_factory=set)
+    transaction_since: datetime | None = None
+    replication: bool = False
+
+    def context(self, who: Principal, prepared: Mapping[str, tuple[str, ...]]) -> Context:
+        """The session as the judge sees it now."""
+        return Context(
+            user=who.user,
+            now=clock.now(),
+            groups=who.groups,
+            role=who.role,
+            database=who.database,
+            application_name=self.application_name,
+            client_addr=who.client_addr,
+            search_path=self.search_path,
+            prepared=prepared,
+            cursors=frozenset(self.cursors),
+            standard_conforming_strings=self.standard_conforming_strings,
+            client_encoding=self.client_encoding,
+        )
+
+    def parameter(self, name: str, value: str) -> None:
+        """Follow a ParameterStatus."""
+        if name == "application_name":
+            self.application_name = value
+        elif name == "client_encoding":
+            self.client_encoding = value
+        elif name == "standard_conforming_strings":
+            self.standard_conforming_strings = value == "on"
+        elif name == "search_path":
+            path = split_search_path(value)
+            self.search_path = tuple(self.user if name == "$user" else name for name in path)
+
+    def transaction(self, *, open_: bool) -> None:
+        """Follow the transaction status."""
+        if not open_:
+            self.transaction_since = None
+        elif self.transaction_since is None:
+            self.transaction_since = clock.now()
+
+
+def split_search_path(value: str) -> tuple[str, ...]:
+    """The schemas of a ``search_path`` as the server reports it, quotes removed.
+
+    Source: PostgreSQL documentation, "Schemas" (search path) and SplitIdentifierString in the server.
+    """
+    names: list[str] = []
+    current: list[str] = []
+    quoted = was_quoted = False
+    i = 0
+    while i <= len(value):
+        char = value[i] if i < len(value) else ","
+        if quoted:
+            if char == '"' and value[i + 1 : i + 2] == '"':
+                current.append('"')
+                i += 1
+            elif char == '"' or i == len(value):
+                quoted = False
+            else:
+                current.append(char)
+        elif char == '"':
+            quoted = was_quoted = True
+        elif char == ",":
+            name = "".join(current)
+            if not was_quoted:
+                name = name.strip().lower()
+            if name:
+                names.append(name)
+            current, was_quoted = [], False
+        elif not (was_quoted and char.isspace()):
+            current.append(char)
+        i += 1
+    return tuple(names)

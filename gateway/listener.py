@@ -1,0 +1,323 @@
+"""The listening socket, and the way of each connection from there into a session."""
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from gateway.audit import AuditLog
+from gateway.authn import Authenticator, LoginRefused, no_rule
+from gateway.cancel import CancelRegistry, send_cancel
+from gateway.config import Config, Database
+from gateway.holds import Holds
+from gateway.identity import Principal, SessionState
+from gateway.link import Link
+from gateway.metrics import Metrics
+from gateway.reception import receive
+from gateway.recorder import Recorder, new_session_id
+from gateway.session import Session
+from gateway.sessions import SessionRegistry
+from gateway.tasks import spawn
+from gateway.tls import ServerTls
+from gateway.upstream import Connector, UpstreamSession, UpstreamUnavailable
+from protocol import sqlstate
+from protocol.connection import ProxyConnection
+from protocol.errors import ProtocolViolation, ServerError
+from protocol.frontend import Limits
+from protocol.startup import CancelRequest, Replication, StartupMessage
+from protocol.tags import TransactionStatus
+from rules import Decision, Judge
+
+__all__ = ["Listener", "ListenerError", "Ports"]
+
+logger = logging.getLogger(__name__)
+
+BACKLOG: Final = 1024
+CANCEL_SECONDS: Final = 10.0
+OUT_OF_FILES_PAUSE: Final = 0.5
+
+
+class ListenerError(OSError):
+    """The address cannot be listened on; the text says why and what to do."""
+
+
+@dataclass(slots=True)
+class Ports:
+    """What a session needs of the gateway. ``config`` and ``judge`` are asked anew: they may be reloaded."""
+
+    config: Callable[[], Config]
+    judge: Callable[[], Judge]
+    authenticator: Callable[[], Authenticator]
+    connector: Connector
+    holds: Holds
+    audit: AuditLog
+    metrics: Metrics
+    sessions: SessionRegistry
+    cancels: CancelRegistry = field(default_factory=CancelRegistry)
+
+
+class Listener:
+    """Accepts connections until it is stopped."""
+
+    def __init__(self, ports: Ports, tls: ServerTls | None) -> None:
+        self._ports = ports
+        self.tls = tls
+        self._sockets: list[socket.socket] = []
+        self._accepting: list[asyncio.Task[None]] = []
+        self._arriving = 0
+
+    @property
+    def port(self) -> int:
+        """The port listened on."""
+        return int(self._sockets[0].getsockname()[1])
+
+    @property
+    def listening(self) -> bool:
+        """Whether connections are accepted."""
+        return any(not task.done() for task in self._accepting)
+
+    async def start(self) -> None:
+        """Listen. Raises ``ListenerError``."""
+        listen = self._ports.config().listen
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(
+                listen.address, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+            for family, _, _, _, address in dict.fromkeys(found):
+                self._sockets.append(_listening(family, address))
+                if listen.port == 0:
+                    break
+        except OSError as error:
+            await self.stop()
+            raise ListenerError(_explain(error, listen.address, listen.port)) from error
+        self._accepting = [spawn(self._accept(sock), name="accept") for sock in self._sockets]
+
+    async def stop(self) -> None:
+        """Accept no more; sessions go on."""
+        for task in self._accepting:
+            task.cancel()
+        if self._accepting:
+            await asyncio.wait(self._accepting)
+        for sock in self._sockets:
+            sock.close()
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                sock, _ = await loop.sock_accept(listening)
+            except OSError as error:
+                # Out of file descriptors: the connection waits in the backlog until some are free again.
+                logger.error("a connection could not be accepted: %s", error)
+                await asyncio.sleep(OUT_OF_FILES_PAUSE)
+                continue
+            sock.setblocking(False)
+            spawn(self._connection(sock), name="connection")
+
+    async def _connection(self, sock: socket.socket) -> None:
+        outcome = "failed"
+        session: Session | None = None
+        link: Link | None = None
+        try:
+            async with asyncio.timeout(self._ports.config().limits.startup_seconds):
+                arrival = await receive(sock, self.tls)
+                if arrival is None:
+                    outcome = "refused"
+                    return
+                link = arrival.link
+                if isinstance(arrival.asks, CancelRequest):
+                    outcome = "cancel"
+                    await self._ports.cancels.cancel(arrival.asks.pid, arrival.asks.secret)
+                    return
+                assert link is not None
+                session = await self._admit(link, arrival.asks)
+            outcome = "served"
+        except LoginRefused as refused:
+            outcome = "refused"
+            logger.warning("%s", refused.log)
+            if isinstance(refused, UpstreamUnavailable):
+                self._ports.metrics.upstream_errors_total.labels(refused.kind).inc()
+            if link is not None:
+                link.write(refused.encoded())
+        except TimeoutError:
+            outcome = "timeout"
+        except ProtocolViolation as violation:
+            outcome = "refused"
+            logger.info("a connection broke the protocol before it began: %s", violation.message)
+        except OSError as error:
+            logger.debug("a connection ended before it began: %s", error)
+        finally:
+            if session is None:
+                self._ports.metrics.sessions_total.labels(outcome).inc()
+                if link is not None:
+                    link.close()
+                else:
+                    sock.close()
+        if session is not None:
+            await self._serve(session)
+
+    async def _admit(self, link: Link, startup: StartupMessage) -> Session:
+        ports = self._ports
+        config = ports.config()
+        if len(ports.sessions) + self._arriving >= config.limits.sessions:
+            raise LoginRefused(
+                ServerError(
+                    sqlstate.TOO_MANY_CONNECTIONS, "sorry, too many clients already", severity="FATAL"
+                ),
+                f"{config.limits.sessions} sessions are open (limits.sessions); one more was turned away",
+            )
+        self._arriving += 1
+        try:
+            return await self._log_in(link, startup, config)
+        finally:
+            self._arriving -= 1
+
+    async def _log_in(self, link: Link, startup: StartupMessage, config: Config) -> Session:
+        ports = self._ports
+        encrypted = link.tls is not None
+        if self.tls is not None and self.tls.mode == "require" and not encrypted:
+            raise no_rule(startup, link.peername, encrypted=False, hint="Connect with sslmode=require.")
+        database = config.database(startup.database)
+        if database is None:
+            raise LoginRefused(
+                ServerError(
+                    sqlstate.INVALID_CATALOG_NAME,
+                    f'database "{startup.database}" does not exist',
+                    hint="The gateway's configuration does not list it under databases.",
+                    severity="FATAL",
+                )
+            )
+        if not ports.audit.healthy:
+            raise LoginRefused(
+                ServerError(
+                    sqlstate.SYSTEM_ERROR,
+                    "the gateway cannot record sessions now",
+                    hint="Tell its operator: the audit cannot be written.",
+                    severity="FATAL",
+                )
+            )
+        replication = startup.replication is not Replication.NONE
+        user = config.users.get(startup.user)
+        role = user.role if user is not None else None
+        if database.auth == "gateway":
+            negotiation = startup.negotiation()
+            if negotiation is not None:
+                link.write(negotiation)
+            await ports.authenticator().authenticate(link, startup)
+            self._judge_replication(link, startup, config)
+            upstream = await ports.connector.connect(database, startup, role=role, replication=replication)
+        else:
+            ports.authenticator().check_enabled(startup.user)
+            self._judge_replication(link, startup, config)
+            upstream = await ports.connector.connect(database, startup, client=link, replication=replication)
+            role = None
+        return self._session(link, startup, config, database, upstream, role)
+
+    def _judge_replication(self, link: Link, startup: StartupMessage, config: Config) -> None:
+        if startup.replication is Replication.NONE:
+            return
+        who, state = _identity(link, startup, config, None)
+        judgement = self._ports.judge().judge_replication(state.context(who, {}))
+        if judgement.verdict.decision is not Decision.ALLOW:
+            raise LoginRefused(
+                ServerError(
+                    sqlstate.INSUFFICIENT_PRIVILEGE,
+                    f"replication connection denied by rule {judgement.verdict.rule}",
+                    detail=judgement.verdict.reason,
+                    hint="A rule for the action replication can allow it; ask the operator of the gateway.",
+                    severity="FATAL",
+                )
+            )
+
+    def _session(
+        self,
+        link: Link,
+        startup: StartupMessage,
+        config: Config,
+        database: Database,
+        upstream: UpstreamSession,
+        role: str | None,
+    ) -> Session:
+        ports = self._ports
+        who, state = _identity(link, startup, config, role)
+        for name, value in upstream.parameters.items():
+            state.parameter(name, value)
+        limits = config.limits
+        recorder = Recorder(ports.audit, ports.metrics, who, state, new_session_id())
+        target = upstream.cancel
+
+        async def cancel_upstream() -> None:
+            if target is not None:
+                await send_cancel(target, timeout=CANCEL_SECONDS)
+
+        session = Session(
+            config=ports.config,
+            judge=ports.judge(),
+            holds=ports.holds,
+            recorder=recorder,
+            client=link,
+            upstream=upstream.link,
+            core=ProxyConnection(
+                Limits(limits.statement_bytes, limits.request_bytes), TransactionStatus.IDLE
+            ),
+            backend_pid=target.pid if target is not None else None,
+            cancel_upstream=cancel_upstream,
+        )
+        secret = None
+        if target is not None:
+            session.cancel_key = ports.cancels.register(target.pid, session, minor=upstream.minor)
+            secret = session.cancel_key.secret
+        link.write(upstream.greeting(secret))
+        ports.sessions.add(session)
+        return session
+
+    async def _serve(self, session: Session) -> None:
+        ports = self._ports
+        outcome = "failed"
+        try:
+            why = await session.run()
+            outcome = "closed"
+            logger.info("session %s ended: %s", session.id, why)
+        finally:
+            ports.metrics.sessions_total.labels(outcome).inc()
+            if session.cancel_key is not None:
+                ports.cancels.remove(session.cancel_key)
+            ports.sessions.remove(session)
+
+
+def _identity(
+    link: Link, startup: StartupMessage, config: Config, role: str | None
+) -> tuple[Principal, SessionState]:
+    who = Principal(startup.user, config.groups_of(startup.user), startup.database, link.peername, role)
+    state = SessionState(startup.user, replication=startup.replication is not Replication.NONE)
+    for name, value in startup.settings.items():
+        state.parameter(name, value)
+    return who, state
+
+
+def _listening(family: int, address: tuple[object, ...]) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _explain(error: OSError, address: str, port: int) -> str:
+    place = f"{address}:{port}"
+    if error.errno == errno.EADDRINUSE:
+        return f"cannot listen on {place}: the port is taken; stop what listens there, or set listen.port"
+    if error.errno == errno.EACCES:
+        return f"cannot listen on {place}: not permitted; ports below 1024 need privileges"
+    return f"cannot listen on {place}: {error.strerror or error}"

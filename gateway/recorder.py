@@ -1,0 +1,190 @@
+"""What one session leaves behind: audit records and metrics of its statements."""
+
+import secrets
+from dataclasses import dataclass, field
+
+from gateway import clock
+from gateway.arbiter import Release, Ruled, Ruling, execution_parameters, shown_parameters, shown_sql
+from gateway.audit import AuditLog, AuditRecord
+from gateway.identity import Principal, SessionState
+from gateway.metrics import Metrics
+from protocol import sqlstate
+from protocol.events import StatementFinished
+from protocol.request import Execution, Step
+from rules import Decision
+
+__all__ = ["Recorder", "Run"]
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """One forwarded execution until its end. ``held`` is the seconds it waited for a decision."""
+
+    ruled: Ruled
+    statement_id: str
+    started: float
+    held: float | None = None
+    finished: int = 0
+    prepares_done: int = 0
+    deallocates_done: int = 0
+
+
+@dataclass(slots=True)
+class Recorder:
+    """Makes the records of one session; the log decides where they go."""
+
+    audit: AuditLog
+    metrics: Metrics
+    who: Principal
+    state: SessionState
+    session_id: str
+    runs: dict[Execution, Run] = field(default_factory=dict)
+    _count: int = 0
+
+    def next_statement_id(self) -> str:
+        """An id for one request, unique in the gateway's life."""
+        self._count += 1
+        return f"{self.session_id}.{self._count}"
+
+    def base(self, kind: str, **fields: object) -> AuditRecord:
+        """A record of this session with what is common to all of its records."""
+        who = self.who
+        return AuditRecord(
+            kind=kind,
+            at=clock.now(),
+            session_id=self.session_id,
+            user=who.user,
+            groups=tuple(sorted(who.groups)),
+            database=who.database,
+            client_addr=who.client_addr,
+            application_name=self.state.application_name,
+            **fields,  # type: ignore[arg-type]
+        )
+
+    def started(self, ruling: Ruling, statement_id: str, held: float | None) -> None:
+        """The request is on its way to the server."""
+        now = clock.monotonic()
+        for one in ruling.ruled:
+            self._count_verdict(one)
+            if one.execution.step is not Step.BIND:
+                self.runs[one.execution] = Run(one, statement_id, now, held)
+
+    def _count_verdict(self, one: Ruled) -> None:
+        verdict = one.judgement.verdict
+        action = verdict.actions[0] if verdict.actions else "utility"
+        self.metrics.statement(action, verdict.decision.word)
+
+    def finished(self, event: StatementFinished) -> Run | None:
+        """A statement ended; None for one that was recorded before (a refusal)."""
+        run = self.runs.get(event.execution)
+        if run is None:
+            return None
+        now = clock.monotonic()
+        duration = now - run.started
+        run.started = now
+        run.finished += 1
+        self.metrics.statement_seconds.observe(duration)
+        release = run.ruled.release
+        if release is not None:
+            release.seconds += duration
+            release.sqlstate = release.sqlstate or event.report.get("C")
+            if event.tag:
+                release.tags.append(event.tag)
+            if event.rows is not None:
+                release.rows = (release.rows or 0) + event.rows
+        self.audit.append(self._outcome(run, event, duration))
+        return run
+
+    def ended(self, execution: Execution) -> Release | None:
+        """The execution will report nothing more. Returns its release if this was the last it let run."""
+        run = self.runs.pop(execution, None)
+        release = run.ruled.release if run is not None else None
+        if release is None:
+            return None
+        release.running -= 1
+        return release if release.running == 0 else None
+
+    def _outcome(self, run: Run, event: StatementFinished, duration: float) -> AuditRecord:
+        one, execution = run.ruled, event.execution
+        facts, verdict = one.judgement.facts, one.judgement.verdict
+        sql = _own_text(one, event.index)
+        tag = event.tag
+        if event.skipped:
+            tag = "(not run: an earlier statement failed)"
+        elif event.suspended:
+            tag = "(suspended at its row limit)"
+        return self.base(
+            "statement",
+            statement_id=f"{run.statement_id}.{run.finished}"
+            if len(facts.statements) > 1
+            else run.statement_id,
+            sql=sql,
+            parameters=tuple(execution_parameters(execution)) or None,
+            actions=verdict.actions,
+            relations=verdict.relations,
+            columns=verdict.columns,
+            row_bound=verdict.row_bound,
+            verdict=verdict.decision.word,
+            rule=verdict.rule,
+            hold_id=one.release.hold_id if one.release is not None else None,
+            approved_by=one.release.approved_by if one.release is not None else (),
+            tag=tag,
+            rows=event.rows,
+            bytes=event.size,
+            sqlstate=event.report.get("C"),
+            duration_ms=round(duration * 1000, 3),
+            held_ms=None if run.held is None else round(run.held * 1000, 3),
+        )
+
+    def lost(self, why: str) -> list[Release]:
+        """The session ended before the server answered: say so of everything still running.
+
+        Returns the releases among them, so that their holds can be told.
+        """
+        releases: list[Release] = []
+        for execution in list(self.runs):
+            report = {"C": sqlstate.CONNECTION_FAILURE}
+            self.finished(StatementFinished(execution, 0, f"(no answer: {why})", None, 0, report))
+            release = self.ended(execution)
+            if release is not None:
+                releases.append(release)
+        return releases
+
+    async def refused(self, ruling: Ruling, statement_id: str, code: str, **fields: object) -> None:
+        """Make the record of a refused request durable. Raises ``AuditUnavailable``."""
+        for one in ruling.ruled:
+            self._count_verdict(one)
+        await self.audit.intent(self.of_request("statement", ruling, statement_id, sqlstate=code, **fields))
+
+    def of_request(self, kind: str, ruling: Ruling, statement_id: str, **fields: object) -> AuditRecord:
+        """A record about a whole request."""
+        verdict = ruling.deciding.judgement.verdict if ruling.deciding is not None else None
+        decision = Decision.DENY if ruling.error is not None else ruling.decision
+        return self.base(
+            kind,
+            statement_id=statement_id,
+            sql=shown_sql(ruling),
+            parameters=tuple(shown_parameters(ruling)) or None,
+            actions=verdict.actions if verdict else (),
+            relations=verdict.relations if verdict else (),
+            columns=verdict.columns if verdict else (),
+            row_bound=verdict.row_bound if verdict else "",
+            verdict=decision.word,
+            rule=verdict.rule if verdict else "",
+            **fields,
+        )
+
+
+def _own_text(one: Ruled, index: int) -> str:
+    """The text of one statement of a Query, where the reader found its parts; else all of it."""
+    statements = one.judgement.facts.statements
+    if len(statements) > 1 and index < len(statements):
+        return statements[index].sql
+    if one.execution.step is Step.FUNCTION_CALL:
+        return f"FunctionCall of the function with OID {one.execution.function_oid}"
+    return ";\n".join(sql.decode("utf-8", "backslashreplace") for sql in one.execution.sql)
+
+
+def new_session_id() -> str:
+    """``S-`` and 16 random hexadecimal digits."""
+    return f"S-{secrets.token_hex(8)}"

@@ -1,0 +1,69 @@
+"""The sessions of this gateway, for the management port and for shutting down."""
+
+import asyncio
+from typing import Final
+
+from gateway.metrics import Metrics
+from gateway.session import Session, SessionInfo
+from rules import Judge
+
+__all__ = ["SessionInfo", "SessionRegistry"]
+
+KILL_WAIT_SECONDS: Final = 5.0
+"""How long sessions that were ended by force may take to write their last records."""
+
+
+class SessionRegistry:
+    """Who is connected."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._sessions: dict[str, Session] = {}
+        self._metrics = metrics
+        self._empty: asyncio.Event = asyncio.Event()
+        self._empty.set()
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def add(self, session: Session) -> None:
+        """A session begins."""
+        self._sessions[session.id] = session
+        self._metrics.sessions.inc()
+        self._empty.clear()
+
+    def remove(self, session: Session) -> None:
+        """A session is over."""
+        del self._sessions[session.id]
+        self._metrics.sessions.dec()
+        if not self._sessions:
+            self._empty.set()
+
+    def list(self) -> list[SessionInfo]:
+        """All sessions, oldest first."""
+        return [session.info() for session in self._sessions.values()]
+
+    def kill(self, session_id: str, by: str) -> bool:
+        """End a session for ``by``; False when there is none of this id."""
+        session = self._sessions.get(session_id)
+        if session is None:
+            return False
+        session.kill(by)
+        return True
+
+    def use(self, judge: Judge) -> None:
+        """Judge by another policy from now on."""
+        for session in self._sessions.values():
+            session.use(judge)
+
+    async def drain(self, grace: float) -> None:
+        """End all sessions: idle ones and holds now, running statements within ``grace`` seconds."""
+        for session in tuple(self._sessions.values()):
+            session.drain()
+        try:
+            async with asyncio.timeout(grace):
+                await self._empty.wait()
+        except TimeoutError:
+            for session in tuple(self._sessions.values()):
+                session.kill("the gateway's shutdown")
+            async with asyncio.timeout(KILL_WAIT_SECONDS):
+                await self._empty.wait()
