@@ -7,9 +7,9 @@ somebody awaits it. :func:`spawn` keeps the reference and reports the exception.
 import asyncio
 import logging
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-__all__ = ["cancel_all", "running", "spawn"]
+__all__ = ["cancel_all", "complete", "running", "spawn"]
 
 T = TypeVar("T")
 
@@ -28,6 +28,33 @@ def spawn(coro: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
     _running.add(task)
     task.add_done_callback(_finished)
     return task
+
+
+async def complete(coro: Coroutine[Any, Any, T], *, name: str) -> T:
+    """Await ``coro`` so that it runs to its end even when the caller is cancelled meanwhile.
+
+    For changes that must not stop half-way. What it raises goes to the caller; if nobody waits any more, it
+    is logged.
+    """
+    abandoned = False
+
+    async def run() -> tuple[T, None] | tuple[None, Exception]:
+        try:
+            return await coro, None
+        except Exception as error:
+            if abandoned:
+                raise
+            return None, error
+
+    task = spawn(run(), name=name)
+    try:
+        value, failure = await asyncio.shield(task)
+    except asyncio.CancelledError:
+        abandoned = True
+        raise
+    if failure is not None:
+        raise failure
+    return cast(T, value)
 
 
 def running() -> list[asyncio.Task[Any]]:
