@@ -16,7 +16,7 @@ from gateway.audit import AuditLog, AuditRecord, AuditUnavailable, Kind
 from gateway.bus import Bus
 from gateway.clock import SYSTEM_CLOCK, Clock
 from gateway.config.model import Limits, Role
-from gateway.holding import (
+from gateway.hold_terms import (
     AlreadyResolved,
     ClaimRefused,
     HoldError,

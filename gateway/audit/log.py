@@ -124,7 +124,7 @@ class AuditLog:
 
     def append(self, record: AuditRecord) -> None:
         """Record something that has happened. Never waits and never fails; see :attr:`healthy`."""
-        if record.kind is Kind.STATEMENT and record.verdict == "allow":
+        if record.kind == Kind.STATEMENT and record.verdict == "allow":
             if self._config.statements == "held":
                 return
             if self._config.redact == "literals":

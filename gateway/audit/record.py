@@ -38,14 +38,14 @@ class Kind(StrEnum):
 class AuditRecord:
     """What happened. ``v``, ``seq``, ``sql_digest``, ``prev`` and ``hash`` are added when it is written.
 
-    ``verdict`` is allow, hold or deny for a statement, and approve or reject for a decision. ``tag`` is the
+    ``kind`` is one of :class:`Kind`. ``verdict`` is allow, hold or deny for a statement, and approve or reject for a decision. ``tag`` is the
     command tag of a statement, and the event for the other kinds: ``start``, ``end``, ``opened``,
     ``approved`` and so on. ``rows`` and ``bytes`` count what was returned or changed. ``duration_ms`` is
     upstream time, ``held_ms`` the wait for a decision. ``reason`` is free text: why it was held, rejected
     or ended.
     """
 
-    kind: Kind
+    kind: str
     at: datetime = field(default_factory=now)
     session_id: str | None = None
     statement_id: str | None = None
@@ -92,7 +92,7 @@ def seal(record: AuditRecord, link: Link) -> tuple[bytes, Link]:
             "v": VERSION,
             "seq": seq,
             "at": iso(record.at),
-            "kind": record.kind,
+            "kind": str(record.kind),
             "session_id": record.session_id,
             "statement_id": record.statement_id,
             "user": record.user,

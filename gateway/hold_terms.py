@@ -1,0 +1,116 @@
+"""The words of holding: what a session asks for, and how it can be refused."""
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from gateway.store import Hold
+
+__all__ = [
+    "REASON_LENGTH",
+    "AlreadyResolved",
+    "ClaimRefused",
+    "HoldError",
+    "HoldNotFound",
+    "HoldPage",
+    "HoldRequest",
+    "HoldsFull",
+    "InvalidReason",
+    "NotAllowed",
+    "checked_reason",
+    "storable",
+]
+
+REASON_LENGTH = 2_000
+
+# Invisible marks that reorder the text around them: what is read would not be what was written.
+_REORDERING = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldRequest:
+    """A statement that has to wait, with everything an approver is shown.
+
+    ``parameters`` are display strings, None for NULL; ``expires`` is in seconds; ``digest`` binds the
+    approval to what would be forwarded. ``approval_groups`` empty means any approver may decide.
+    """
+
+    user: str
+    groups: Sequence[str]
+    database: str
+    client_addr: str | None
+    application_name: str
+    session_id: str
+    statement_id: str
+    sql: str
+    parameters: Sequence[str | None] | None
+    actions: Sequence[str]
+    relations: Sequence[str]
+    columns: Sequence[str]
+    row_bound: str
+    rule: str
+    criteria: Sequence[Mapping[str, object]] = ()
+    reason: str
+    approval_groups: Sequence[str]
+    expires: float
+    digest: str
+    transaction_open_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HoldPage:
+    """Some holds, newest first, and where the next page begins; no cursor means there is no more."""
+
+    holds: list[Hold]
+    cursor: str | None
+
+
+class HoldError(Exception):
+    """A hold could not be opened, decided or used. The message is one sentence for people."""
+
+
+class HoldsFull(HoldError):
+    """As many holds are pending as may be, for this user or for everybody."""
+
+
+class HoldNotFound(HoldError):
+    """There is no hold with this id."""
+
+
+class AlreadyResolved(HoldError):
+    """The hold is no longer pending. ``hold`` says what became of it."""
+
+    def __init__(self, hold: Hold) -> None:
+        super().__init__(f"{hold.id} is {hold.state.value} already")
+        self.hold = hold
+
+
+class NotAllowed(HoldError):
+    """This person may not decide this hold."""
+
+
+class InvalidReason(HoldError, ValueError):
+    """The reason is missing where it is needed, too long, or holds characters that deceive a reader."""
+
+
+class ClaimRefused(HoldError):
+    """The approval cannot be used: there is none, it was used, or it is for something else."""
+
+
+def checked_reason(reason: str | None, *, required: bool) -> str:
+    """``reason`` without outer white space. Raises :class:`InvalidReason`."""
+    text = (reason or "").strip()
+    if required and not text:
+        raise InvalidReason("a rejection needs a reason")
+    if len(text) > REASON_LENGTH:
+        raise InvalidReason(f"a reason has at most {REASON_LENGTH} characters")
+    for char in text:
+        if (unicodedata.category(char) in ("Cc", "Cs") and char not in "\n\t") or char in _REORDERING:
+            raise InvalidReason("a reason cannot contain control characters")
+    return text
+
+
+def storable(text: str) -> str:
+    """``text`` as either database can keep it: lone surrogates and NUL become visible escapes."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
