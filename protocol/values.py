@@ -116,7 +116,8 @@ def _timestamp(suffix: str) -> Callable[[bytes], str]:
         micros: int = struct.unpack("!q", raw)[0]
         if micros in (0x7FFFFFFFFFFFFFFF, -0x8000000000000000):
             return "infinity" if micros > 0 else "-infinity"
-        return (_TIME_ZERO + timedelta(microseconds=micros)).isoformat(" ") + suffix
+        text = (_TIME_ZERO + timedelta(microseconds=micros)).isoformat(" ")
+        return (text.rstrip("0") if "." in text else text) + suffix
 
     return read
 

@@ -20,6 +20,7 @@ from protocol.messages import decode_report, message, parameter_status, ready_fo
 from protocol.scram import build_verifier
 from protocol.startup import MAX_STARTUP_BYTES, StartupMessage, parse_first_packet
 from tests.support.certificates import Authority
+from tests.support.listening import dialled, listening
 
 VERIFIER = str(build_verifier("sésame", b"0123456789abcdef", 4096))
 USERS = {
@@ -39,25 +40,18 @@ class Gate:
         self.port = 0
         self.identities: list[Identity] = []
         self.refusals: list[LoginRefused] = []
-        self.peername: str | None = "as it is"
-        self.tasks: set[asyncio.Task[None]] = set()
-
-    def accept(self) -> Link:
-        return _Watched(self)
 
     async def serve(self, link: Link) -> None:
-        with contextlib.suppress(LinkClosed):
-            startup = parse_first_packet(await link.read_startup(MAX_STARTUP_BYTES + 4))
-            assert isinstance(startup, StartupMessage)
-            try:
-                self.identities.append(await self.authenticator.authenticate(link, startup))
-            except LoginRefused as refused:
-                self.refusals.append(refused)
-                link.write(refused.encoded())
-            else:
-                link.write(parameter_status("client_encoding", "UTF8") + ready_for_query(ord("I")))
-                await link.read_message(100)
-            link.close()
+        startup = parse_first_packet(await link.read_startup(MAX_STARTUP_BYTES + 4))
+        assert isinstance(startup, StartupMessage)
+        try:
+            self.identities.append(await self.authenticator.authenticate(link, startup))
+        except LoginRefused as refused:
+            self.refusals.append(refused)
+            link.write(refused.encoded())
+        else:
+            link.write(parameter_status("client_encoding", "UTF8") + ready_for_query(ord("I")))
+            await link.read_message(100)
 
     async def connect(self, user: str, password: str | None = None, **options: Any) -> None:
         """Log in with libpq and leave again."""
@@ -68,35 +62,11 @@ class Gate:
         connection.close()
 
 
-class _Watched(Link):
-    def __init__(self, gate: Gate) -> None:
-        super().__init__()
-        self.gate = gate
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        task = asyncio.get_running_loop().create_task(self.gate.serve(self))
-        self.gate.tasks.add(task)
-
-    @property
-    def peername(self) -> str | None:
-        return super().peername if self.gate.peername == "as it is" else self.gate.peername
-
-
 @contextlib.asynccontextmanager
 async def gate(users: dict[str, User] = USERS, tls: ServerTls | None = None) -> AsyncIterator[Gate]:
-    binding = tls.binding if tls is not None else None
-    subject = Gate(Authenticator(users, binding=binding, secret=b"secret"))
-    server = await asyncio.get_running_loop().create_server(
-        subject.accept, "127.0.0.1", 0, ssl=tls.context if tls is not None else None
-    )
-    subject.port = server.sockets[0].getsockname()[1]
-    try:
+    subject = Gate(Authenticator(users, binding=tls.binding if tls is not None else None, secret=b"secret"))
+    async with listening(subject.serve, context=tls.context if tls is not None else None) as subject.port:
         yield subject
-        await asyncio.gather(*subject.tasks)
-    finally:
-        server.close()
-        await server.wait_closed()
 
 
 @pytest.fixture
@@ -153,13 +123,12 @@ async def test_right_password_of_a_disabled_user() -> None:
 
 async def test_unknown_user_is_shown_the_same_salt_and_iterations_every_time() -> None:
     async def challenge(subject: Gate, user: str) -> bytes:
-        _, link = await asyncio.get_running_loop().create_connection(Link, "127.0.0.1", subject.port)
-        link.write(startup_packet(user))
-        await link.read_message(1000)
-        link.write(sasl_initial_response("SCRAM-SHA-256", b"n,,n=,r=abc"))
-        _, payload = await link.read_message(1000)
-        link.close()
-        return payload.partition(b",")[2]
+        async with dialled(subject.port) as link:
+            link.write(startup_packet(user))
+            await link.read_message(1000)
+            link.write(sasl_initial_response("SCRAM-SHA-256", b"n,,n=,r=abc"))
+            _, payload = await link.read_message(1000)
+            return payload.partition(b",")[2]
 
     users = {"alice": User("alice", verifier=str(build_verifier("x", b"0123456789abcdef", 5000)))}
     async with gate(users) as subject:
@@ -176,18 +145,17 @@ async def test_unknown_user_takes_as_long_as_a_wrong_password() -> None:
     async def seconds(subject: Gate, user: str) -> float:
         taken = []
         for _ in range(15):
-            _, link = await asyncio.get_running_loop().create_connection(Link, "127.0.0.1", subject.port)
-            link.write(startup_packet(user))
-            await link.read_message(1000)
-            link.write(sasl_initial_response("SCRAM-SHA-256", b"n,,n=,r=abc"))
-            _, payload = await link.read_message(1000)
-            nonce = payload[4:].partition(b",")[0]
-            started = time.perf_counter()
-            link.write(sasl_response(b"c=biws," + nonce + b",p=" + b"A" * 43 + b"="))
-            _, payload = await link.read_message(1000)
-            taken.append(time.perf_counter() - started)
-            assert decode_report(payload)["C"] == "28P01"
-            link.close()
+            async with dialled(subject.port) as link:
+                link.write(startup_packet(user))
+                await link.read_message(1000)
+                link.write(sasl_initial_response("SCRAM-SHA-256", b"n,,n=,r=abc"))
+                _, payload = await link.read_message(1000)
+                nonce = payload[4:].partition(b",")[0]
+                started = time.perf_counter()
+                link.write(sasl_response(b"c=biws," + nonce + b",p=" + b"A" * 43 + b"="))
+                _, payload = await link.read_message(1000)
+                taken.append(time.perf_counter() - started)
+                assert decode_report(payload)["C"] == "28P01"
         return statistics.median(taken)
 
     async with gate() as subject:
@@ -218,14 +186,17 @@ async def test_certificate_of_another_authority(
     assert subject.identities == []
 
 
-async def test_trust_on_loopback_only() -> None:
+async def test_trust_on_loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    def coming_from(address: str | None) -> None:
+        monkeypatch.setattr(Link, "peername", property(lambda link: address))
+
     async with gate() as subject:
         await subject.connect("local")
-        subject.peername = "192.0.2.7"
+        coming_from("192.0.2.7")
         error = await refused(lambda: subject.connect("local", "any"))
-        subject.peername = "::ffff:127.0.0.1"
+        coming_from("::ffff:127.0.0.1")
         await subject.connect("local")
-        subject.peername = None  # a unix socket
+        coming_from(None)  # a unix socket
         await subject.connect("local")
     assert "password authentication failed" in str(error)
     assert subject.identities == [Identity("local", "trust")] * 3
@@ -238,16 +209,15 @@ def startup_packet(user: str) -> bytes:
 
 async def raw(subject: Gate, *answers: bytes) -> dict[str, str]:
     """Send messages after a start-up packet; the fields of the error that comes back."""
-    _, link = await asyncio.get_running_loop().create_connection(Link, "127.0.0.1", subject.port)
-    link.write(startup_packet("alice"))
-    for answer in answers:
-        await link.read_message(1000)
-        link.write(answer)
-    tag, payload = await link.read_message(1000)
-    assert tag == ord("E")
-    with pytest.raises(LinkClosed):
-        await link.read_message(1000)
-    link.close()
+    async with dialled(subject.port) as link:
+        link.write(startup_packet("alice"))
+        for answer in answers:
+            await link.read_message(1000)
+            link.write(answer)
+        tag, payload = await link.read_message(1000)
+        assert tag == ord("E")
+        with pytest.raises(LinkClosed):
+            await link.read_message(1000)
     return decode_report(payload)
 
 

@@ -20,20 +20,24 @@ from gateway.authn import LoginRefused
 from gateway.config import Database, Login
 from gateway.config.model import SslMode
 from gateway.dial import Endpoint
-from gateway.link import Link, LinkClosed
+from gateway.link import Link
 from gateway.upstream import Connector, UpstreamRefused, UpstreamSession, UpstreamUnavailable
+from protocol.authentication import sasl_initial_response
 from protocol.errors import ServerError
 from protocol.messages import (
     authentication,
     backend_key_data,
     decode_report,
     message,
+    negotiate_protocol_version,
     notice_response,
     parameter_status,
     ready_for_query,
 )
+from protocol.scram import derive_keys
 from protocol.startup import MAX_STARTUP_BYTES, StartupMessage, parse_first_packet
 from tests.support.certificates import Authority
+from tests.support.listening import dialled, listening
 from tests.support.postgres import Postgres
 from tests.support.relay import TlsRelay
 
@@ -130,9 +134,10 @@ async def test_greeting_carries_our_key(postgres: Postgres, app: str) -> None:
 
 
 async def test_startup_parameters_arrive(postgres: Postgres, app: str) -> None:
-    message_ = startup(("application_name", "shop"), ("options", r"-c work_mem=77kB -c search_path=a\ b"))
+    message_ = startup(("application_name", "shop"), ("options", r"-c work_mem=77kB -c datestyle=SQL,\ DMY"))
     session = await log_in(gateway_login(postgres, app), message_)
     assert session.parameters["application_name"] == "shop"
+    assert session.parameters["DateStyle"] == "SQL, DMY"
     assert await rows(session, "SHOW work_mem") == [b"77kB"]
     session.link.abort()
 
@@ -236,11 +241,10 @@ async def test_keys_are_derived_once_and_never_on_the_loop(
     postgres: Postgres, app: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads = []
-    derive = gateway.login.derive_keys
 
     def watched(*arguments: Any) -> Any:
         threads.append(threading.current_thread())
-        return derive(*arguments)
+        return derive_keys(*arguments)
 
     monkeypatch.setattr(gateway.login, "derive_keys", watched)
     connector = Connector()
@@ -347,11 +351,10 @@ async def test_channel_binding_is_used_where_it_is_offered(
     tls_postgres: Postgres, tls_app: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used = []
-    begin = gateway.login.sasl_initial_response
 
     def watched(mechanism: str, data: bytes) -> bytes:
         used.append(mechanism)
-        return begin(mechanism, data)
+        return sasl_initial_response(mechanism, data)
 
     monkeypatch.setattr(gateway.login, "sasl_initial_response", watched)
     with tls_postgres.hba("host all all all scram-sha-256"):
@@ -444,23 +447,20 @@ class Passage:
         self.port = 0
         self.sessions: list[UpstreamSession] = []
         self.refusals: list[LoginRefused] = []
-        self.tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, link: Link) -> None:
-        with contextlib.suppress(LinkClosed):
-            asked = parse_first_packet(await link.read_startup(MAX_STARTUP_BYTES + 4))
-            assert isinstance(asked, StartupMessage)
-            try:
-                session = await Connector(login_seconds=5).connect(self.database, asked, client=link)
-            except LoginRefused as refused:
-                self.refusals.append(refused)
-                link.write(refused.encoded())
-            else:
-                self.sessions.append(session)
-                link.write(session.greeting(b"k" * (32 if session.minor >= 2 else 4)))
-                await link.read_message(100)
-                session.link.abort()
-            link.close()
+        asked = parse_first_packet(await link.read_startup(MAX_STARTUP_BYTES + 4))
+        assert isinstance(asked, StartupMessage)
+        try:
+            session = await Connector(login_seconds=5).connect(self.database, asked, client=link)
+        except LoginRefused as refused:
+            self.refusals.append(refused)
+            link.write(refused.encoded())
+        else:
+            self.sessions.append(session)
+            link.write(session.greeting(b"k" * (32 if session.minor >= 2 else 4)))
+            await link.read_message(100)
+            session.link.abort()
 
     async def connect(self, user: str, password: str | None = None, **options: Any) -> psycopg.pq.abc.PGconn:
         settings = {"host": "127.0.0.1", "port": self.port, "user": user, "dbname": "postgres", **options}
@@ -472,29 +472,11 @@ class Passage:
         return connection.pgconn
 
 
-class _Client(Link):
-    def __init__(self, passage: Passage) -> None:
-        super().__init__()
-        self.passage = passage
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self.passage.tasks.add(asyncio.get_running_loop().create_task(self.passage.serve(self)))
-
-
 @contextlib.asynccontextmanager
 async def passage(database: Database, context: ssl.SSLContext | None = None) -> AsyncIterator[Passage]:
     subject = Passage(database)
-    server = await asyncio.get_running_loop().create_server(
-        lambda: _Client(subject), "127.0.0.1", 0, ssl=context
-    )
-    subject.port = server.sockets[0].getsockname()[1]
-    try:
+    async with listening(subject.serve, context=context) as subject.port:
         yield subject
-        await asyncio.gather(*subject.tasks)
-    finally:
-        server.close()
-        await server.wait_closed()
 
 
 @pytest.fixture
@@ -537,12 +519,32 @@ async def test_passthrough_of_a_wrong_password(postgres: Postgres, app: str, met
     assert subject.refusals[0].report.sqlstate == "28P01"
 
 
-async def test_passthrough_negotiates_once(postgres: Postgres, app: str) -> None:
-    with postgres.hba("host all all all scram-sha-256"):
-        async with passage(behind(postgres)) as subject:
-            connected = await subject.connect(app, PASSWORD, max_protocol_version="latest")
-    assert connected.status == psycopg.pq.ConnStatus.BAD  # closed again
-    assert subject.sessions[0].minor == 2
+@pytest.mark.parametrize(
+    ("minor", "options", "negotiated"),
+    [(0, (), None), (2, (), None), (9999, (), (2, [])), (0, ("_pq_.x",), (0, ["_pq_.x"]))],
+)
+async def test_passthrough_negotiates_at_most_once(
+    postgres: Postgres,
+    app: str,
+    minor: int,
+    options: tuple[str, ...],
+    negotiated: tuple[int, list[str]] | None,
+) -> None:
+    pairs = [("database", "postgres"), *((name, "1") for name in options)]
+    body = "".join(f"{name}\0{value}\0" for name, value in [("user", app), *pairs]).encode() + b"\0"
+    packet = struct.pack("!II", len(body) + 8, (3 << 16) | minor) + body
+    seen: list[tuple[int, bytes]] = []
+    with postgres.hba("host all all all trust"):
+        async with passage(behind(postgres)) as subject, dialled(subject.port) as link:
+            link.write(packet)
+            while not seen or seen[-1][0] != ord("Z"):
+                seen.append(await link.read_message(1 << 16))
+            link.write(message(ord("X")))
+    expected = [] if negotiated is None else [(ord("v"), negotiate_protocol_version(*negotiated)[5:])]
+    assert [entry for entry in seen if entry[0] == ord("v")] == expected
+    assert seen[len(expected)] == (ord("R"), bytes(4))
+    keys = [payload for tag, payload in seen if tag == ord("K")]
+    assert keys[0][4:] == b"k" * (32 if minor >= 2 else 4)
 
 
 async def test_passthrough_to_an_older_server(tls_postgres: Postgres, tls_app: str) -> None:
@@ -606,13 +608,12 @@ async def test_client_that_sends_something_else(postgres: Postgres, app: str) ->
                 (message(ord("Q"), b"\0"), "expected password response, got message type 81"),
                 (b"p\x7f\xff\xff\xff", "invalid message length"),
             ):
-                _, link = await asyncio.get_running_loop().create_connection(Link, "127.0.0.1", subject.port)
-                link.write(startup(user=app).encode())
-                await link.read_message(1000)
-                link.write(sent)
-                tag, payload = await link.read_message(1000)
-                assert (tag, decode_report(payload)["M"]) == (ord("E"), text)
-                link.close()
+                async with dialled(subject.port) as link:
+                    link.write(startup(user=app).encode())
+                    await link.read_message(1000)
+                    link.write(sent)
+                    tag, payload = await link.read_message(1000)
+                    assert (tag, decode_report(payload)["M"]) == (ord("E"), text)
 
 
 # Servers that are not there or misbehave ----------------------------------------------------------------
@@ -636,14 +637,23 @@ Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 @contextlib.asynccontextmanager
 async def scripted(script: Script) -> AsyncIterator[int]:
+    """The port of a server that does what ``script`` says with each connection."""
+    tasks: set[asyncio.Task[Any]] = set()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             await script(reader, writer)
         writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         yield server.sockets[0].getsockname()[1]
+        await asyncio.gather(*tasks)
 
 
 def saying(*answers: bytes) -> Script:
@@ -744,7 +754,8 @@ async def test_silent_server() -> None:
         await reader.read()
 
     async with scripted(script) as port:
-        for mode, kind in (("disable", "timeout"), ("require", "connect")):
+        modes: tuple[tuple[SslMode, str], ...] = (("disable", "timeout"), ("require", "connect"))
+        for mode, kind in modes:
             connector = Connector(connect_seconds=0.1, login_seconds=0.1)
             with pytest.raises(UpstreamUnavailable) as caught:
                 await connector.connect(Database("127.0.0.1", port, sslmode=mode), startup())

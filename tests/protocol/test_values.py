@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.values import parameter_text
+from tests.support.postgres import Postgres
 
 
 def binary(value: bytes, type_oid: int) -> str | None:
@@ -51,6 +52,7 @@ def test_text_format() -> None:
         (701, "7ff8000000000000", "NaN"),
         (701, "fff0000000000000", "-Infinity"),
         (701, "3fd5555555555555", "0.3333333333333333"),
+        (701, "3fd3333333333334", "0.30000000000000004"),
         (1042, "61202020", "a   "),
         (1043, "61", "a"),
         (1082, "00000000", "2000-01-01"),
@@ -136,6 +138,58 @@ def test_long_values_are_cut_with_a_note() -> None:
     assert parameter_text(b"x" * 50_000_000, limit=5) == "xxxxx… (50000000 bytes in all)"
     assert parameter_text(b"\0" * 100, format_code=1, type_oid=17, limit=6) == "\\x0000… (100 bytes in all)"
     assert parameter_text(b"x" * 10, limit=10) == "x" * 10
+
+
+SAMPLES = [
+    ("bool", "true"),
+    ("int2", "-7"),
+    ("int4", "2147483647"),
+    ("int8", "-9223372036854775808"),
+    ("oid", "4294967295"),
+    ("float4", "0.1"),
+    ("float8", "123456.789"),
+    ("text", "süß"),
+    ("bpchar", "a  "),
+    ("name", "a_name"),
+    ("bytea", "\\x00ff"),
+    ("uuid", "123e4567-e89b-12d3-a456-426614174000"),
+    ("date", "1582-10-15"),
+    ("date", "infinity"),
+    ("time", "23:59:59.999999"),
+    ("timestamp", "1999-12-31 23:59:59.5"),
+    ("timestamptz", "2026-02-03 04:05:06.000007+00"),
+    ("numeric", "-12345678901234567890.000100"),
+    ("numeric", "0.00000000001"),
+    ("numeric", "1000000000000"),
+    ("numeric", "NaN"),
+    ("json", '{"a": 1}'),
+    ("jsonb", '{"a": [1, null]}'),
+    ("int4[]", "{1,NULL,-3}"),
+    ("int8[]", "{}"),
+    ("text[]", '{a,"b c","",NULL,"NULL","q\\"q"}'),
+    ("numeric[]", "{1.50,NULL}"),
+    ("uuid[]", "{123e4567-e89b-12d3-a456-426614174000}"),
+    ("date[]", "{2026-01-01}"),
+]
+
+
+def test_as_the_server_shows_the_same_bytes(postgres: Postgres) -> None:
+    """The server sends each value in binary and as text; both must be the same to the approver."""
+    with postgres.connect() as connection:
+        connection.execute("SET timezone = 'UTC'")
+        for type_name, text in SAMPLES:
+            query = f"SELECT %s::{type_name}"
+            row = connection.cursor(binary=True).execute(query, (text,)).pgresult
+            shown = connection.cursor(binary=False).execute(query, (text,)).pgresult
+            assert row is not None
+            assert shown is not None
+            got = parameter_text(row.get_value(0, 0), format_code=1, type_oid=row.ftype(0))
+            written = shown.get_value(0, 0)
+            assert written is not None
+            expected = written.decode()
+            if type_name == "bool":
+                expected = {"t": "true", "f": "false"}[expected]
+            assert got == expected, type_name
 
 
 @given(st.binary(max_size=60), st.integers(0, 4000), st.integers(0, 1))
