@@ -12,7 +12,7 @@ __all__ = ["Principal", "SessionState"]
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The one who asks. ``role`` is the server role the gateway logged in as, where it is not the user's own."""
+    """The one who asks. ``role`` is the server role the gateway became for them, None for the login's own."""
 
     user: str
     groups: frozenset[str]

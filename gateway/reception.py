@@ -124,7 +124,7 @@ async def _peek(sock: socket.socket) -> int:
             first = sock.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
             readable: asyncio.Future[None] = loop.create_future()
-            loop.add_reader(sock, lambda: readable.done() or readable.set_result(None))  # noqa: B023
+            loop.add_reader(sock, _resolve, readable)
             try:
                 await readable
             finally:
@@ -133,6 +133,11 @@ async def _peek(sock: socket.socket) -> int:
         if not first:
             raise LinkClosed("the connection was closed")
         return first[0]
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def _waiting(sock: socket.socket) -> bool:

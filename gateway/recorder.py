@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from gateway import clock
 from gateway.arbiter import Release, Ruled, Ruling, execution_parameters, shown_parameters, shown_sql
-from gateway.audit import AuditLog, AuditRecord
+from gateway.audit import AuditLog, AuditRecord, Kind
 from gateway.identity import Principal, SessionState
 from gateway.metrics import Metrics
 from protocol import sqlstate
@@ -46,12 +46,11 @@ class Recorder:
         self._count += 1
         return f"{self.session_id}.{self._count}"
 
-    def base(self, kind: str, **fields: object) -> AuditRecord:
+    def base(self, kind: Kind, **fields: object) -> AuditRecord:
         """A record of this session with what is common to all of its records."""
         who = self.who
         return AuditRecord(
             kind=kind,
-            at=clock.now(),
             session_id=self.session_id,
             user=who.user,
             groups=tuple(sorted(who.groups)),
@@ -108,16 +107,16 @@ class Recorder:
         one, execution = run.ruled, event.execution
         facts, verdict = one.judgement.facts, one.judgement.verdict
         sql = _own_text(one, event.index)
+        several = len(facts.statements) > 1
+        statement_id = f"{run.statement_id}.{run.finished}" if several else run.statement_id
         tag = event.tag
         if event.skipped:
             tag = "(not run: an earlier statement failed)"
         elif event.suspended:
             tag = "(suspended at its row limit)"
         return self.base(
-            "statement",
-            statement_id=f"{run.statement_id}.{run.finished}"
-            if len(facts.statements) > 1
-            else run.statement_id,
+            Kind.STATEMENT,
+            statement_id=statement_id,
             sql=sql,
             parameters=tuple(execution_parameters(execution)) or None,
             actions=verdict.actions,
@@ -154,9 +153,11 @@ class Recorder:
         """Make the record of a refused request durable. Raises ``AuditUnavailable``."""
         for one in ruling.ruled:
             self._count_verdict(one)
-        await self.audit.intent(self.of_request("statement", ruling, statement_id, sqlstate=code, **fields))
+        await self.audit.intent(
+            self.of_request(Kind.STATEMENT, ruling, statement_id, sqlstate=code, **fields)
+        )
 
-    def of_request(self, kind: str, ruling: Ruling, statement_id: str, **fields: object) -> AuditRecord:
+    def of_request(self, kind: Kind, ruling: Ruling, statement_id: str, **fields: object) -> AuditRecord:
         """A record about a whole request."""
         verdict = ruling.deciding.judgement.verdict if ruling.deciding is not None else None
         decision = Decision.DENY if ruling.error is not None else ruling.decision
@@ -171,7 +172,7 @@ class Recorder:
             row_bound=verdict.row_bound if verdict else "",
             verdict=decision.word,
             rule=verdict.rule if verdict else "",
-            **fields,
+            **{"reason": verdict.reason if verdict else None, **fields},
         )
 
 

@@ -1,7 +1,7 @@
 """One client session: two links, the protocol core between them, and a ruling for every request.
 
-What is allowed never leaves the callback it came in: read, judged, written. Only a request that must wait (for
-a person, for the server's answer, for the audit) gets a coroutine, and then only this session waits.
+What is allowed never leaves the callback it came in: read, judged, written. Only a request that must wait
+(for a person, for the server's answer, for the audit) gets a coroutine, and then only this session waits.
 """
 
 import asyncio
@@ -9,18 +9,19 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from gateway import clock
 from gateway.arbiter import Arbiter, Release, Ruling
-from gateway.audit import AuditUnavailable
+from gateway.audit import AuditUnavailable, Kind
 from gateway.cancel import CancelKey
 from gateway.config import Config
-from gateway.holding import Ending, Holding, Released, unavailable
-from gateway.holds import Holds, HoldState, StoreUnavailable
+from gateway.holds import Holds, HoldState
 from gateway.link import Link
 from gateway.recorder import Recorder, Run
+from gateway.store import StoreUnavailable
 from gateway.tasks import spawn
+from gateway.waiting import Released, Waiting, unavailable
 from protocol import messages, sqlstate
 from protocol.connection import ProxyConnection
 from protocol.errors import FrontendViolation, ProtocolViolation, ServerError, UpstreamViolation
@@ -45,6 +46,17 @@ logger = logging.getLogger(__name__)
 
 AFTER_CLIENT_SECONDS: Final = 30.0
 """How long the server may go on with a statement whose client is gone, so that its outcome is recorded."""
+
+_INTERNAL_ERROR: Final = ServerError(
+    sqlstate.INTERNAL_ERROR, "internal error in the gateway", severity="FATAL"
+)
+
+_IN_COPY: Final = ServerError(
+    sqlstate.INSUFFICIENT_PRIVILEGE,
+    "statement needs approval and cannot wait inside COPY",
+    detail="Nothing of it was run.",
+    hint="End the COPY first, then run the statement again.",
+)
 
 LINGER_SECONDS: Final = 10.0
 """How long what is queued for a peer may take to be written after the session ended."""
@@ -133,7 +145,7 @@ class Session:
         self._backend_pid = backend_pid
         self._cancel_upstream = cancel_upstream
         self._arbiter = Arbiter(judge, recorder.metrics, recorder.who, recorder.state, core.names)
-        self._holding = Holding(config, holds, recorder, self._notify)
+        self._waiting = Waiting(config, holds, recorder, self._notify)
         self._started_at = clock.now()
         self._over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._settling: list[asyncio.Future[None]] = []
@@ -157,24 +169,24 @@ class Session:
 
     async def run(self) -> str:
         """Relay until the session is over; returns why it ended."""
-        self._recorder.audit.append(self._recorder.base("session", tag="start"))
+        self._recorder.audit.append(self._recorder.base(Kind.SESSION, tag="start"))
         self._upstream.relay(_UpstreamSide(self))
         self._client.relay(_ClientSide(self))
         try:
             return await self._over
         finally:
-            self._holding.end(Ending(HoldState.INTERRUPTED, "the session ended"))
+            self._waiting.end(HoldState.INTERRUPTED, "the session ended")
             if self._ruling is not None:
                 await asyncio.wait({self._ruling})
             for release in self._recorder.lost(self._why):
                 await self._save_outcome(release)
             self._count_bytes()
-            self._recorder.audit.append(self._recorder.base("session", tag=f"end: {self._why}"))
+            self._recorder.audit.append(self._recorder.base(Kind.SESSION, tag="end", reason=self._why))
 
     def info(self) -> SessionInfo:
         """How the session stands."""
         who, core = self._recorder.who, self._core
-        if self._holding.waiting:
+        if self._waiting.waiting:
             state = "held"
         elif not core.settled:
             state = "active"
@@ -197,7 +209,7 @@ class Session:
             started_at=self._started_at,
             transaction_status=chr(core.status),
             current_sql=sql,
-            hold_id=self._holding.hold_id,
+            hold_id=self._waiting.hold_id,
             backend_pid=self._backend_pid,
         )
 
@@ -208,7 +220,7 @@ class Session:
     def kill(self, by: str) -> None:
         """End the session for an administrator."""
         self._why = f"ended by {by}"
-        self._holding.end(Ending(HoldState.INTERRUPTED, self._why))
+        self._waiting.end(HoldState.INTERRUPTED, self._why)
         self._say_goodbye(
             ServerError(
                 sqlstate.ADMIN_SHUTDOWN,
@@ -229,12 +241,12 @@ class Session:
             hint="Connect again in a moment.",
             severity="FATAL",
         )
-        self._holding.end(Ending(HoldState.INTERRUPTED, "the gateway stopped"))
+        self._waiting.end(HoldState.INTERRUPTED, "the gateway stopped")
         self._pump()
 
     async def cancel(self) -> None:
         """Carry out a CancelRequest: withdraw the hold, or cancel what the server runs now."""
-        if self._holding.end(Ending(HoldState.WITHDRAWN, "canceled by the user")):
+        if self._waiting.end(HoldState.WITHDRAWN, "canceled by the user"):
             return
         if self._core.settled or self._cancelling is not None:
             return
@@ -272,16 +284,16 @@ class Session:
         self._pump()
 
     def client_ended(self) -> None:
-        """The client will send no more. Nothing that is held runs for it; what was sent before is answered."""
+        """The client sends no more: what is held will not run, what went before is still answered."""
         self._half_closed = True
-        if self._holding.end(Ending(HoldState.ABANDONED, "the client went away")):
+        if self._waiting.end(HoldState.ABANDONED, "the client went away"):
             self._client_gone = True
         self._pump()
 
     def client_lost(self) -> None:
         """The client's connection is gone."""
         self._client_gone = self._half_closed = True
-        self._holding.end(Ending(HoldState.ABANDONED, "the client went away"))
+        self._waiting.end(HoldState.ABANDONED, "the client went away")
         self._upstream.resume_reading()
         if self._core.copying or self._core.settled:
             self._finish()
@@ -295,7 +307,7 @@ class Session:
             return
         self._why = "the server closed the connection"
         self._recorder.metrics.upstream_errors_total.labels("lost").inc()
-        if self._holding.end(Ending(HoldState.INTERRUPTED, self._why)):
+        if self._waiting.end(HoldState.INTERRUPTED, self._why):
             self._farewell = ServerError(
                 sqlstate.CONNECTION_FAILURE,
                 "server closed the connection unexpectedly",
@@ -323,7 +335,7 @@ class Session:
     # The pump ------------------------------------------------------------------------------------------
 
     def _pump(self) -> None:
-        """Handle every event that is there, write what came of it, and see whether somebody waits for that."""
+        """Handle every event that is there, write what came of it, and wake who waits for that."""
         if self._over.done():
             return
         try:
@@ -335,9 +347,7 @@ class Session:
             # A bug must not leave a session in a state nobody knows: it ends, and nothing unjudged was sent.
             logger.exception("session %s failed", self.id)
             self._why = "internal error"
-            self._say_goodbye(
-                ServerError(sqlstate.INTERNAL_ERROR, "internal error in the gateway", severity="FATAL")
-            )
+            self._say_goodbye(_INTERNAL_ERROR)
             self._finish()
             return
         self._flush()
@@ -365,7 +375,7 @@ class Session:
                 self._why = f"the server ended the session: {event.report.get('M', '')}"
             elif isinstance(event, CommitFailed):
                 self._recorder.audit.append(
-                    self._recorder.base("statement", tag="(commit failed)", sqlstate=event.report.get("C"))
+                    self._recorder.base(Kind.STATEMENT, tag="(commit failed)", sqlstate=event.report.get("C"))
                 )
             elif isinstance(event, Terminated):
                 self._why = "client disconnected"
@@ -453,9 +463,7 @@ class Session:
             logger.exception("session %s: a ruling failed", self.id)
             self._ruling = None
             self._why = "internal error"
-            self._say_goodbye(
-                ServerError(sqlstate.INTERNAL_ERROR, "internal error in the gateway", severity="FATAL")
-            )
+            self._say_goodbye(_INTERNAL_ERROR)
             self._finish()
         else:
             self._ruling = None
@@ -482,13 +490,13 @@ class Session:
             error = await self._record_refusal(ruling, statement_id, ruling.error)
         elif ruling.decision is Decision.DENY:
             error = await self._record_refusal(ruling, statement_id, _denied(ruling))
+        elif ruling.decision is Decision.HOLD and self._core.copying:
+            error = await self._record_refusal(ruling, statement_id, _IN_COPY)
         elif ruling.decision is Decision.HOLD:
-            if not self._core.copying and self._core.release_locks():
+            if self._core.release_locks():
                 self._flush()
                 await self._until_settled()
-            error = await self._holding.hold(
-                request, ruling, self._arbiter, statement_id, can_wait=not self._core.copying
-            )
+            error = await self._waiting.hold(request, ruling, self._arbiter, statement_id)
         else:
             self._forward(request, ruling, statement_id, None)
             return
@@ -518,7 +526,8 @@ class Session:
             self._flush()
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._settling.append(future)
-            await asyncio.wait({future, self._over}, return_when=asyncio.FIRST_COMPLETED)
+            ends: set[asyncio.Future[Any]] = {future, self._over}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
 
     def _notify(self, notice: ServerError) -> None:
         self._core.notice(notice)

@@ -1,0 +1,300 @@
+"""Holding one request: from opening the hold to what becomes of it.
+
+The session waits here and nowhere else. Whatever ends the wait ends the hold in the store first, and what the
+store then says decides: of an approval and a withdrawal at the same moment exactly one is true.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gateway import clock
+from gateway.arbiter import Arbiter, Ruling, shown_parameters, shown_sql
+from gateway.audit import AuditUnavailable
+from gateway.config import Config
+from gateway.holds import ClaimRefused, Hold, HoldRequest, Holds, HoldsFull, HoldState
+from gateway.recorder import Recorder
+from gateway.store import StoreUnavailable
+from gateway.tasks import spawn
+from protocol import sqlstate
+from protocol.errors import ServerError
+from protocol.request import Request
+
+__all__ = ["Ending", "Released", "Waiting", "unavailable"]
+
+EXPIRES: Final = 900.0
+"""Seconds a hold waits where neither its rule nor the policy says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Why the wait ends without a decision: withdrawn, abandoned or interrupted, and the reason."""
+
+    state: HoldState
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The request may run, once: its approval is claimed. ``waited`` is in seconds."""
+
+    hold: Hold
+    waited: float
+
+
+class Waiting:
+    """Holds the requests of one session, one at a time."""
+
+    def __init__(
+        self,
+        config: Callable[[], Config],
+        holds: Holds,
+        recorder: Recorder,
+        notify: Callable[[ServerError], None],
+    ) -> None:
+        self._config = config
+        self._holds = holds
+        self._recorder = recorder
+        self._notify = notify
+        self._ending: asyncio.Future[Ending] | None = None
+        self.hold_id: str | None = None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a request is held now."""
+        return self._ending is not None
+
+    def end(self, state: HoldState, why: str) -> bool:
+        """End the wait; False if there is none, or something else has ended it."""
+        if self._ending is None or self._ending.done():
+            return False
+        self._ending.set_result(Ending(state, why))
+        return True
+
+    async def hold(
+        self, request: Request, ruling: Ruling, arbiter: Arbiter, statement_id: str
+    ) -> Released | ServerError:
+        """Wait for a decision. Returns the release, or the error the client is to be refused with."""
+        ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        self._ending = ending
+        try:
+            hold = await self._open(request, ruling, arbiter, statement_id)
+            self.hold_id = hold.id
+            started = clock.monotonic()
+            hold = await self._until_resolved(hold, ending)
+            waited = clock.monotonic() - started
+            self._recorder.metrics.hold_wait_seconds.observe(waited)
+            if hold.state is not HoldState.APPROVED:
+                return await self._refuse(ruling, statement_id, hold, waited, _refusal(hold))
+            return await self._release(request, ruling, arbiter, statement_id, hold, waited, ending)
+        except HoldsFull as full:
+            error = _full(str(full))
+        except (StoreUnavailable, AuditUnavailable) as failure:
+            error = unavailable(str(failure))
+        finally:
+            self._ending = None
+            self.hold_id = None
+        with contextlib.suppress(AuditUnavailable):
+            await self._recorder.refused(ruling, statement_id, error.sqlstate, reason=error.message)
+        return error
+
+    async def _open(self, request: Request, ruling: Ruling, arbiter: Arbiter, statement_id: str) -> Hold:
+        recorder, who = self._recorder, self._recorder.who
+        assert ruling.deciding is not None, "something executes in what is held"
+        verdict = ruling.deciding.judgement.verdict
+        approval = verdict.approval
+        return await self._holds.open(
+            HoldRequest(
+                user=who.user,
+                groups=tuple(sorted(who.groups)),
+                database=who.database,
+                client_addr=who.client_addr,
+                application_name=recorder.state.application_name,
+                session_id=recorder.session_id,
+                statement_id=statement_id,
+                sql=shown_sql(ruling),
+                parameters=tuple(shown_parameters(ruling)) or None,
+                actions=verdict.actions,
+                relations=verdict.relations,
+                columns=verdict.columns,
+                row_bound=verdict.row_bound,
+                rule=verdict.rule,
+                reason=verdict.reason,
+                approval_groups=approval.groups if approval is not None else (),
+                expires=approval.expires if approval is not None else EXPIRES,
+                transaction_open_since=recorder.state.transaction_since,
+                digest=arbiter.digest(request, ruling.policy_version),
+            )
+        )
+
+    async def _until_resolved(self, hold: Hold, ending: asyncio.Future[Ending]) -> Hold:
+        """Until the hold is decided, expires, or something ends the wait.
+
+        The client is told at once and then every so often. These notices are the heartbeat too: a client that
+        vanished without a word is found out by writing to it.
+        """
+        resolved = spawn(self._holds.wait(hold.id), name=f"wait {hold.id}")
+        ends: set[asyncio.Future[Any]] = {resolved, ending}
+        try:
+            first = True
+            while True:
+                self._notify(self._notice(hold, first=first))
+                first = False
+                done, _ = await asyncio.wait(
+                    ends,
+                    timeout=self._config().limits.notice_seconds,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                if resolved in done:
+                    return resolved.result()
+                if ending in done:
+                    end = ending.result()
+                    return await self._holds.end(hold.id, end.state, end.why)
+        finally:
+            resolved.cancel()
+
+    async def _release(
+        self,
+        request: Request,
+        ruling: Ruling,
+        arbiter: Arbiter,
+        statement_id: str,
+        hold: Hold,
+        waited: float,
+        ending: asyncio.Future[Ending],
+    ) -> Released | ServerError:
+        """Check all that the approval is bound to, then use it up."""
+        problem = self._changed(hold, ruling)
+        state, why = HoldState.INTERRUPTED, problem or ""
+        if ending.done():
+            state, why = ending.result().state, ending.result().why
+        if not why:
+            try:
+                hold = await self._holds.claim(hold.id, arbiter.digest(request, ruling.policy_version))
+            except ClaimRefused as refused:
+                why = str(refused)
+        if not why and not ending.done():
+            return Released(hold, waited)
+        if not why:
+            # The wait ended while the claim was being stored: what was approved has lost its client.
+            why = ending.result().why
+        hold = await self._holds.end(hold.id, state, why)
+        error = _refusal(hold) if problem is None else _outdated(hold, problem)
+        return await self._refuse(ruling, statement_id, hold, waited, error)
+
+    def _changed(self, hold: Hold, ruling: Ruling) -> str | None:
+        """What changed while people thought: the policy, the requester, the approver. None: nothing."""
+        config = self._config()
+        if config.policy.version != ruling.policy_version:
+            return "the policy changed while the statement waited"
+        requester = config.users.get(hold.user)
+        if requester is not None and not requester.enabled:
+            return f"user {hold.user} was disabled while the statement waited"
+        for person in hold.decided_by:
+            approver = config.users.get(person)
+            if person == hold.user:
+                return "nobody may approve their own statement"
+            if approver is None or not approver.enabled:
+                return f"approver {person} is no longer known or enabled"
+            if hold.approval_groups and not config.groups_of(person) & set(hold.approval_groups):
+                return f"approver {person} is no longer in {_groups(hold)}"
+        return None
+
+    async def _refuse(
+        self, ruling: Ruling, statement_id: str, hold: Hold, waited: float, error: ServerError
+    ) -> ServerError:
+        await self._recorder.refused(
+            ruling,
+            statement_id,
+            error.sqlstate,
+            hold_id=hold.id,
+            tag=f"({hold.state.value})",
+            held_ms=round(waited * 1000, 3),
+            reason=error.message,
+        )
+        return error
+
+    def _notice(self, hold: Hold, *, first: bool) -> ServerError:
+        left = max(0, round((hold.expires_at - clock.now()).total_seconds()))
+        url = self._config().admin.public_url
+        where = f" at {url}/#{hold.id}" if url else " on the management port"
+        return ServerError(
+            sqlstate.WARNING,
+            f"statement {'waits' if first else 'still waits'} for approval: hold {hold.id}",
+            detail=f"Rule {hold.rule}: {hold.reason}. It expires in {_span(left)}.",
+            hint=f"{_approvers(hold)} can approve or reject it{where}. Cancel the statement to withdraw it.",
+            severity="NOTICE",
+        )
+
+
+def unavailable(why: str) -> ServerError:
+    """The refusal of a request that could not be recorded, so must not run."""
+    return ServerError(
+        sqlstate.SYSTEM_ERROR,
+        "statement refused: the gateway cannot record it",
+        detail=f"{why}. Nothing was run.",
+        hint="Tell the operator of the gateway: its store or its audit cannot be written.",
+    )
+
+
+def _full(why: str) -> ServerError:
+    return ServerError(
+        sqlstate.CONFIGURATION_LIMIT_EXCEEDED,
+        f"statement needs approval, but {why}",
+        detail="Nothing was run.",
+        hint="Wait until pending holds are decided or expire, then run the statement again.",
+    )
+
+
+def _outdated(hold: Hold, problem: str) -> ServerError:
+    return ServerError(
+        sqlstate.INSUFFICIENT_PRIVILEGE,
+        f"the approval of hold {hold.id} is void: {problem}",
+        detail="Nothing was run.",
+        hint="Run the statement again to ask anew.",
+    )
+
+
+def _refusal(hold: Hold) -> ServerError:
+    """What the client of a hold that was not approved reads."""
+    asked = f"Hold {hold.id}, rule {hold.rule}: {hold.reason}. Nothing was run."
+    if hold.state is HoldState.REJECTED:
+        last = hold.decisions[-1]
+        return ServerError(
+            sqlstate.INSUFFICIENT_PRIVILEGE,
+            f"statement rejected by {last.who}: {last.reason}",
+            detail=asked,
+            hint=f"Talk to {last.who}, then run the statement again if it is still needed.",
+        )
+    if hold.state is HoldState.EXPIRED:
+        return ServerError(
+            sqlstate.QUERY_CANCELED,
+            f"hold {hold.id} expired before anyone decided",
+            detail=asked,
+            hint=f"{_approvers(hold)} has to be there; run the statement again when they are.",
+        )
+    if hold.state is HoldState.WITHDRAWN:
+        return ServerError(
+            sqlstate.QUERY_CANCELED, "canceling statement due to user request", detail=f"Withdrawn. {asked}"
+        )
+    return ServerError(
+        sqlstate.QUERY_CANCELED,
+        f"hold {hold.id} was {hold.state.value}: {hold.end_reason or 'the wait ended'}",
+        detail=asked,
+        hint="Connect again and run the statement again.",
+    )
+
+
+def _approvers(hold: Hold) -> str:
+    return f"Somebody of {_groups(hold)}" if hold.approval_groups else "Anyone with the role approver"
+
+
+def _groups(hold: Hold) -> str:
+    groups = hold.approval_groups
+    return ("group " if len(groups) == 1 else "groups ") + ", ".join(groups)
+
+
+def _span(seconds: int) -> str:
+    return f"{seconds} s" if seconds < 120 else f"{round(seconds / 60)} min"
