@@ -260,6 +260,7 @@ def _user(section: Section, name: str, listen: Listen) -> User:
         groups=section.names("groups"),
         role=section.optional_text("role"),
         roles=_roles(section),
+        roles_listed="roles" in section,
         enabled=section.flag("enabled", True),
     )
     if section.word("hold", "wait", HOLD_MODES) == "ticket":

@@ -148,6 +148,7 @@ class User:
     role: str | None = None
     hold: Literal["wait"] = "wait"
     roles: frozenset[Role] = frozenset()
+    roles_listed: bool = False
     enabled: bool = True
 
 

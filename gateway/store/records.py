@@ -159,7 +159,10 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class TokenRecord:
-    """A bearer token without its secret. ``id`` is for people and for revoking."""
+    """A bearer token without its secret. ``id`` is for people and for revoking.
+
+    ``person`` says that the configuration knew ``user`` when the token was made.
+    """
 
     id: str
     user: str
@@ -168,6 +171,7 @@ class TokenRecord:
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None = None
+    person: bool = False
 
     def to_dict(self) -> dict[str, object]:
         """Ready for JSON."""

@@ -235,6 +235,7 @@ class SqlStore:
             "created_at": token.created_at,
             "expires_at": token.expires_at,
             "revoked_at": token.revoked_at,
+            "person": token.person,
         }
         async with self._write() as connection:
             await connection.execute(insert(_tokens).values(values))
@@ -434,4 +435,5 @@ def _token(row: RowMapping) -> TokenRecord:
         created_at=row["created_at"],
         expires_at=row["expires_at"],
         revoked_at=row["revoked_at"],
+        person=row["person"],
     )

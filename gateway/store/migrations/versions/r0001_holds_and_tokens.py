@@ -67,6 +67,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("expires_at", sa.BigInteger),
         sa.Column("revoked_at", sa.BigInteger),
+        sa.Column("person", sa.Boolean, nullable=False),
     )
     op.create_table(
         "codes",
