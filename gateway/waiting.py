@@ -85,7 +85,6 @@ class Waiting:
             started = clock.monotonic()
             hold = await self._until_resolved(hold, ending)
             waited = clock.monotonic() - started
-            self._recorder.metrics.hold_wait_seconds.observe(waited)
             if hold.state is not HoldState.APPROVED:
                 return await self._refuse(ruling, statement_id, hold, waited, _refusal(hold))
             return await self._release(request, ruling, arbiter, statement_id, hold, waited, ending)

@@ -1,0 +1,273 @@
+"""The gateway as one process: its parts put together, started, reloaded and stopped."""
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import secrets
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from gateway import clock
+from gateway.api.app import installed_version
+from gateway.api.passwords import PasswordCheck
+from gateway.api.server import ManagementServer
+from gateway.api.services import Services
+from gateway.audit import AuditLog, AuditRecord, AuditUnavailable, Kind
+from gateway.authn import Authenticator
+from gateway.bus import Bus, Event
+from gateway.config import Config, ConfigError, load_config
+from gateway.holds import Holds
+from gateway.listener import Listener, Ports
+from gateway.metrics import Metrics
+from gateway.sessions import SessionRegistry
+from gateway.store import Storage, StoreInUse, StoreUnavailable, open_store
+from gateway.tasks import cancel_all, spawn
+from gateway.tls import ServerTls, TlsError, server_tls
+from gateway.tokens import Tokens
+from gateway.upstream import Connector
+from rules import Context, Judge, Judgement
+
+__all__ = ["Gateway", "StartError", "serve"]
+
+logger = logging.getLogger(__name__)
+
+GAUGE_SECONDS: Final = 1.0
+"""How often what is only counted elsewhere is copied into the metrics."""
+
+LAST_TASKS_SECONDS: Final = 5.0
+
+
+class _HoldMetrics:
+    """Counts holds by what the bus says of them."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._opened: dict[object, float] = {}
+
+    def __call__(self, event: Event) -> None:
+        hold = event.data.get("id")
+        if event.kind == "hold.opened":
+            self._opened[hold] = clock.monotonic()
+            self._metrics.hold_opened()
+        elif event.kind == "hold.resolved":
+            # Holds that a dead process left behind were never counted as opened by this one.
+            opened = self._opened.pop(hold, None)
+            if opened is not None:
+                self._metrics.hold_resolved(str(event.data["state"]), clock.monotonic() - opened)
+
+
+class StartError(Exception):
+    """The gateway cannot start; the text is one line that says why and what to do."""
+
+
+class Gateway:
+    """One gateway. ``start`` returns when clients are accepted; ``stop`` ends every session first."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.metrics = Metrics(installed_version())
+        self.bus = Bus()
+        self.judge = Judge(config.policy)
+        self.sessions = SessionRegistry(self.metrics)
+        self.audit = AuditLog(config.audit)
+        self._mock_secret = _mock_secret(config)
+        self._connector = Connector(login_seconds=config.limits.startup_seconds)
+        self._gauges: asyncio.Task[None] | None = None
+        self._tls: ServerTls | None = None
+        self._started = contextlib.AsyncExitStack()
+        self.store: Storage
+        self.holds: Holds
+        self.tokens: Tokens
+        self.listener: Listener
+        self.management: ManagementServer
+        self._authenticator: Authenticator
+
+    async def start(self) -> None:
+        """Open everything, the listener last. Raises ``StartError``; nothing stays open then."""
+        try:
+            await self._start()
+        except (OSError, TlsError, AuditUnavailable, StoreUnavailable, StoreInUse) as error:
+            await self._started.aclose()
+            raise StartError(str(error)) from error
+        except BaseException:
+            await self._started.aclose()
+            raise
+
+    async def _start(self) -> None:
+        config, started = self.config, self._started
+        self._tls = await asyncio.to_thread(server_tls, config.listen.tls)
+        self._authenticator = self._new_authenticator(config)
+        await self.audit.start()
+        started.push_async_callback(self.audit.stop)
+        self.store = await open_store(config.store.url)
+        started.push_async_callback(self.store.close)
+        self.bus.listen(_HoldMetrics(self.metrics))
+        self.holds = Holds(self.store, self.bus, self.audit, config.limits)
+        await self.holds.start()
+        started.push_async_callback(self.holds.stop)
+        self.tokens = Tokens(self.store, lambda: self.config)
+        self.listener = Listener(
+            Ports(
+                config=lambda: self.config,
+                judge=lambda: self.judge,
+                authenticator=lambda: self._authenticator,
+                connector=self._connector,
+                holds=self.holds,
+                audit=self.audit,
+                metrics=self.metrics,
+                sessions=self.sessions,
+            ),
+            self._tls,
+        )
+        self.management = ManagementServer(
+            Services(
+                config=lambda: self.config,
+                holds=self.holds,
+                audit=self.audit,
+                bus=self.bus,
+                metrics=self.metrics,
+                sessions=self.sessions,
+                tokens=self.tokens,
+                authenticate=PasswordCheck(lambda: self.config, self._mock_secret),
+                check=self.check,
+                readiness=self.readiness,
+            )
+        )
+        started.push_async_callback(self.management.stop)
+        await self.management.start()
+        started.push_async_callback(self.listener.stop)
+        await self.listener.start()
+        self._gauges = spawn(self._copy_gauges(), name="gauges")
+        self.audit.append(
+            AuditRecord(Kind.GATEWAY, tag="start", reason=f"policy {config.policy.version[:12]}")
+        )
+        logger.info(
+            "listening on %s:%d, management port %s, policy %s",
+            config.listen.address,
+            self.listener.port,
+            self.management.url,
+            config.policy.version[:12],
+        )
+
+    async def stop(self) -> None:
+        """Take no new sessions, let running statements finish for ``shutdown.grace`` seconds, close all."""
+        await self.listener.stop()
+        await self.sessions.drain(self.config.shutdown.grace)
+        if self._gauges is not None:
+            self._gauges.cancel()
+        self.audit.append(AuditRecord(Kind.GATEWAY, tag="stop"))
+        await self._started.aclose()
+
+    def reload(self, config: Config) -> list[str]:
+        """Take another configuration for new sessions and new statements.
+
+        Returns the keys that changed and count only after a restart.
+        """
+        old = self.config
+        later = [
+            name
+            for name in ("listen", "admin", "store", "audit")
+            if getattr(old, name) != getattr(config, name)
+        ]
+        tls = server_tls(config.listen.tls) if config.listen.tls != old.listen.tls else self._tls
+        self.config = config
+        self._tls = self.listener.tls = tls
+        self.judge = Judge(config.policy)
+        self._authenticator = self._new_authenticator(config)
+        self._connector.forget()
+        self.holds.limits = config.limits
+        self.sessions.use(self.judge)
+        self.audit.append(
+            AuditRecord(Kind.GATEWAY, tag="reload", reason=f"policy {config.policy.version[:12]}")
+        )
+        return later
+
+    async def check(self, sql: str, user: str | None, database: str | None) -> Judgement:
+        """What would be decided about ``sql``; nothing is run."""
+        name = user or ""
+        known = self.config.users.get(name)
+        context = Context(
+            user=name,
+            now=clock.now(),
+            groups=self.config.groups_of(name),
+            role=known.role if known is not None else None,
+            database=database or "",
+        )
+        return self.judge.judge(sql.encode(), context)
+
+    async def readiness(self) -> Sequence[str]:
+        """Why the gateway cannot serve now; empty when it can."""
+        problems: list[str] = []
+        if not self.listener.listening:
+            problems.append("the listener does not accept connections")
+        if not self.audit.healthy:
+            problems.append(f"the audit cannot be written: {self.audit.failure or 'its queue is full'}")
+        try:
+            await self.store.ping()
+        except StoreUnavailable as error:
+            problems.append(f"the store does not answer: {error}")
+        return problems
+
+    def _new_authenticator(self, config: Config) -> Authenticator:
+        binding = self._tls.binding if self._tls is not None else None
+        return Authenticator(config.users, binding=binding, secret=self._mock_secret)
+
+    async def _copy_gauges(self) -> None:
+        lost = 0
+        while True:
+            self.metrics.audit_queue.set(self.audit.queue_depth)
+            self.metrics.audit_lost_total.inc(self.audit.lost - lost)
+            lost = self.audit.lost
+            await asyncio.sleep(GAUGE_SECONDS)
+
+
+async def serve(config_path: str) -> int:
+    """Run a gateway until SIGTERM or SIGINT; returns the exit code. SIGHUP reloads the configuration."""
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        gateway = Gateway(load_config(config_path))
+        await gateway.start()
+    except (ConfigError, StartError) as error:
+        print(f"holdgate: {error}", file=sys.stderr)
+        return 1
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    loop.add_signal_handler(signal.SIGHUP, lambda: _reload(gateway, config_path))
+    await stopping.wait()
+    logger.info("stopping")
+    # A second signal does not wait for the first.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.remove_signal_handler(number)
+    await gateway.stop()
+    await cancel_all(LAST_TASKS_SECONDS)
+    return 0
+
+
+def _reload(gateway: Gateway, config_path: str) -> None:
+    try:
+        later = gateway.reload(load_config(config_path))
+    except (ConfigError, TlsError) as error:
+        logger.error("the configuration was not reloaded, the old one stays in force:\n%s", error)
+        return
+    logger.info("configuration reloaded, policy %s", gateway.config.policy.version[:12])
+    if later:
+        logger.warning("these changes count only after a restart: %s", ", ".join(later))
+
+
+def _mock_secret(config: Config) -> bytes:
+    """What the salts shown for users that do not exist are made from.
+
+    Made of the real verifiers, so that it is secret and yet the same after a restart: a salt that changes
+    would tell that its user does not exist.
+    """
+    verifiers = sorted(user.verifier for user in config.users.values() if user.verifier is not None)
+    if not verifiers:
+        return secrets.token_bytes(32)
+    return hashlib.sha256("\0".join(verifiers).encode()).digest()
