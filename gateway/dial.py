@@ -42,11 +42,6 @@ class Endpoint:
             return True
         return ipaddress.ip_address(str(self.address[0]).partition("%")[0]).is_loopback
 
-    def __str__(self) -> str:
-        if self.local:
-            return str(self.address)
-        return f"{self.host} ({self.address[0]}), port {self.address[1]}"
-
 
 async def endpoints(database: Database) -> list[Endpoint]:
     """Every address of the database's server, in the resolver's order. Raises :class:`OSError`."""

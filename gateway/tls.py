@@ -64,10 +64,8 @@ def server_tls(settings: ListenTls) -> ServerTls | None:
     if settings.client_ca is not None:
         _load_roots(context, settings.client_ca)
         context.verify_mode = ssl.CERT_OPTIONAL
-    try:
-        leaf = x509.load_pem_x509_certificates(settings.cert.read_bytes())[0]
-    except (OSError, ValueError) as error:
-        raise TlsError(f"cannot read the certificate {settings.cert}: {error}") from None
+    # The first certificate of the file is the one OpenSSL shows; it has just been read without complaint.
+    leaf = x509.load_pem_x509_certificates(settings.cert.read_bytes())[0]
     return ServerTls(context, settings.mode, _binding_of(leaf))
 
 
@@ -147,10 +145,7 @@ def _binding_of(certificate: x509.Certificate) -> bytes | None:
     if algorithm is None:
         return None
     name = "sha256" if algorithm.name in ("md5", "sha1") else algorithm.name.replace("-", "_")
-    try:
-        return hashlib.new(name, certificate.public_bytes(Encoding.DER)).digest()
-    except ValueError:
-        return None
+    return hashlib.new(name, certificate.public_bytes(Encoding.DER)).digest()
 
 
 def came_by_alpn(tls: ssl.SSLObject) -> bool:

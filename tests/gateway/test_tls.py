@@ -68,6 +68,10 @@ def test_binding_of_an_rsa_pss_signature() -> None:
 def test_no_binding_where_the_signature_names_no_hash() -> None:
     assert certificate_binding(self_signed(None)) is None
     assert certificate_binding(b"no certificate") is None
+    # ecdsa-with-SHA256, turned into an algorithm nobody has defined
+    ecdsa = bytes.fromhex("06082a8648ce3d040302")
+    unknown = self_signed(hashes.SHA256()).replace(ecdsa, ecdsa[:-1] + b"\x7f")
+    assert certificate_binding(unknown) is None
 
 
 def test_listener_without_tls() -> None:
@@ -83,6 +87,9 @@ def test_listener_with_tls(authority: Authority) -> None:
     assert tls.binding == hashlib.sha256(der).digest()
     assert tls.context.verify_mode == ssl.CERT_OPTIONAL
     assert tls.context.minimum_version == ssl.TLSVersion.TLSv1_2
+    without_ca = server_tls(ListenTls("prefer", issued.cert, issued.key))
+    assert without_ca is not None
+    assert without_ca.context.verify_mode == ssl.CERT_NONE
 
 
 def test_unusable_files_are_named(authority: Authority, tmp_path: Path) -> None:

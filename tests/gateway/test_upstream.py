@@ -412,6 +412,30 @@ async def test_server_without_tls(postgres: Postgres, app: str) -> None:
     session.link.abort()
 
 
+async def test_server_without_tls_is_asked_once(postgres: Postgres, app: str) -> None:
+    database = gateway_login(postgres, app, sslmode="prefer")
+    with postgres.hba():
+        before = postgres.server.log_text().count("no pg_hba.conf entry")
+        with pytest.raises(UpstreamRefused):
+            await log_in(database)
+        assert postgres.server.log_text().count("no pg_hba.conf entry") == before + 1
+
+
+async def test_forgotten_certificates_are_read_anew(
+    tls_postgres: Postgres, tls_app: str, authority: Authority, tmp_path: Path
+) -> None:
+    root = tmp_path / "root.pem"
+    root.write_bytes(authority.cert.read_bytes())
+    database = gateway_login(tls_postgres, tls_app, sslmode="verify-full", sslrootcert=str(root))
+    connector = Connector()
+    for _ in range(2):
+        (await connector.connect(database, startup())).link.abort()
+        root.unlink(missing_ok=True)
+    connector.forget()
+    with pytest.raises(UpstreamUnavailable, match="No such file"):
+        await connector.connect(database, startup())
+
+
 async def test_unusable_certificate_settings(postgres: Postgres, app: str, tmp_path: Path) -> None:
     missing = str(tmp_path / "missing.pem")
     error = await unavailable(gateway_login(postgres, app, sslmode="verify-full", sslrootcert=missing))

@@ -1,6 +1,8 @@
 """SCRAM: the vectors of RFC 7677, both sides against each other, and every message that must be refused."""
 
 import base64
+import hashlib
+import hmac
 
 import pytest
 from hypothesis import given
@@ -58,9 +60,6 @@ def test_rfc_7677_as_server() -> None:
 def test_rfc_7677_as_client() -> None:
     """The vector's client sends a user name, ours does not: only the keys can be compared."""
     auth = b"n=user,r=" + CLIENT_NONCE + b"," + SERVER_FIRST + b",c=biws,r=" + CLIENT_NONCE + SERVER_NONCE
-    import hashlib
-    import hmac
-
     signature = hmac.digest(hashlib.sha256(KEYS.client_key).digest(), auth, "sha256")
     proof = bytes(a ^ b for a, b in zip(KEYS.client_key, signature, strict=True))
     assert base64.b64encode(proof) == b"dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="
@@ -159,6 +158,16 @@ def test_client_first_refused_with_channel_binding(first: bytes, words: str) -> 
 def test_extensions_are_ignored() -> None:
     subject = server()
     assert subject.begin(b"n,,n=user,r=" + CLIENT_NONCE + b",x=1,y=2").startswith(b"r=")
+
+
+def test_extensions_of_client_final_are_signed_and_ignored() -> None:
+    subject = server()
+    subject.begin(b"n,,n=,r=" + CLIENT_NONCE)
+    without_proof = b"c=biws,r=" + CLIENT_NONCE + SERVER_NONCE + b",x=1"
+    auth = b",".join((b"n=,r=" + CLIENT_NONCE, SERVER_FIRST, without_proof))
+    signature = hmac.digest(KEYS.stored_key, auth, "sha256")
+    proof = bytes(a ^ b for a, b in zip(KEYS.client_key, signature, strict=True))
+    assert subject.finish(without_proof + b",p=" + base64.b64encode(proof)) is not None
 
 
 PROOF = b",p=" + base64.b64encode(bytes(32))
