@@ -17,13 +17,13 @@ from pathlib import Path
 import psycopg
 import uvloop
 
-from gateway.app import Gateway
+from gateway.app import Gateway, StartError
 from gateway.config import ConfigError, Role, load_config
 from gateway.demo.server import PostgresError, PostgresServer, free_port
 from gateway.demo.settings import APPROVER, AUDITOR, DATABASE, REQUESTER, DemoError, Passwords, write_config
 from gateway.demo.shop import prepare_shop
 from gateway.demo.tour import Stage, TourFailed, play
-from gateway.tasks import spawn
+from gateway.tasks import cancel_all, spawn
 
 __all__ = ["DEFAULT_ADMIN_PORT", "DEFAULT_DIRECTORY", "DEFAULT_PORT", "DemoError", "run"]
 
@@ -31,6 +31,7 @@ DEFAULT_PORT = 7432
 DEFAULT_ADMIN_PORT = 7433
 DEFAULT_DIRECTORY = Path(".demo")
 _TOKEN_LIFETIME = timedelta(days=1)
+_LAST_TASKS_SECONDS = 5.0
 _HOST = "127.0.0.1"
 
 
@@ -63,7 +64,7 @@ def run(
                     temporary=temporary is not None,
                 ).run(tour=tour)
             )
-    except (DemoError, PostgresError, ConfigError, OSError, psycopg.Error) as error:
+    except (DemoError, PostgresError, ConfigError, StartError, OSError, psycopg.Error) as error:
         print(f"holdgate demo: {error}", file=sys.stderr)
         return 1
     finally:
@@ -116,8 +117,8 @@ class _Demo:
                 passwords=passwords,
             )
             gateway = Gateway(load_config(config))
+            await gateway.start()
             try:
-                await gateway.start()
                 if tour:
                     return await self._tour(gateway, stopping)
                 await self._explain(gateway, server)
@@ -126,6 +127,7 @@ class _Demo:
                 return 0
             finally:
                 await gateway.stop()
+                await cancel_all(_LAST_TASKS_SECONDS)
         finally:
             await asyncio.to_thread(server.destroy if self._temporary else server.stop)
 

