@@ -5,6 +5,7 @@ import contextlib
 import secrets
 import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -164,6 +165,21 @@ async def test_what_is_sent_and_what_is_ignored() -> None:
     async with answering(b"whatever") as (target, seen):
         await send_cancel(target, timeout=5)
     assert parse_first_packet(seen[0]) == CancelRequest(7, b"key!")
+
+
+async def test_connection_that_is_reset_was_served_all_the_same() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        # Without lingering, closing sends a reset.
+        writer.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+        )
+        writer.transport.abort()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        address = server.sockets[0].getsockname()
+        await send_cancel(CancelTarget(Endpoint("127.0.0.1", socket.AF_INET, address), 7, b"key!"), timeout=5)
 
 
 async def test_server_that_does_not_close_in_time() -> None:

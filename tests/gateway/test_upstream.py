@@ -773,6 +773,17 @@ async def test_bytes_behind_the_answer_to_a_request_for_tls_are_not_believed() -
     assert error.kind == "tls"
 
 
+async def test_server_that_closes_during_the_login() -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        writer.write(OK)
+
+    async with scripted(script) as port:
+        error = await unavailable(Database("127.0.0.1", port, sslmode="disable"))
+    assert (error.kind, error.report.sqlstate) == ("protocol", "08006")
+    assert "closed the connection during the login" in error.log
+
+
 async def test_silent_server() -> None:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
