@@ -1,8 +1,8 @@
 """Bearer tokens for scripts and machines, and one-time codes that sign a person in to the console.
 
 Neither is kept: the store has their SHA-256, which is enough for secrets of this length. A token looks like
-``hg_`` and 38 letters and digits, of which the last six are a checksum, so that a mistyped one is told from an
-unknown one without the store, and scanners for leaked secrets can be sure of a find.
+``hg_`` and 38 letters and digits, of which the last six are a checksum, so that a mistyped one is told from
+an unknown one without the store, and scanners for leaked secrets can be sure of a find.
 """
 
 import binascii
@@ -29,11 +29,13 @@ _CHECK_LENGTH = 6
 
 
 class Tokens:
-    """Makes, recognises and revokes tokens. Methods raise ``StoreUnavailable`` when the store does not answer.
+    """Makes, recognises and revokes tokens. Methods raise ``StoreUnavailable`` when the store does not
+    answer.
 
-    ``config`` is asked each time, since it may be loaded anew. A token of somebody the configuration knows (by
-    ``users`` or as a member of a group) dies when that person is disabled or removed, and where their entry
-    lists ``roles`` it has no others. A token for any other name belongs to a machine and stands by itself.
+    ``config`` is asked each time, since it may be loaded anew. A token of somebody the configuration knows
+    (by ``users`` or as a member of a group) dies when that person is disabled or removed, and where their
+    entry lists ``roles`` it has no others. A token for any other name belongs to a machine and stands by
+    itself.
     """
 
     def __init__(

@@ -137,7 +137,7 @@ class User:
 
     ``verifier`` is PostgreSQL's SCRAM-SHA-256 form, ``cert`` the common name of the TLS client certificate
     that may log in as this user, ``role`` the server role a gateway login becomes, ``roles`` what the user
-    may do on the management port.
+    may do on the management port (``roles_listed`` tells an empty list from none).
     """
 
     name: str

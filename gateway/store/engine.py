@@ -1,4 +1,4 @@
-"""Opening a database for the store: SQLite as it must be set for durability, or PostgreSQL through asyncpg."""
+"""Opening the store's database: SQLite, set for durability, or PostgreSQL through asyncpg."""
 
 import ssl
 from collections.abc import Mapping
