@@ -38,7 +38,7 @@ class Kind(StrEnum):
 class AuditRecord:
     """What happened. ``v``, ``seq``, ``sql_digest``, ``prev`` and ``hash`` are added when it is written.
 
-    ``kind`` is one of :class:`Kind`. ``verdict`` is allow, hold or deny for a statement, and approve or reject
+    ``kind`` is one of :class:`Kind`. ``verdict`` is allow, hold or deny for a statement, approve or reject
     for a decision. ``tag`` is the command tag of a statement, and the event for the other kinds: ``start``,
     ``end``, ``opened``, ``approved`` and so on. ``rows`` and ``bytes`` count what was returned or changed.
     ``duration_ms`` is upstream time, ``held_ms`` the wait for a decision. ``reason`` is free text: why it was
