@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import logging
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -59,8 +61,8 @@ def run(
             return runner.run(
                 _Demo(
                     directory.absolute(),
-                    port if port is not None else free_port() if tour else DEFAULT_PORT,
-                    admin_port if admin_port is not None else free_port() if tour else DEFAULT_ADMIN_PORT,
+                    _port("--port", port, DEFAULT_PORT, any_free=tour),
+                    _port("--admin-port", admin_port, DEFAULT_ADMIN_PORT, any_free=tour),
                     temporary=temporary is not None,
                 ).run(tour=tour)
             )
@@ -70,6 +72,24 @@ def run(
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _port(option: str, wanted: int | None, default: int, *, any_free: bool) -> int:
+    """The port to use: the one asked for, else any free one or the default. 0 asks for any free one.
+
+    Looking before PostgreSQL is started gives the answer at once, and in the words of this command.
+    """
+    port = default if wanted is None else wanted
+    if port == 0 or (wanted is None and any_free):
+        return free_port(_HOST)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+        except OSError as error:
+            why = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
+            raise DemoError(f"port {port} {why}; stop what listens there, or say {option} N") from None
+    return port
 
 
 @contextlib.contextmanager
@@ -185,7 +205,7 @@ Holdgate is running. {REQUESTER} (support) asks, {APPROVER} (data protection) de
 
        export HOLDGATE_SERVER={url} HOLDGATE_TOKEN={tokens.approver}
        {_command()} holds list
-       {_command()} holds approve H-...  --reason 'erasure request 4711'
+       {_command()} holds approve H-... --reason 'erasure request 4711'
        {_command()} holds reject H-... --reason 'ask for a single customer instead'
 
   3. Look at the records, as {AUDITOR}:

@@ -146,6 +146,8 @@ class PostgresServer:
         self.hba: Sequence[str] = TRUST_HBA if password is None else SCRAM_HBA
         self.port = 0
         self._account = _server_account()
+        if not (self.bindir / "postgres").exists():
+            raise PostgresError(f"{self.bindir} has no postgres program")
         self._given_home = home.absolute()
         self.home = self._reachable_home(self._given_home)
         self._server_bindir = self._reachable_bindir()
@@ -299,8 +301,6 @@ class PostgresServer:
                     self._account.own(path)
 
     def _why_not(self, bindir: Path) -> str:
-        if not (bindir / "postgres").exists():
-            return f"{bindir} has no postgres program"
         return _last_line(self._account.run([bindir / "postgres", "--version"]).stdout)
 
     def _make_socket_dir(self) -> None:
