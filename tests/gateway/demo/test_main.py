@@ -3,16 +3,19 @@
 import asyncio
 import os
 import re
+import shutil
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import psycopg
+import pytest
 
 from gateway.demo.server import free_port
 
@@ -71,6 +74,15 @@ async def _start(
     )
 
 
+@pytest.fixture
+def data() -> Iterator[Path]:
+    """A directory for the demonstration that the server's account can reach, for root's sake."""
+    home = Path(tempfile.mkdtemp(prefix="holdgate-demo-"))
+    home.chmod(0o711)
+    yield home / "demo"
+    shutil.rmtree(home)
+
+
 @asynccontextmanager
 async def _running(data: Path) -> AsyncIterator[Demo]:
     port, admin_port = free_port(), free_port()
@@ -101,8 +113,8 @@ async def test_the_tour_goes_as_it_should() -> None:
         assert words in text
 
 
-async def test_what_it_prints_works(tmp_path: Path) -> None:
-    async with _running(tmp_path / "demo") as demo:
+async def test_what_it_prints_works(data: Path) -> None:
+    async with _running(data) as demo:
         text = demo.text
         command = re.search(r"psql -h (\S+) -p (\d+) -U (\S+) (\S+)", text)
         assert command is not None
@@ -127,8 +139,7 @@ async def test_what_it_prints_works(tmp_path: Path) -> None:
                 assert me.json()["user"] == name
 
 
-async def test_interrupted_it_stops_everything_and_starts_again(tmp_path: Path) -> None:
-    data = tmp_path / "demo"
+async def test_interrupted_it_stops_everything_and_starts_again(data: Path) -> None:
     async with _running(data) as demo:
         other = free_port()
         assert "another demo runs in" in await _refused(data, other, free_port())
