@@ -141,9 +141,7 @@ class Gateway:
         started.push_async_callback(self.listener.stop)
         await self.listener.start()
         self._gauges = spawn(self._copy_gauges(), name="gauges")
-        self.audit.append(
-            AuditRecord(Kind.GATEWAY, tag="start", reason=f"policy {config.policy.version[:12]}")
-        )
+        self._record("start", f"policy {config.policy.version[:12]}")
         logger.info(
             "listening on %s:%d, management port %s, policy %s",
             config.listen.address,
@@ -158,7 +156,7 @@ class Gateway:
         await self.sessions.drain(self.config.shutdown.grace)
         if self._gauges is not None:
             self._gauges.cancel()
-        self.audit.append(AuditRecord(Kind.GATEWAY, tag="stop"))
+        self._record("stop")
         await self._started.aclose()
 
     def reload(self, config: Config) -> list[str]:
@@ -180,9 +178,7 @@ class Gateway:
         self._connector.forget()
         self.holds.limits = config.limits
         self.sessions.use(self.judge)
-        self.audit.append(
-            AuditRecord(Kind.GATEWAY, tag="reload", reason=f"policy {config.policy.version[:12]}")
-        )
+        self._record("reload", f"policy {config.policy.version[:12]}")
         return later
 
     async def check(self, sql: str, user: str | None, database: str | None) -> Judgement:
@@ -210,6 +206,9 @@ class Gateway:
         except StoreUnavailable as error:
             problems.append(f"the store does not answer: {error}")
         return problems
+
+    def _record(self, what: str, reason: str | None = None) -> None:
+        self.audit.append(AuditRecord(Kind.GATEWAY, tag=what, reason=reason))
 
     def _new_authenticator(self, config: Config) -> Authenticator:
         binding = self._tls.binding if self._tls is not None else None
