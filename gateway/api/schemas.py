@@ -1,0 +1,259 @@
+"""What goes over the management port, as OpenAPI describes it."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from gateway.config import Role
+from gateway.hold_terms import REASON_LENGTH
+
+__all__ = [
+    "ApproveIn",
+    "AuditPage",
+    "CheckIn",
+    "CheckOut",
+    "DecisionOut",
+    "EffectOut",
+    "HealthOut",
+    "HoldOut",
+    "HoldPage",
+    "LoginIn",
+    "MeOut",
+    "OutcomeOut",
+    "ProblemOut",
+    "ReadinessOut",
+    "RejectIn",
+    "SessionOut",
+    "SessionsOut",
+    "TokenIn",
+    "TokenMade",
+    "TokenOut",
+    "TokensOut",
+]
+
+
+def _readable(text: str) -> str:
+    """Text that a terminal and a page can show: no control characters but line ends."""
+    if any((char < " " and char not in "\n\t") or "\x7f" <= char <= "\x9f" for char in text):
+        raise ValueError("control characters are not accepted")
+    return text.strip()
+
+
+Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+Readable = Annotated[str, AfterValidator(_readable)]
+Reason = Annotated[str, Field(max_length=REASON_LENGTH)]
+
+
+class _In(BaseModel):
+    """A request body; members that are not known are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class LoginIn(_In):
+    """A user of the configuration and the password of its SCRAM verifier."""
+
+    user: str = Field(min_length=1, max_length=256)
+    password: str = Field(min_length=1, max_length=1024)
+
+
+class MeOut(BaseModel):
+    """Who is signed in. ``csrf_token`` is for browsers: it goes back in ``X-CSRF-Token``."""
+
+    user: str
+    roles: list[Role]
+    groups: list[str]
+    csrf_token: str | None
+
+
+class ApproveIn(_In):
+    """An approval; the reason may be left out."""
+
+    reason: Reason = ""
+
+
+class RejectIn(_In):
+    """A rejection; the requester reads the reason."""
+
+    reason: Reason
+
+
+class DecisionOut(BaseModel):
+    """What one person decided."""
+
+    who: str
+    verdict: Literal["approve", "reject"]
+    reason: str
+    at: Time
+    how: str
+
+
+class OutcomeOut(BaseModel):
+    """How a released statement ended."""
+
+    tag: str | None
+    rows: int | None
+    sqlstate: str | None
+    duration_ms: float | None
+
+
+class HoldOut(BaseModel):
+    """A statement that waits, or waited, for a decision."""
+
+    id: str
+    state: Literal["pending", "approved", "rejected", "expired", "withdrawn", "abandoned", "interrupted"]
+    user: str
+    groups: list[str]
+    database: str
+    client_addr: str | None
+    application_name: str
+    session_id: str
+    statement_id: str
+    sql: str
+    parameters: list[str | None] | None
+    actions: list[str]
+    relations: list[str]
+    columns: list[str]
+    row_bound: str
+    rule: str
+    criteria: list[dict[str, Any]]
+    reason: str
+    approval_groups: list[str]
+    transaction_open_since: Time | None
+    opened_at: Time
+    expires_at: Time
+    resolved_at: Time | None
+    released_at: Time | None
+    end_reason: str | None
+    decisions: list[DecisionOut]
+    digest: str
+    outcome: OutcomeOut | None
+
+
+class HoldPage(BaseModel):
+    """Holds, newest first. ``next`` goes into ``cursor`` for the following page; null at the end."""
+
+    holds: list[HoldOut]
+    next: str | None
+
+
+class SessionOut(BaseModel):
+    """A client session."""
+
+    id: str
+    user: str
+    groups: list[str]
+    database: str
+    client_addr: str | None
+    application_name: str
+    state: str
+    started_at: Time
+    transaction_status: str | None
+    current_sql: str | None
+    hold_id: str | None
+    backend_pid: int | None
+
+
+class SessionsOut(BaseModel):
+    """All client sessions."""
+
+    sessions: list[SessionOut]
+
+
+class AuditPage(BaseModel):
+    """Audit records. ``next`` goes into ``cursor`` for the following page; null at the end.
+
+    A rare match in a large file may take several pages, some of them empty: go on until ``next`` is null.
+    """
+
+    records: list[dict[str, Any]]
+    next: str | None
+
+
+class CheckIn(_In):
+    """A statement to judge, and as whom and where it would run."""
+
+    sql: str
+    user: Readable | None = Field(default=None, max_length=256)
+    database: Readable | None = Field(default=None, max_length=256)
+
+
+class EffectOut(BaseModel):
+    """One thing a statement would do."""
+
+    action: str
+    relation: str | None
+    columns: list[str]
+    row_bound: str
+    personal: list[str]
+    decision: Literal["allow", "hold", "deny"]
+    rule: str
+    reason: str
+
+
+class CheckOut(BaseModel):
+    """The verdict on a statement that was not run. ``unreadable`` says why it could not be read."""
+
+    decision: Literal["allow", "hold", "deny"]
+    rule: str
+    reason: str
+    approval_groups: list[str] | None
+    expires_seconds: float | None
+    unreadable: str | None
+    effects: list[EffectOut]
+
+
+class TokenIn(_In):
+    """A token to make. ``user`` is who it acts as; it expires after ``expires_seconds``, or never."""
+
+    user: Readable = Field(min_length=1, max_length=256)
+    roles: list[Role] = Field(min_length=1, max_length=4)
+    note: Readable = Field(default="", max_length=200)
+    expires_seconds: int | None = Field(default=None, ge=60, le=10 * 366 * 86400)
+
+
+class TokenOut(BaseModel):
+    """A token without its secret."""
+
+    id: str
+    user: str
+    roles: list[Role]
+    note: str
+    created_at: Time
+    expires_at: Time | None
+    revoked_at: Time | None
+
+
+class TokenMade(TokenOut):
+    """A new token with its secret, which is shown this once."""
+
+    secret: str
+
+
+class TokensOut(BaseModel):
+    """All tokens, revoked ones included, newest first."""
+
+    tokens: list[TokenOut]
+
+
+class HealthOut(BaseModel):
+    """The process is alive."""
+
+    status: Literal["ok"] = "ok"
+
+
+class ReadinessOut(BaseModel):
+    """The gateway serves."""
+
+    status: Literal["ready"] = "ready"
+
+
+class ProblemOut(BaseModel):
+    """An error, RFC 9457. ``type`` is stable for scripts; some problems carry more members."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str

@@ -1,0 +1,438 @@
+"use strict";
+/* The page of people who decide. It draws what the management port says and keeps no state of its own beyond
+   what is on the screen. Text from outside goes into the page only as text nodes, never as markup. */
+
+const RECENT = 20;
+const $ = (id) => document.getElementById(id);
+const state = { me: null, events: null, lost: false, skew: 0, pending: new Map(), refreshing: false, again: false };
+
+/* Characters that a reader cannot see, or that change what the reader sees: C0 and C1 controls, soft hyphen,
+   joiners and zero-width marks, line and paragraph separators, everything that reorders text, odd blanks. */
+const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]|\udb40[\udc00-\udfff]/g;
+
+/** Put text into an element with every hidden character as a marked escape. Returns how many there were. */
+function show(element, text) {
+  element.textContent = "";
+  let from = 0;
+  let count = 0;
+  for (const match of text.matchAll(HIDDEN)) {
+    element.append(text.slice(from, match.index));
+    const mark = document.createElement("span");
+    mark.className = "esc";
+    mark.textContent = "\\u" + match[0].codePointAt(0).toString(16).padStart(4, "0");
+    mark.title = "a character that cannot be seen";
+    element.append(mark);
+    from = match.index + match[0].length;
+    count += 1;
+  }
+  element.append(text.slice(from));
+  return count;
+}
+
+class Refused extends Error {
+  constructor(status, problem) {
+    super(problem.detail || `The gateway answered ${status}.`);
+    this.status = status;
+    this.problem = problem;
+  }
+}
+
+async function call(method, path, body) {
+  const headers = { Accept: "application/json" };
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  if (state.me) headers["X-CSRF-Token"] = state.me.csrf_token;
+  const options = { method, headers, credentials: "same-origin" };
+  if (body !== undefined) options.body = JSON.stringify(body);
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch {
+    throw new Error("The gateway does not answer.");
+  }
+  const date = Date.parse(response.headers.get("Date") || "");
+  if (!Number.isNaN(date)) state.skew = date - Date.now();
+  if (response.status === 204) return null;
+  let answer = {};
+  try {
+    answer = await response.json();
+  } catch {
+    /* a proxy's own page: the status says enough */
+  }
+  if (!response.ok) {
+    if (response.status === 401 && state.me) signedOut("You are signed out. Sign in to go on.");
+    throw new Refused(response.status, answer);
+  }
+  return answer;
+}
+
+/* Signing in and out */
+
+function signedOut(why) {
+  state.me = null;
+  if (state.events) state.events.close();
+  state.events = null;
+  state.pending.clear();
+  $("pending").textContent = "";
+  $("recent").tBodies[0].textContent = "";
+  $("desk").hidden = true;
+  $("who").hidden = true;
+  $("link").hidden = true;
+  banner(why || "", "");
+  $("sign-in").hidden = false;
+  document.title = "Holdgate: sign in";
+  $("user").focus();
+}
+
+async function signedIn(me) {
+  state.me = me;
+  show($("who-name"), `${me.user} (${me.roles.join(", ")})`);
+  $("sign-in").hidden = true;
+  $("sign-in-error").hidden = true;
+  $("password").value = "";
+  $("who").hidden = false;
+  $("desk").hidden = false;
+  banner(me.roles.includes("approver") ? "" : "You can look, but deciding takes the role approver.", "");
+  listen();
+  await refresh();
+  focusLinked();
+}
+
+$("sign-in").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const button = event.target.querySelector("button");
+  button.disabled = true;
+  try {
+    await signedIn(await call("POST", "/api/v1/login", { user: $("user").value, password: $("password").value }));
+    $("main").focus();
+  } catch (error) {
+    const wait = error.status === 429;
+    $("sign-in-error").textContent = wait ? "Too many attempts. Wait a while, then try again." : error.message;
+    $("sign-in-error").hidden = false;
+    $("password").value = "";
+    $("password").focus();
+  } finally {
+    button.disabled = false;
+  }
+});
+
+$("sign-out").addEventListener("click", async () => {
+  try {
+    await call("POST", "/api/v1/logout");
+    signedOut("You have signed out.");
+  } catch (error) {
+    if (state.me) banner(`Signing out did not work: ${error.message}`, "bad");
+  }
+});
+
+function banner(text, kind) {
+  $("banner").className = `banner ${kind}`;
+  $("banner").textContent = text;
+  $("banner").hidden = !text;
+}
+
+/* Live */
+
+function linkState(on) {
+  const link = $("link");
+  link.hidden = false;
+  link.className = on ? "link on" : "link off";
+  link.textContent = on ? "Live" : "Connection lost. What you see may be old. Trying again…";
+  for (const button of document.querySelectorAll(".decide button")) button.disabled = !on;
+}
+
+function listen() {
+  const events = new EventSource("/api/v1/events");
+  state.events = events;
+  events.addEventListener("open", () => {
+    linkState(true);
+    if (state.lost) refresh();
+    state.lost = false;
+  });
+  events.addEventListener("error", () => {
+    state.lost = true;
+    linkState(false);
+    /* Closed for good: the gateway refused, most likely because the session is over. Asking says so. */
+    if (events.readyState === EventSource.CLOSED) setTimeout(retry, 2000, events);
+  });
+  for (const kind of ["hold.opened", "hold.resolved", "hold.released", "hold.outcome", "reset"]) {
+    events.addEventListener(kind, refresh);
+  }
+  events.addEventListener("signed-out", () => signedOut("You were signed out: the session ended or your roles changed."));
+}
+
+async function retry(events) {
+  if (state.events !== events) return;
+  try {
+    state.me = await call("GET", "/api/v1/me");
+    listen();
+  } catch {
+    if (state.events === events) setTimeout(retry, 2000, events);
+  }
+}
+
+async function refresh() {
+  /* One at a time; what happens meanwhile asks for one more. */
+  if (state.refreshing) {
+    state.again = true;
+    return;
+  }
+  state.refreshing = true;
+  try {
+    do {
+      state.again = false;
+      const [pending, latest] = await Promise.all([
+        call("GET", "/api/v1/holds?state=pending&limit=200"),
+        call("GET", "/api/v1/holds?limit=100"),
+      ]);
+      drawPending(pending.holds, pending.next !== null);
+      drawRecent(latest.holds.filter((hold) => hold.state !== "pending").slice(0, RECENT));
+    } while (state.again);
+  } catch (error) {
+    if (state.me) banner(`The list could not be read: ${error.message}`, "bad");
+  } finally {
+    state.refreshing = false;
+  }
+}
+
+/* Pending holds: cards are kept while their hold waits, so that nothing moves under a person who types. */
+
+function drawPending(holds, more) {
+  const waiting = new Set(holds.map((hold) => hold.id));
+  for (const [id, card] of state.pending) {
+    if (waiting.has(id)) continue;
+    const focused = card.contains(document.activeElement);
+    card.remove();
+    state.pending.delete(id);
+    if (focused) $("main").focus();
+  }
+  let fresh = 0;
+  for (const hold of [...holds].reverse()) {
+    if (state.pending.has(hold.id)) continue;
+    const card = cardOf(hold);
+    state.pending.set(hold.id, card);
+    $("pending").append(card);
+    fresh += 1;
+  }
+  const count = holds.length + (more ? "+" : "");
+  $("pending-count").textContent = holds.length ? count : "";
+  $("pending-none").hidden = holds.length > 0;
+  $("announce").textContent = fresh ? `${fresh} new, ${count} waiting for a decision` : "";
+  document.title = holds.length ? `(${count}) Holdgate` : "Holdgate";
+  tick();
+}
+
+function cardOf(hold) {
+  const card = $("hold-template").content.firstElementChild.cloneNode(true);
+  const part = (name) => card.querySelector(`.${name}`);
+  card.dataset.id = hold.id;
+  card.dataset.expires = hold.expires_at;
+  card.dataset.since = hold.transaction_open_since || "";
+  const titleId = `title-${hold.id}`;
+  part("title").id = titleId;
+  card.setAttribute("aria-labelledby", titleId);
+  let hidden = 0;
+  hidden += show(part("title"), `${verbs(hold)} by ${hold.user} on ${hold.database}`);
+  hidden += show(part("asker"), hold.groups.length ? `${hold.user} (${hold.groups.join(", ")})` : hold.user);
+  hidden += show(part("database"), hold.database);
+  part("since").textContent = new Date(hold.opened_at).toLocaleString();
+  hidden += show(part("origin"), [hold.client_addr || "this machine", hold.application_name].filter(Boolean).join(", "));
+  hidden += show(part("rule"), hold.rule);
+  hidden += show(part("approvers"), hold.approval_groups.length ? hold.approval_groups.join(", ") : "any approver");
+  hidden += show(part("why"), hold.reason);
+  hidden += show(part("effects"), effects(hold));
+  hidden += show(part("sql"), hold.sql);
+  if (hold.parameters !== null && hold.parameters.length) {
+    part("parameters").hidden = false;
+    for (const value of hold.parameters) {
+      const item = document.createElement("li");
+      if (value === null) {
+        item.textContent = "NULL";
+        item.className = "null";
+      } else {
+        hidden += show(item, value);
+      }
+      part("values").append(item);
+    }
+  }
+  if (hidden) {
+    part("hidden-note").hidden = false;
+    part("hidden-note").textContent = `Look closely: ${hidden} ${hidden === 1 ? "character" : "characters"} here would not be visible; each is shown as a marked escape.`;
+  }
+  part("transaction").hidden = !hold.transaction_open_since;
+  wireDecision(card, hold);
+  return card;
+}
+
+const verbs = (hold) => hold.actions.map((action) => action.toUpperCase()).join(", ") || "STATEMENT";
+
+function effects(hold) {
+  const bound = { UNBOUNDED: "any number of rows", POINT: "one subject" }[hold.row_bound] || hold.row_bound;
+  const on = hold.relations.length ? ` on ${hold.relations.join(", ")}` : "";
+  const columns = hold.columns.length ? `; columns ${hold.columns.join(", ")}` : "";
+  return `${verbs(hold).toLowerCase()}${on}${bound ? `; ${bound}` : ""}${columns}`;
+}
+
+function whyNot(hold) {
+  if (!state.me.roles.includes("approver")) return "Deciding takes the role approver.";
+  if (hold.user === state.me.user) return "This is your own statement: somebody else decides.";
+  if (hold.approval_groups.length && !hold.approval_groups.some((group) => state.me.groups.includes(group))) {
+    return `Deciding takes a member of ${hold.approval_groups.join(" or ")}.`;
+  }
+  return "";
+}
+
+function wireDecision(card, hold) {
+  const part = (name) => card.querySelector(`.${name}`);
+  const reason = part("reason");
+  reason.id = `reason-${hold.id}`;
+  part("reason-label").htmlFor = reason.id;
+  const cannot = whyNot(hold);
+  if (cannot) {
+    part("field").hidden = true;
+    part("buttons").hidden = true;
+    part("cannot").hidden = false;
+    show(part("cannot"), cannot);
+  }
+  const error = (text) => {
+    part("error").textContent = text;
+    part("error").hidden = !text;
+  };
+  let verdict = "";
+  const ask = (word) => {
+    error("");
+    if (word === "reject" && !reason.value.trim()) {
+      error("Say why: the requester reads the reason.");
+      reason.focus();
+      return;
+    }
+    verdict = word;
+    const what = word === "approve" ? "It runs at once, exactly as shown." : "It will not run.";
+    show(part("question"), `${word === "approve" ? "Approve" : "Reject"} this ${verbs(hold)} by ${hold.user}? ${what}`);
+    part("yes").textContent = word === "approve" ? "Yes, approve" : "Yes, reject";
+    part("buttons").hidden = true;
+    part("confirm").hidden = false;
+    part("yes").focus();
+  };
+  const back = () => {
+    part("confirm").hidden = true;
+    part("buttons").hidden = false;
+    part(verdict).focus();
+  };
+  part("approve").addEventListener("click", () => ask("approve"));
+  part("reject").addEventListener("click", () => ask("reject"));
+  part("no").addEventListener("click", back);
+  part("decide").addEventListener("submit", (event) => event.preventDefault());
+  card.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && !part("confirm").hidden) back();
+  });
+  part("yes").addEventListener("click", async () => {
+    part("yes").disabled = part("no").disabled = true;
+    try {
+      const done = await call("POST", `/api/v1/holds/${hold.id}/${verdict}`, { reason: reason.value });
+      result(done, `${done.state === "approved" ? "Approved" : "Rejected"}: ${verbs(hold)} by ${hold.user}.`, "good");
+    } catch (failure) {
+      if (failure.status === 409) {
+        result(failure.problem.hold || hold, `Too late. ${failure.message}`, "");
+      } else if (state.me) {
+        error(failure.message);
+        part("confirm").hidden = true;
+        part("buttons").hidden = false;
+        reason.focus();
+      }
+    } finally {
+      part("yes").disabled = part("no").disabled = false;
+    }
+  });
+}
+
+function result(hold, text, kind) {
+  banner("", "");
+  $("banner").className = `banner ${kind}`;
+  show($("banner"), text);
+  $("banner").hidden = false;
+  $("main").focus();
+  window.scrollTo({ top: 0 });
+  refresh();
+}
+
+/* The countdowns */
+
+function duration(seconds) {
+  const whole = Math.max(0, Math.floor(seconds));
+  const minutes = Math.floor(whole / 60);
+  const pad = (number) => String(number).padStart(2, "0");
+  return minutes >= 60 ? `${Math.floor(minutes / 60)} h ${pad(minutes % 60)} min` : `${minutes}:${pad(whole % 60)}`;
+}
+
+function tick() {
+  const now = Date.now() + state.skew;
+  for (const card of state.pending.values()) {
+    const left = (Date.parse(card.dataset.expires) - now) / 1000;
+    const shown = card.querySelector(".countdown");
+    shown.textContent = left > 0 ? `expires in ${duration(left)}` : "expiring";
+    shown.classList.toggle("soon", left < 60);
+    if (card.dataset.since) {
+      const open = (now - Date.parse(card.dataset.since)) / 1000;
+      card.querySelector(".transaction-text").textContent = `open for ${duration(open)}: its locks are kept while this waits`;
+    }
+  }
+}
+setInterval(tick, 1000);
+
+/* What was decided */
+
+function drawRecent(holds) {
+  const body = $("recent").tBodies[0];
+  body.textContent = "";
+  for (const hold of holds) {
+    const row = body.insertRow();
+    const cell = (text, kind) => {
+      const made = row.insertCell();
+      made.className = kind || "";
+      show(made, text);
+      return made;
+    };
+    const last = hold.decisions[hold.decisions.length - 1];
+    cell(hold.resolved_at ? new Date(hold.resolved_at).toLocaleTimeString() : "", "time");
+    cell(hold.state, `state ${hold.state}`);
+    cell(hold.user);
+    cell(last ? last.who : "nobody");
+    cell(hold.sql.length > 160 ? `${hold.sql.slice(0, 160)}…` : hold.sql, "statement").title = hold.id;
+    cell((last ? last.reason : hold.end_reason) || "", "reason");
+    cell(outcome(hold));
+  }
+  $("recent").hidden = holds.length === 0;
+  $("recent-none").hidden = holds.length > 0;
+}
+
+function outcome(hold) {
+  if (hold.outcome) return hold.outcome.sqlstate ? `failed (${hold.outcome.sqlstate})` : hold.outcome.tag || "done";
+  if (hold.state === "approved") return hold.released_at ? "running" : "not yet run";
+  return "nothing was run";
+}
+
+/* A link to one hold, as clients are given it */
+
+function focusLinked() {
+  const match = /^\/holds\/(H-[0-9A-Z]{26})$/.exec(location.pathname);
+  if (!match) return;
+  const card = state.pending.get(match[1]);
+  if (card) {
+    card.scrollIntoView({ block: "start" });
+    card.querySelector(".sql").focus();
+  } else {
+    banner(`${match[1]} does not wait any more. It may be among those that ended, below.`, "");
+  }
+}
+
+(async () => {
+  try {
+    await signedIn(await call("GET", "/api/v1/me"));
+  } catch (error) {
+    if (error.status === 401) signedOut("");
+    else if (!state.me) {
+      signedOut("");
+      banner(error.message, "bad");
+    }
+  }
+})();
