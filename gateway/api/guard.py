@@ -21,8 +21,11 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Somebody who was recognised. ``how`` is the way they came: ``console`` (a browser), ``api`` (a token), or
-    ``cli`` (a token of which the command line says that it sent it)."""
+    """Somebody who was recognised.
+
+    ``how`` is the way they came: ``console`` (a browser), ``api`` (a token), ``cli`` (a token, sent by what
+    says that it is the command line).
+    """
 
     name: str
     roles: frozenset[Role]

@@ -34,7 +34,7 @@ _DETAILS = {
 
 
 class Problem(HTTPException):
-    """A request is refused with ``status``; ``detail`` tells a person what to do, ``extra`` goes beside it."""
+    """A request is refused with ``status``; ``detail`` tells a person what to do, ``extra`` is added."""
 
     def __init__(
         self,

@@ -1,0 +1,245 @@
+"""``holdgate audit``: tail, search, export, verify; by the management port, or on the file itself."""
+
+import json
+import re
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, Protocol
+
+from gateway.audit import AuditFilter, Page, export, verify
+from gateway.audit import search as search_file
+from gateway.cli.errors import FAILED, USAGE, CliError
+from gateway.cli.output import moment, one_line, print_json, print_table, visible
+from gateway.cli.spans import seconds_of
+from gateway.clock import now
+from gateway.config import ConfigError, load_config
+
+__all__ = ["export_records", "search", "tail", "verify_chain"]
+
+_PAGE = 500
+_SQL_WIDTH = 70
+_FOLLOW_SECONDS = 1.0
+
+Order = Literal["newest", "oldest"]
+Record = dict[str, Any]
+
+
+class _Source(Protocol):
+    """Where pages of records come from."""
+
+    def page(self, filters: AuditFilter, order: Order, limit: int, cursor: str | None) -> Page: ...
+
+
+class _File:
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise CliError(f"there is no audit file {path}")
+        self.path = path
+
+    def page(self, filters: AuditFilter, order: Order, limit: int, cursor: str | None) -> Page:
+        return search_file(self.path, filters, cursor=cursor, limit=limit, order=order)
+
+
+class _Server:
+    def __init__(self, options: Namespace) -> None:
+        from gateway.cli.client import Client
+
+        self._client = Client(options)
+
+    def page(self, filters: AuditFilter, order: Order, limit: int, cursor: str | None) -> Page:
+        wanted: dict[str, object] = {
+            name: getattr(filters, name)
+            for name in AuditFilter.__dataclass_fields__
+            if name not in ("since", "until")
+        }
+        for name in ("since", "until"):
+            value: datetime | None = getattr(filters, name)
+            wanted[name] = None if value is None else value.isoformat()
+        answer = self._client.get(
+            "/api/v1/audit", {**wanted, "order": order, "limit": min(limit, _PAGE), "cursor": cursor}
+        )
+        return Page(answer["records"], answer["next"])
+
+
+def tail(options: Namespace) -> None:
+    """The latest records, then with ``-f`` every new one."""
+    source = _source(options)
+    records = _first(source, AuditFilter(), "newest", options.lines)[::-1]
+    _print_records(records, options)
+    last = records[-1]["seq"] if records else 0
+    while options.follow:
+        time.sleep(_FOLLOW_SECONDS)
+        fresh: list[Record] = []
+        for record in _records(source, AuditFilter(), "newest"):
+            if record["seq"] <= last:
+                break
+            fresh.append(record)
+        for record in reversed(fresh):
+            _print_line(record, options)
+            last = record["seq"]
+
+
+def search(options: Namespace) -> None:
+    """Records that match, newest first."""
+    _print_records(_first(_source(options), _filters(options), "newest", options.limit), options)
+
+
+def export_records(options: Namespace) -> None:
+    """Records that match, oldest first; JSON lines are written as they are, so that they can be verified."""
+    source = _source(options)
+    filters = _filters(options)
+    if isinstance(source, _File):
+        lines = export(source.path, filters, options.format)
+    elif options.format == "csv":
+        raise CliError("csv is made from the file itself: give -c FILE or --file", USAGE)
+    else:
+        lines = (_line(record) for record in _records(source, filters, "oldest"))
+    if options.output is None:
+        _write(sys.stdout.buffer, lines)
+        return
+    try:
+        with Path(options.output).open("xb") as file:
+            _write(file, lines)
+    except FileExistsError:
+        raise CliError(f"{options.output} exists; name another file") from None
+    except OSError as error:
+        raise CliError(f"cannot write {options.output}: {error.strerror}") from None
+
+
+def verify_chain(options: Namespace) -> int:
+    """Check the hash chain from its first record to its last."""
+    source = _source(options)
+    assert isinstance(source, _File)
+    result = verify(source.path)
+    if options.json:
+        print_json(
+            {
+                "ok": result.ok,
+                "records": result.records,
+                "file": result.file,
+                "first_bad_line": result.first_bad_line,
+                "why": result.why,
+            }
+        )
+    elif result.ok:
+        print(one_line(f"{result.records} records, unbroken" + (f" ({result.why})" if result.why else "")))
+    else:
+        print(one_line(f"holdgate: {result.file}:{result.first_bad_line}: {result.why}"), file=sys.stderr)
+    return 0 if result.ok else FAILED
+
+
+def _source(options: Namespace) -> _Source:
+    if options.file is not None:
+        return _File(Path(options.file))
+    if options.config is None:
+        return _Server(options)
+    try:
+        return _File(load_config(options.config).audit.file)
+    except ConfigError as error:
+        raise CliError(
+            f"{options.config} cannot be used, see holdgate validate: {one_line(error, 200)}"
+        ) from None
+
+
+def _records(source: _Source, filters: AuditFilter, order: Order) -> Iterator[Record]:
+    cursor = None
+    try:
+        while True:
+            page = source.page(filters, order, _PAGE, cursor)
+            yield from page.records
+            cursor = page.cursor
+            if cursor is None:
+                return
+    except OSError as error:
+        raise CliError(f"the audit cannot be read: {error.strerror or error}") from None
+
+
+def _first(source: _Source, filters: AuditFilter, order: Order, count: int) -> list[Record]:
+    found: list[Record] = []
+    for record in _records(source, filters, order):
+        found.append(record)
+        if len(found) == count:
+            break
+    return found
+
+
+def _filters(options: Namespace) -> AuditFilter:
+    return AuditFilter(
+        kind=options.kind,
+        user=options.user,
+        database=options.database,
+        session_id=options.session,
+        hold_id=options.hold,
+        verdict=options.verdict,
+        rule=options.rule,
+        action=options.action,
+        relation=options.relation,
+        text=options.text,
+        since=_moment("--since", options.since),
+        until=_moment("--until", options.until),
+    )
+
+
+def _moment(option: str, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    if re.fullmatch(r"\d+[smhd]", text):
+        return now() - timedelta(seconds=seconds_of(option, text))
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except ValueError:
+        raise CliError(
+            f"{option} {one_line(text)} is not a time such as 2030-01-31T12:00Z, or 2h for two hours ago",
+            USAGE,
+        ) from None
+
+
+def _print_records(records: list[Record], options: Namespace) -> None:
+    if options.json:
+        for record in records:
+            print_json(record)
+        return
+    print_table(
+        ("TIME", "KIND", "USER", "DATABASE", "VERDICT", "RULE", "RESULT", "WHAT"),
+        [_row(record) for record in records],
+        empty="no records",
+    )
+
+
+def _print_line(record: Record, options: Namespace) -> None:
+    if options.json:
+        print_json(record)
+    else:
+        print("  ".join(one_line(cell) for cell in _row(record) if cell), flush=True)
+
+
+def _row(record: Record) -> tuple[str, ...]:
+    what = record["sql"] if record["sql"] is not None else record["reason"] or record["session_id"] or ""
+    return (
+        moment(record["at"]),
+        record["kind"],
+        record["user"] or "",
+        record["database"] or "",
+        record["verdict"] or "",
+        record["rule"] or "",
+        record["sqlstate"] or record["tag"] or "",
+        one_line(what, _SQL_WIDTH),
+    )
+
+
+def _line(record: Record) -> bytes:
+    # The form the file has, member for member: the hash of each line stays valid.
+    return json.dumps(record, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def _write(file: BinaryIO, lines: Iterator[bytes]) -> None:
+    try:
+        for line in lines:
+            file.write(line)
+        file.flush()
+    except ValueError as error:
+        raise CliError(f"a record cannot be read, see holdgate audit verify: {visible(str(error))}") from None

@@ -1,0 +1,147 @@
+"""``holdgate holds``: list, show, approve, reject, watch."""
+
+import json
+import sys
+import time
+from argparse import Namespace
+from typing import Any
+
+from gateway.cli.client import Client, ConnectionLost, part
+from gateway.cli.errors import CliError
+from gateway.cli.output import moment, one_line, print_fields, print_json, print_table
+
+__all__ = ["decide", "list_holds", "show", "watch"]
+
+_PAGE = 200
+_SQL_WIDTH = 60
+_RETRY_SECONDS = 2.0
+
+
+def list_holds(options: Namespace) -> None:
+    """A table of holds, or one JSON object a line."""
+    state = None if options.state == "all" else options.state
+    holds: list[dict[str, Any]] = []
+    with Client(options) as client:
+        cursor = None
+        while len(holds) < options.limit:
+            wanted = {"state": state, "limit": min(_PAGE, options.limit - len(holds)), "cursor": cursor}
+            page = client.get("/api/v1/holds", wanted)
+            holds += page["holds"]
+            cursor = page["next"]
+            if cursor is None:
+                break
+    if options.json:
+        for hold in holds:
+            print_json(hold)
+        return
+    print_table(
+        ("ID", "STATE", "USER", "DATABASE", "OPENED", "EXPIRES", "RULE", "STATEMENT"),
+        [
+            (
+                hold["id"],
+                hold["state"],
+                hold["user"],
+                hold["database"],
+                moment(hold["opened_at"]),
+                moment(hold["expires_at"]),
+                hold["rule"],
+                one_line(hold["sql"], _SQL_WIDTH),
+            )
+            for hold in holds
+        ],
+        empty="nothing waits for a decision" if state == "pending" else "no holds",
+    )
+
+
+def show(options: Namespace) -> None:
+    """Everything about one hold."""
+    with Client(options) as client:
+        hold = client.get(f"/api/v1/holds/{part(options.id)}")
+    if options.json:
+        print_json(hold)
+        return
+    parameters = hold["parameters"] or []
+    outcome = hold["outcome"] or {}
+    print_fields(
+        {
+            "id": hold["id"],
+            "state": hold["state"],
+            "user": f"{hold['user']} ({', '.join(hold['groups'])})" if hold["groups"] else hold["user"],
+            "database": hold["database"],
+            "from": ", ".join(filter(None, (hold["client_addr"], hold["application_name"]))),
+            "session": hold["session_id"],
+            "opened": moment(hold["opened_at"]),
+            "expires": moment(hold["expires_at"]),
+            "transaction": moment(hold["transaction_open_since"]),
+            "rule": hold["rule"],
+            "reason": hold["reason"],
+            "actions": ", ".join(hold["actions"]),
+            "relations": ", ".join(hold["relations"]),
+            "columns": ", ".join(hold["columns"]),
+            "rows": hold["row_bound"],
+            "can decide": ", ".join(hold["approval_groups"]) or "any approver",
+            "statement": hold["sql"],
+            "parameters": "\n".join(
+                f"${number} = {'NULL' if value is None else value}"
+                for number, value in enumerate(parameters, 1)
+            ),
+            "decisions": "\n".join(
+                f"{decision['verdict']} by {decision['who']} at {moment(decision['at'])} ({decision['how']})"
+                + (f": {decision['reason']}" if decision["reason"] else "")
+                for decision in hold["decisions"]
+            ),
+            "ended": moment(hold["resolved_at"]),
+            "because": hold["end_reason"],
+            "outcome": f"failed with {outcome['sqlstate']}"
+            if outcome.get("sqlstate")
+            else outcome.get("tag"),
+            "digest": hold["digest"],
+        }
+    )
+
+
+def decide(options: Namespace) -> None:
+    """Approve or reject."""
+    with Client(options) as client:
+        hold = client.post(f"/api/v1/holds/{part(options.id)}/{options.verdict}", {"reason": options.reason})
+    if options.json:
+        print_json(hold)
+        return
+    print(f"{hold['id']} {hold['state']}: {one_line(hold['sql'], _SQL_WIDTH)}")
+
+
+def watch(options: Namespace) -> None:
+    """Print what waits, then every hold as it opens and ends, until interrupted."""
+    after: str | None = None
+    with Client(options) as client:
+        if not options.json:
+            for hold in reversed(client.get("/api/v1/holds", {"state": "pending", "limit": _PAGE})["holds"]):
+                _announce("hold.opened", hold)
+        while True:
+            try:
+                for event in client.events(after):
+                    after = event.id or after
+                    if event.kind == "signed-out":
+                        raise CliError("the token is not accepted any more: it expired or was revoked")
+                    if event.kind == "reset":
+                        print("holdgate: events were missed; see holdgate holds list", file=sys.stderr)
+                    elif event.kind.startswith("hold."):
+                        message = json.loads(event.data)
+                        if options.json:
+                            print_json(message)
+                        else:
+                            _announce(event.kind, message["data"])
+            except ConnectionLost:
+                print(f"holdgate: the connection to {client.server} was lost; trying again", file=sys.stderr)
+                time.sleep(_RETRY_SECONDS)
+
+
+def _announce(kind: str, hold: dict[str, Any]) -> None:
+    word = {"hold.opened": "waits", "hold.released": "runs", "hold.outcome": "done"}.get(kind, hold["state"])
+    last = hold["decisions"][-1] if hold["decisions"] else None
+    by = f" by {last['who']}" if last is not None and kind == "hold.resolved" else ""
+    outcome = hold["outcome"] or {}
+    result = f" ({outcome.get('sqlstate') or outcome.get('tag')})" if kind == "hold.outcome" else ""
+    when = moment(hold["opened_at"] if kind == "hold.opened" else hold["resolved_at"])
+    what = f"{hold['user']}@{hold['database']}: {hold['sql']}"
+    print(one_line(f"{when} {hold['id']} {word}{by}{result} {what}"), flush=True)

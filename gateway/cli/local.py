@@ -1,0 +1,135 @@
+"""Commands that need no running gateway: serve, demo, validate, check, scram-verifier."""
+
+import asyncio
+import getpass
+import secrets
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+from gateway.cli.errors import DENY, FAILED, HOLD, USAGE, CliError
+from gateway.cli.output import one_line, print_fields, print_json, visible
+
+__all__ = ["check", "demo", "scram_verifier", "serve", "validate"]
+
+_SALT_BYTES = 16
+_SQL_BYTES = 16 * 1024 * 1024
+
+
+def serve(options: Namespace) -> int:
+    """Run the gateway until it is told to stop."""
+    import uvloop
+
+    from gateway.app import serve as run_gateway
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(run_gateway(options.config))
+
+
+def demo(options: Namespace) -> int:
+    """Run the demonstration."""
+    try:
+        from gateway.demo.main import run
+    except ModuleNotFoundError as error:
+        raise CliError(
+            f"the demo needs {error.name}: install it with pip install 'holdgate[demo]', or use make demo"
+        ) from None
+    return run(
+        port=options.port,
+        admin_port=options.admin_port,
+        data=None if options.data is None else Path(options.data),
+        tour=options.tour,
+    )
+
+
+def validate(options: Namespace) -> int:
+    """Say whether the configuration can be used, and every reason why not."""
+    from gateway.config import ConfigError, load_config
+
+    try:
+        config = load_config(options.config)
+    except ConfigError as error:
+        if options.json:
+            problems = [
+                {"file": p.file, "line": p.line, "column": p.column, "path": p.path, "message": p.message}
+                for p in error.problems
+            ]
+            print_json({"valid": False, "problems": problems})
+        else:
+            print(visible(str(error)), file=sys.stderr)
+        return FAILED
+    if options.json:
+        print_json({"valid": True, "problems": [], "policy": config.policy.version})
+    else:
+        print(f"{one_line(options.config)}: valid")
+    return 0
+
+
+def check(options: Namespace) -> int:
+    """Judge one statement; the exit code is the verdict."""
+    from gateway.api.verdicts import judgement_to_dict
+    from gateway.clock import now
+    from gateway.config import ConfigError, load_config
+    from rules import Context, Decision, Judge
+
+    try:
+        config = load_config(options.config)
+    except ConfigError as error:
+        raise CliError(
+            f"{options.config} cannot be used, see holdgate validate: {one_line(error, 200)}"
+        ) from None
+    if options.sql == "-":
+        sql = sys.stdin.buffer.read(_SQL_BYTES + 1)
+    else:
+        sql = options.sql.encode("utf-8", "surrogateescape")
+    if len(sql) > _SQL_BYTES:
+        raise CliError(f"the statement is longer than {_SQL_BYTES} bytes", USAGE)
+    user = options.user or ""
+    known = config.users.get(user)
+    context = Context(
+        user=user,
+        now=now(),
+        groups=config.groups_of(user),
+        role=known.role if known is not None else None,
+        database=options.database or "",
+    )
+    judgement = Judge(config.policy).judge(sql, context)
+    verdict = judgement.verdict
+    if options.json:
+        print_json(judgement_to_dict(judgement))
+    else:
+        approvers = None if verdict.approval is None else ", ".join(verdict.approval.groups) or "any approver"
+        print_fields(
+            {
+                "verdict": verdict.decision.word,
+                "rule": verdict.rule,
+                "why": verdict.reason,
+                "unreadable": judgement.facts.unreadable,
+                "can decide": approvers,
+            }
+        )
+        for effect in verdict.effects:
+            columns = f" ({', '.join(effect.columns)})" if effect.columns else ""
+            personal = f", personal: {', '.join(effect.personal)}" if effect.personal else ""
+            what = f"{effect.action.value} {effect.relation or ''}{columns} {effect.row_bound}{personal}"
+            print(one_line(f"- {what}: {effect.decision.word} by {effect.rule}, {effect.reason}"))
+    return {Decision.HOLD: HOLD, Decision.DENY: DENY}.get(verdict.decision, 0)
+
+
+def scram_verifier(options: Namespace) -> None:
+    """Print the verifier of a password that is typed twice, or read once from standard input."""
+    from protocol.scram import build_verifier
+
+    if options.stdin:
+        password = sys.stdin.readline().rstrip("\r\n")
+    else:
+        try:
+            password = getpass.getpass("Password: ")
+            again = getpass.getpass("Again: ")
+        except EOFError:
+            raise CliError("no terminal to ask on; use --stdin", USAGE) from None
+        if password != again:
+            raise CliError("the two passwords differ; try again")
+    if not password:
+        raise CliError("the password is empty")
+    print(build_verifier(password, secrets.token_bytes(_SALT_BYTES), options.iterations))

@@ -1,0 +1,81 @@
+"""What the commands print: aligned tables, JSON, and nothing that a terminal would obey."""
+
+import json
+import sys
+import unicodedata
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+__all__ = ["moment", "one_line", "print_fields", "print_json", "print_table", "visible"]
+
+_HIDDEN = frozenset(("Cc", "Cf", "Cs", "Co", "Zl", "Zp"))
+# Characters that count as letters or blanks, yet leave a gap where a reader expects nothing.
+_BLANK = frozenset("\u00a0\u115f\u1160\u3164\uffa0\u2800\u034f\u17b4\u17b5")
+
+
+def visible(text: str) -> str:
+    """``text`` with every character that moves the cursor, colours, reorders or hides text as an escape.
+
+    Line ends and tabs stay.
+    """
+    return "".join(char if char in "\n\t" or not _hidden(char) else _escape(char) for char in text)
+
+
+def one_line(text: object, width: int | None = None) -> str:
+    """``text`` on one line, cut to ``width`` characters."""
+    shown = " ".join(visible(str(text)).split())
+    return shown if width is None or len(shown) <= width else shown[: width - 1] + "…"
+
+
+def moment(text: object) -> str:
+    """A time of the management port in this machine's time zone, to the second; empty for None."""
+    if not isinstance(text, str):
+        return ""
+    return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def print_json(value: object) -> None:
+    """``value`` on one line as JSON, in ASCII so that no reader's terminal is spoken to."""
+    print(json.dumps(value, separators=(",", ":")), flush=True)
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[object]], empty: str) -> None:
+    """Aligned columns; the last one may be cut to the width of a terminal. ``empty`` is printed to stderr."""
+    if not rows:
+        print(empty, file=sys.stderr)
+        return
+    table = [list(header), *([one_line("" if cell is None else cell) for cell in row] for row in rows)]
+    widths = [max(_width(row[column]) for row in table) for column in range(len(header))]
+    for row in table:
+        cells = [cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)]
+        print("  ".join(cells).rstrip())
+
+
+def print_fields(fields: Mapping[str, object]) -> None:
+    """``name: value`` lines, aligned; fields without a value are left out."""
+    shown = {name: value for name, value in fields.items() if value not in (None, "", [])}
+    width = max((len(name) for name in shown), default=0)
+    for name, value in shown.items():
+        first, *rest = visible(str(value)).split("\n")
+        print(f"{name + ':':<{width + 1}} {first}".rstrip())
+        for line in rest:
+            print(f"{'':<{width + 1}} {line}".rstrip())
+
+
+def _hidden(char: str) -> bool:
+    return unicodedata.category(char) in _HIDDEN or char in _BLANK
+
+
+def _escape(char: str) -> str:
+    number = ord(char)
+    if number < 0x100:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+def _width(text: str) -> int:
+    """Columns on a terminal."""
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        for char in text
+    )

@@ -1,0 +1,279 @@
+"""What can be typed after ``holdgate``. ``run`` names the function of each command as ``module:function``."""
+
+import argparse
+from typing import NoReturn
+
+__all__ = ["build_parser"]
+
+_EPILOG = """\
+exit codes: 0 done, 1 failed, 2 wrong usage, 3 hold and 4 deny (check only), 130 interrupted
+
+environment: HOLDGATE_SERVER and HOLDGATE_TOKEN stand in for --server and --token
+"""
+_ROLES = ("viewer", "approver", "auditor", "admin")
+_STATES = ("pending", "approved", "rejected", "expired", "withdrawn", "abandoned", "interrupted")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, and where to read on."""
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for: reading the package's metadata takes a while."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"holdgate {version('holdgate')}")
+        parser.exit()
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command."""
+    parser = _Parser(
+        prog="holdgate",
+        description="A PostgreSQL gateway that holds deletions and bulk reads of personal data until a "
+        "person approves.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
+    commands = parser.add_subparsers(metavar="command", required=True, parser_class=_Parser)
+    _add_local(commands)
+    _add_holds(commands)
+    _add_sessions(commands)
+    _add_audit(commands)
+    _add_tokens(commands)
+    return parser
+
+
+def _add_local(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    serve = commands.add_parser("serve", help="run the gateway", allow_abbrev=False)
+    _config(serve, required=True)
+    serve.set_defaults(run="local:serve")
+
+    demo = commands.add_parser(
+        "demo", help="run a gateway with an embedded PostgreSQL and sample data", allow_abbrev=False
+    )
+    demo.add_argument("--port", type=_port, metavar="N", help="port of the gateway (7432)")
+    demo.add_argument("--admin-port", type=_port, metavar="N", help="port of the management page (7433)")
+    demo.add_argument("--data", metavar="DIR", help="where to keep the sample data between runs")
+    demo.add_argument("--tour", action="store_true", help="play a whole story, then exit")
+    demo.set_defaults(run="local:demo")
+
+    validate = commands.add_parser("validate", help="check a configuration file", allow_abbrev=False)
+    _config(validate, required=True)
+    _json(validate)
+    validate.set_defaults(run="local:validate")
+
+    check = commands.add_parser(
+        "check",
+        help="judge a statement without running it",
+        description="Say what would be decided about a statement, and why. Nothing is run and no server is "
+        "asked. Exits with 0 for allow, 3 for hold, 4 for deny.",
+        allow_abbrev=False,
+    )
+    _config(check, required=True)
+    check.add_argument("--user", metavar="U", help="who would run it (nobody that the configuration knows)")
+    check.add_argument("--database", metavar="D", help="where it would run")
+    _json(check)
+    check.add_argument("sql", metavar="SQL", help="the statement, or - to read it from standard input")
+    check.set_defaults(run="local:check")
+
+    verifier = commands.add_parser(
+        "scram-verifier",
+        help="make the verifier of a password, for users.NAME.verifier",
+        allow_abbrev=False,
+    )
+    verifier.add_argument("--stdin", action="store_true", help="read the password from standard input, once")
+    verifier.add_argument(
+        "--iterations", type=_iterations, default=4096, metavar="N", help="cost of one guess (4096)"
+    )
+    verifier.set_defaults(run="local:scram_verifier")
+
+
+def _add_holds(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    holds = _group(commands, "holds", "list, show and decide held statements")
+    listing = holds.add_parser("list", help="list holds, newest first", allow_abbrev=False)
+    listing.add_argument("--state", choices=(*_STATES, "all"), default="pending", help="(pending)")
+    listing.add_argument("--limit", type=_count, default=50, metavar="N", help="at most so many (50)")
+    _remote(listing)
+    listing.set_defaults(run="holds:list_holds")
+
+    show = holds.add_parser("show", help="show everything about a hold", allow_abbrev=False)
+    show.add_argument("id", metavar="ID")
+    _remote(show)
+    show.set_defaults(run="holds:show")
+
+    for verdict, needed in (("approve", False), ("reject", True)):
+        decide = holds.add_parser(verdict, help=f"{verdict} a held statement", allow_abbrev=False)
+        decide.add_argument("id", metavar="ID")
+        decide.add_argument(
+            "--reason",
+            metavar="R",
+            required=needed,
+            default="",
+            help="why; the requester reads it" if needed else "why, for the record",
+        )
+        _remote(decide)
+        decide.set_defaults(run="holds:decide", verdict=verdict)
+
+    watch = holds.add_parser("watch", help="print holds as they open and end", allow_abbrev=False)
+    _remote(watch)
+    watch.set_defaults(run="holds:watch")
+
+
+def _add_sessions(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    sessions = _group(commands, "sessions", "list and end client sessions")
+    listing = sessions.add_parser("list", help="list client sessions", allow_abbrev=False)
+    _remote(listing)
+    listing.set_defaults(run="sessions:list_sessions")
+    kill = sessions.add_parser("kill", help="end a client session", allow_abbrev=False)
+    kill.add_argument("id", metavar="ID")
+    _remote(kill)
+    kill.set_defaults(run="sessions:kill")
+
+
+def _add_audit(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    audit = _group(commands, "audit", "read, export and verify the audit")
+    tail = audit.add_parser("tail", help="print the latest records", allow_abbrev=False)
+    tail.add_argument("-n", "--lines", type=_count, default=20, metavar="N", help="so many (20)")
+    tail.add_argument("-f", "--follow", action="store_true", help="go on printing new ones")
+    _audit_source(tail)
+    _remote(tail)
+    tail.set_defaults(run="audit:tail")
+
+    search = audit.add_parser("search", help="find records, newest first", allow_abbrev=False)
+    _audit_filters(search)
+    search.add_argument("--limit", type=_count, default=100, metavar="N", help="at most so many (100)")
+    _audit_source(search)
+    _remote(search)
+    search.set_defaults(run="audit:search")
+
+    export = audit.add_parser("export", help="write records to a file, oldest first", allow_abbrev=False)
+    _audit_filters(export)
+    export.add_argument(
+        "--format", choices=("jsonl", "csv"), default="jsonl", help="(jsonl) csv needs -c or --file"
+    )
+    export.add_argument("-o", "--output", metavar="FILE", help="(standard output)")
+    _audit_source(export)
+    _remote(export, json=False)
+    export.set_defaults(run="audit:export_records")
+
+    verify = audit.add_parser(
+        "verify", help="check that no record was changed or removed", allow_abbrev=False
+    )
+    source = verify.add_mutually_exclusive_group(required=True)
+    source.add_argument("-c", "--config", metavar="FILE", help="the audit of this configuration")
+    source.add_argument("--file", metavar="FILE", help="this audit file")
+    _json(verify)
+    verify.set_defaults(run="audit:verify_chain")
+
+
+def _add_tokens(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    tokens = _group(
+        commands,
+        "token",
+        "make, list and revoke bearer tokens (with -c directly in the store, else by --server)",
+    )
+    create = tokens.add_parser("create", help="make a token and print its secret, once", allow_abbrev=False)
+    create.add_argument("--user", required=True, metavar="U", help="who the token acts as")
+    create.add_argument(
+        "--role",
+        dest="roles",
+        action="append",
+        required=True,
+        choices=_ROLES,
+        help="may be given more than once",
+    )
+    create.add_argument("--note", default="", metavar="TEXT", help="what it is for")
+    create.add_argument("--expires", metavar="TIME", help="such as 12h or 90d (never)")
+    _config(create, required=False)
+    _remote(create)
+    create.set_defaults(run="tokens:create")
+
+    listing = tokens.add_parser("list", help="list tokens, without their secrets", allow_abbrev=False)
+    _config(listing, required=False)
+    _remote(listing)
+    listing.set_defaults(run="tokens:list_tokens")
+
+    revoke = tokens.add_parser("revoke", help="end a token", allow_abbrev=False)
+    revoke.add_argument("id", metavar="ID")
+    _config(revoke, required=False)
+    _remote(revoke)
+    revoke.set_defaults(run="tokens:revoke")
+
+
+def _group(
+    commands: "argparse._SubParsersAction[_Parser]", name: str, text: str
+) -> "argparse._SubParsersAction[_Parser]":
+    group = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+    return group.add_subparsers(metavar="command", required=True, parser_class=_Parser)
+
+
+def _config(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    parser.add_argument("-c", "--config", metavar="FILE", required=required, help="the configuration file")
+
+
+def _json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _remote(parser: argparse.ArgumentParser, *, json: bool = True) -> None:
+    parser.add_argument("--server", metavar="URL", help="the management port (http://127.0.0.1:7433)")
+    parser.add_argument(
+        "--token", metavar="TOKEN", help="better in HOLDGATE_TOKEN: others see your arguments"
+    )
+    if json:
+        _json(parser)
+
+
+def _audit_source(parser: argparse.ArgumentParser) -> None:
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("-c", "--config", metavar="FILE", help="read the audit of this configuration itself")
+    source.add_argument("--file", metavar="FILE", help="read this audit file itself")
+
+
+def _audit_filters(parser: argparse.ArgumentParser) -> None:
+    for name, text in (
+        ("kind", "statement, session, hold, decision or gateway"),
+        ("user", "who ran it"),
+        ("database", "where"),
+        ("session", "the id of a session"),
+        ("hold", "the id of a hold"),
+        ("verdict", "allow, hold or deny"),
+        ("rule", "the rule that decided"),
+        ("action", "such as delete"),
+        ("relation", "such as public.customer"),
+        ("text", "text within the SQL"),
+        ("since", "such as 2030-01-31, 2030-01-31T12:00Z, or 2h ago as 2h"),
+        ("until", "the same, not included"),
+    ):
+        parser.add_argument(f"--{name}", metavar=name.upper(), help=text)
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 65535:
+        raise ValueError
+    return number
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 100_000:
+        raise ValueError
+    return number
+
+
+def _iterations(text: str) -> int:
+    number = int(text)
+    if not 4096 <= number <= 10_000_000:
+        raise ValueError
+    return number
+
+
+_port.__name__, _count.__name__, _iterations.__name__ = "port", "count", "number of iterations"

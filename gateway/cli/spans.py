@@ -1,0 +1,17 @@
+"""Lengths of time as people type them."""
+
+import re
+
+from gateway.cli.errors import USAGE, CliError
+
+__all__ = ["seconds_of"]
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def seconds_of(option: str, text: str) -> int:
+    """``90d`` in seconds. Raises a usage error that names ``option``."""
+    match = re.fullmatch(r"([1-9]\d{0,8})([smhd])", text)
+    if match is None:
+        raise CliError(f"{option} {text!a} is not a length of time such as 30m, 12h or 90d", USAGE)
+    return int(match[1]) * _UNITS[match[2]]
