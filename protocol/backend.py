@@ -9,6 +9,7 @@ Source: PostgreSQL documentation, "Message Formats".
 
 from typing import Final, Protocol
 
+from .errors import UpstreamViolation
 from .framing import HEADER, HEADER_SIZE, check_backend_length
 from .tags import BackendTag as B
 
@@ -29,6 +30,10 @@ _OPENED: Final = frozenset(
 
 _ERROR_HEAD: Final = 16 << 10
 """How much of an ErrorResponse is looked at; a longer one is passed on as it comes."""
+
+
+_OPENED_LIMIT: Final = 1 << 20
+"""No message that is waited for until it is whole is longer than this, whatever its header claims."""
 
 
 class Observer(Protocol):
@@ -55,6 +60,11 @@ class BackendWalker:
         self._base = 0
         self.position = 0
         """Bytes of the server up to and including the message an observer is being asked about."""
+
+    @property
+    def left(self) -> int:
+        """Bytes that are missing of the message that what was returned so far ends in; 0 at a boundary."""
+        return self._left
 
     @property
     def at_boundary(self) -> bool:
@@ -93,7 +103,12 @@ class BackendWalker:
             end = pos + 1 + length
             payload = b""
             if tag in _OPENED:
-                need = min(end, pos + HEADER_SIZE + _ERROR_HEAD) if tag == B.ERROR_RESPONSE else end
+                if tag == B.ERROR_RESPONSE:
+                    need = min(end, pos + HEADER_SIZE + _ERROR_HEAD)
+                elif length > _OPENED_LIMIT:
+                    raise UpstreamViolation(f"the server sent message type {tag} with length {length}")
+                else:
+                    need = end
                 if need > size:
                     break
                 payload = data[pos + HEADER_SIZE : need]

@@ -13,6 +13,7 @@ from typing import Final
 
 from . import gather, messages
 from .backend import BackendWalker
+from .copying import FENCE, CopyIn
 from .errors import FrontendViolation, ServerError, UpstreamViolation
 from .events import (
     NEED_DATA,
@@ -40,9 +41,11 @@ POISON: Final = b"holdgate refused this statement"
 """Not SQL: the server answers it with a syntax error, in every transaction state, and so puts an open
 transaction into status ``E`` by itself."""
 
+_POISON_PARSE: Final = messages.parse(b"holdgate", POISON)
+"""Under a name, so that the unnamed statement of the client survives its refusal."""
+
 _LIGHT: Final = frozenset({int(F.PARSE), int(F.DESCRIBE), int(F.CLOSE), int(F.FLUSH)})
 """Messages after which a Sync changes nothing that the client could miss."""
-
 
 _STATUSES: Final = frozenset(int(status) for status in TransactionStatus)
 
@@ -59,7 +62,7 @@ class ProxyConnection:
         self._gatherer = Gatherer(self.names)
         self._to_client: list[bytes] = []
         self._to_upstream: list[bytes] = []
-        self._notices: list[bytes] = []
+        self._invented: list[bytes] = []
         self._events: deque[Event] = deque()
         self._outstanding: Resolved | None = None
         self._segment = 0
@@ -69,7 +72,7 @@ class ProxyConnection:
         self._unflushed = False
         self._skipping = False
         self._faking = False
-        self._copy_in = False
+        self._copy = CopyIn()
         self._reported = 0
 
     # What the gateway asks -----------------------------------------------------------------------------
@@ -82,13 +85,12 @@ class ProxyConnection:
     @property
     def settled(self) -> bool:
         """Whether the server owes nothing: its state is then known exactly."""
-        self._queue.give_up_uncertain()
-        return not self._queue
+        return self._queue.head() is None and not self._copy.doubtful
 
     @property
     def copying(self) -> bool:
         """Whether the server waits for COPY data of the client."""
-        return self._copy_in
+        return self._copy.wanted
 
     @property
     def in_transaction(self) -> bool:
@@ -113,10 +115,16 @@ class ProxyConnection:
 
     def receive_from_upstream(self, data: bytes) -> None:
         """Take bytes of the server; then write ``data_to_client`` and call ``next_event``."""
+        if self._invented:
+            # They come behind the message that was under way, and before all that the server sent after it.
+            left = self._walker.left
+            self._to_client.extend(self._walker.walk(data[:left]))
+            if not self._walker.at_boundary:
+                return
+            self._to_client.extend(self._invented)
+            self._invented.clear()
+            data = data[left:]
         self._to_client.extend(self._walker.walk(data))
-        if self._notices and self._walker.at_boundary:
-            self._to_client.extend(self._notices)
-            self._notices.clear()
 
     def data_to_client(self) -> list[bytes]:
         """What is to be written to the client; each call takes it away."""
@@ -130,11 +138,7 @@ class ProxyConnection:
 
     def notice(self, report: ServerError) -> None:
         """Tell the client something, at the next message boundary."""
-        encoded = messages.notice_response(report)
-        if self._walker.at_boundary:
-            self._to_client.append(encoded)
-        else:
-            self._notices.append(encoded)
+        self._invent(messages.notice_response(report))
 
     # Events --------------------------------------------------------------------------------------------
 
@@ -142,13 +146,18 @@ class ProxyConnection:
         """The next event, or ``NEED_DATA`` or ``PAUSED``. Raises ``FrontendViolation``."""
         if self._events:
             return self._events.popleft()
+        if self._copy.wanted and (self._outstanding is not None or len(self._gatherer)):
+            raise _inside_copy()
         if self._outstanding is not None:
             return PAUSED
         while True:
-            if self._gatherer.faulty:
-                event = self._batch_ends(Delimiter.FAULT)
+            if self._gatherer.faulty or self._gatherer.size >= self._limits.batch:
+                event = self._batch_ends(Delimiter.FAULT if self._gatherer.faulty else Delimiter.SIZE)
                 if event is not None:
                     return event
+            if self._copy.undecided:
+                self.request_answers()
+                return PAUSED
             frame = self._reader.next()
             if frame is None:
                 return NEED_DATA
@@ -157,58 +166,80 @@ class ProxyConnection:
                 return event
 
     def _take(self, frame: Frame, tag: int, raw: bytes) -> Event | None:
-        if frame is Frame.COPY_PIECE:
-            self._copy_message(raw)
+        if frame is Frame.COPY_REST:
+            if self._copy.passing:
+                self._send(raw)
             return None
         if tag == F.TERMINATE:
             return Terminated()
-        if self._skipping or self._faking:
+        if (self._skipping or self._faking) and frame is not Frame.COPY_PIECE:
             if tag == F.SYNC:
-                self._sync_after_skipping(raw)
+                self._sync_after_skipping()
+            return None
+        if gather.is_extended(tag):
+            if self._copy.wanted:
+                raise _inside_copy()
+            if self._doubt_settled(raw):
+                self._gather(frame, tag, raw)
+            return None
+        if len(self._gatherer):
+            return self._ends_batch(frame, tag, raw)
+        if tag == F.COPY_DATA:
+            # A server that is not in COPY ignores it; with nothing under way there is no need to trouble it.
+            self._copy.passing = self._copy.wanted or len(self._queue) > 0
+            if self._copy.passing:
+                self._send(raw)
+            return None
+        if tag == F.COPY_DONE or tag == F.COPY_FAIL:
+            self._copy_ends(frame, raw)
+            return None
+        if tag == F.SYNC and self._copy.wanted:
+            self._copy.ignored += 1
+            self._send(raw)
+            return None
+        if tag == F.FLUSH:
+            self._send(raw)
+            self._unflushed = False
+            return None
+        return self._sync_or_query(frame, tag, raw)
+
+    def _gather(self, frame: Frame, tag: int, raw: bytes) -> None:
+        if frame is Frame.TOO_LARGE:
+            self._gatherer.fail(gather.too_large(tag, self._limit(tag)))
+        else:
+            self._gatherer.add(tag, raw)
+
+    def _limit(self, tag: int) -> int:
+        return self._limits.statement if tag in (F.QUERY, F.PARSE) else self._limits.request
+
+    def _sync_or_query(self, frame: Frame, tag: int, raw: bytes) -> Event | None:
+        if tag != F.SYNC and self._copy.wanted:
+            raise _inside_copy()
+        if not self._doubt_settled(raw):
+            return None
+        if tag == F.SYNC:
+            self._send_sync()
             return None
         if frame is Frame.TOO_LARGE:
-            return self._too_large(tag)
-        if gather.is_extended(tag):
-            self._gatherer.add(tag, raw)
-            if self._gatherer.size >= self._limits.batch:
-                return self._batch_ends(Delimiter.SIZE)
-            return None
-        if tag == F.QUERY or tag == F.FUNCTION_CALL:
-            if len(self._gatherer):
-                self._reader.put_back(raw)
-                return self._batch_ends(Delimiter.OTHER)
-            return self._ask(gather.simple_query(raw) if tag == F.QUERY else gather.function_call(raw))
-        if tag == F.SYNC or tag == F.FLUSH:
-            return self._sync_or_flush(tag, raw)
-        self._copy_ends(tag, raw)
-        return None
+            kind = Kind.QUERY if tag == F.QUERY else Kind.FUNCTION_CALL
+            return self._ask(gather.faulty(kind, gather.too_large(tag, self._limit(tag))))
+        return self._ask(gather.simple_query(raw) if tag == F.QUERY else gather.function_call(raw))
 
-    def _too_large(self, tag: int) -> Event | None:
-        statement = tag in (F.QUERY, F.PARSE)
-        error = gather.too_large(tag, self._limits.statement if statement else self._limits.request)
-        if gather.is_extended(tag):
-            self._gatherer.fail(error)
-            return None
-        if tag == F.COPY_FAIL:
-            raise FrontendViolation("invalid message length")
-        if len(self._gatherer):
+    def _ends_batch(self, frame: Frame, tag: int, raw: bytes) -> Event | None:
+        """A message came that does not belong into the batch in front of it."""
+        if frame is Frame.TOO_LARGE:
             # The batch in front never got its Sync; the server would run it and then refuse this message.
-            self._gatherer.fail(error)
+            self._gatherer.fail(gather.too_large(tag, self._limit(tag)))
             return None
-        return self._ask(gather.faulty(Kind.QUERY if tag == F.QUERY else Kind.FUNCTION_CALL, error))
-
-    def _sync_or_flush(self, tag: int, raw: bytes) -> Event | None:
-        if not len(self._gatherer):
-            self._send(raw)
-            if tag == F.SYNC:
-                self._expect_sync(uncertain=self._copy_in)
-            else:
-                self._unflushed = False
-            return None
-        return self._batch_ends(Delimiter.SYNC if tag == F.SYNC else Delimiter.FLUSH, raw)
+        if tag == F.SYNC:
+            return self._batch_ends(Delimiter.SYNC, raw)
+        if tag == F.FLUSH:
+            return self._batch_ends(Delimiter.FLUSH, raw)
+        self._reader.put_back(raw)
+        return self._batch_ends(Delimiter.OTHER)
 
     def _batch_ends(self, delimiter: Delimiter, raw: bytes = b"") -> Event | None:
-        if not self._gatherer.settled(self._segment) and len(self._queue):
+        if not self._gatherer.settled(self._segment):
             if raw:
                 self._reader.put_back(raw)
             self.request_answers()
@@ -226,26 +257,51 @@ class ProxyConnection:
 
     # COPY ----------------------------------------------------------------------------------------------
 
-    def _copy_message(self, raw: bytes) -> None:
-        # A server that is not in COPY ignores these; with nothing under way there is no need to trouble it.
-        if self._copy_in or len(self._queue):
-            self._send(raw)
-
-    def _copy_ends(self, tag: int, raw: bytes) -> None:
-        if tag not in (F.COPY_DONE, F.COPY_FAIL):
-            raise FrontendViolation(f"invalid frontend message type {tag}")
-        if self._copy_in:
-            self._copy_in = False
+    def _copy_ends(self, frame: Frame, raw: bytes) -> None:
+        if frame is Frame.TOO_LARGE:
+            raise FrontendViolation("invalid message length")
+        if self._copy.wanted:
+            self._copy.wanted = False
+            # With Syncs ignored nobody knows whether the client will still ask for the outcome.
+            self._unflushed = self._unsynced
             self._send(raw)
         elif len(self._queue):
             self._queue.push(Expected(Reply.COPY_END))
             self._send(raw)
+
+    def _copy_starts(self) -> None:
+        start = self._queue.copy_starts()
+        self._copy.started(wanted=start.wanted, ignored=start.ignored)
+        if start.open:
+            # The Sync behind the COPY, if there was one, was none.
+            self._unsynced = self._unsynced_work = self._unflushed = True
+        if start.broken is not None:
+            self._undo([start.broken])
+            self._skipped([start.broken])
+
+    def _doubt_settled(self, raw: bytes) -> bool:
+        """Whether the server's next ReadyForQuery can be told from one for a Sync around a failed COPY.
+
+        If not, ``raw`` is put back until it has answered the fence.
+        """
+        if not self._copy.doubtful:
+            return True
+        self._reader.put_back(raw)
+        self._send_fence()
+        return False
+
+    def _send_fence(self) -> None:
+        self._copy.fenced = True
+        self._send(FENCE)
+        self._queue.push(Expected(Reply.CLOSE, Disposition.SKIP))
+        self._send_sync(Disposition.SKIP)
 
     # Rulings -------------------------------------------------------------------------------------------
 
     def forward(self, request: Request) -> None:
         """Send an outstanding request upstream, exactly its bytes."""
         resolved = self._claim(request)
+        assert request.fault is None, "a request with a fault can only be refused"
         if self._moot(request, resolved):
             return
         self._send_messages(resolved, len(request.messages))
@@ -254,6 +310,7 @@ class ProxyConnection:
     def refuse(self, request: Request, error: ServerError, at: int = 0) -> None:
         """Refuse an outstanding request at its message ``at``; call it only when ``settled``.
 
+        Messages in front of ``at`` may be sent: it must not be behind the ``since`` of anything not allowed.
         With nothing open, the server hears nothing of it and the client is answered from here. With a
         transaction open, or work in front of message ``at``, that work is sent and then a statement that
         fails, so that the server itself lets nothing of the transaction commit.
@@ -261,14 +318,12 @@ class ProxyConnection:
         resolved = self._claim(request)
         if self._moot(request, resolved):
             return
+        assert self.settled, "a refusal while the server may still change its state"
         encoded = messages.error_response(error)
-        if self._copy_in:
-            self._refuse_in_copy(encoded, resolved)
-            return
         work = any(execution.at < at for execution in request.executions)
         if not self.in_transaction and not work:
             self._undo(resolved.expected)
-            self._to_client.append(encoded)
+            self._invent(encoded)
             if request.kind is not Kind.BATCH or request.delimiter is Delimiter.SYNC:
                 self._fake_ready()
             else:
@@ -282,7 +337,7 @@ class ProxyConnection:
         self._send_messages(resolved, at)
         self._undo(resolved.expected[at:])
         self._queue.push(Expected(Reply.PARSE, Disposition.REPLACE, replacement=encoded))
-        self._send(messages.parse(b"", POISON))
+        self._send(_POISON_PARSE)
         self._unsynced = True
         self._send_delimiter(Delimiter.SYNC if request.delimiter is Delimiter.SYNC else Delimiter.FLUSH)
 
@@ -290,26 +345,29 @@ class ProxyConnection:
         """Before a hold: end what only Parse and Describe opened, so that the server keeps no locks and no
         timer for it. Returns whether a Sync was sent; its answer is not shown to the client.
 
-        With a Bind or Execute behind it, a Sync would commit work that a refusal must still undo, so there
+        Only when ``settled``: a message that failed before this Sync must make the server skip what follows up
+        to the client's own. With a Bind or Execute behind it, a Sync would commit work that a refusal must still undo, so there
         it is not sent.
         """
         if not self._unsynced or self._unsynced_work or self._status != TransactionStatus.IDLE:
             return False
-        self._send(messages.SYNC)
-        self._queue.push(Expected(Reply.SYNC, Disposition.SKIP))
-        self._synced()
+        if not self.settled or self._reader.inside_copy_data:
+            return False
+        self._send_sync(Disposition.SKIP)
         return True
 
     def request_answers(self) -> None:
         """Make the server send what it may still hold back: nobody else might flush it."""
-        if self._unflushed and self._unsynced:
+        if self._unflushed and not self._reader.inside_copy_data:
             self._send(messages.FLUSH)
-        self._unflushed = False
+            self._unflushed = False
 
     def _claim(self, request: Request) -> Resolved:
         resolved = self._outstanding
         assert resolved is not None, "a ruling though no request is outstanding"
         assert resolved.request is request, "a ruling for another request than the outstanding one"
+        if self._copy.wanted:
+            raise _inside_copy()
         self._outstanding = None
         return resolved
 
@@ -320,33 +378,16 @@ class ProxyConnection:
         self._undo(resolved.expected)
         self._skipped(resolved.expected)
         if request.delimiter is Delimiter.SYNC:
-            self._sync_after_skipping(messages.SYNC)
+            self._sync_after_skipping()
         return True
 
-    def _refuse_in_copy(self, encoded: bytes, resolved: Resolved) -> None:
-        copying = self._queue.head()
-        assert copying is not None, "COPY data is asked for by an expectation"
-        copying.disposition, copying.replacement = Disposition.REPLACE, encoded
-        self._undo(resolved.expected)
-        self._copy_in = False
-        self._send(messages.copy_fail("refused by the gateway"))
-        if resolved.request.delimiter is Delimiter.SYNC:
-            self._send(messages.SYNC)
-            self._expect_sync()
-
     def _send_messages(self, resolved: Resolved, count: int) -> None:
-        swallowed = self._copy_in
         for i in range(count):
-            raw, expected = resolved.request.messages[i], resolved.expected[i]
+            raw = resolved.request.messages[i]
             self._send(raw)
-            if swallowed and expected is not None:
-                # Inside COPY the server takes the first of these for a fault of the COPY and drops it.
-                swallowed = self._copy_in = False
-                self._undo([expected])
-            elif expected is not None:
-                self._queue.push(expected)
-                if raw[0] not in _LIGHT:
-                    self._unsynced_work = True
+            self._queue.push(resolved.expected[i])
+            if raw[0] not in _LIGHT:
+                self._unsynced_work = True
         if resolved.request.kind is Kind.BATCH:
             self._unsynced = self._unflushed = True
         else:
@@ -354,44 +395,52 @@ class ProxyConnection:
 
     def _send_delimiter(self, delimiter: Delimiter) -> None:
         if delimiter is Delimiter.SYNC:
-            self._send(messages.SYNC)
-            self._expect_sync()
-        elif delimiter in (Delimiter.FLUSH, Delimiter.FAULT):
+            self._send_sync()
+        elif delimiter is Delimiter.FLUSH:
             self._send(messages.FLUSH)
             self._unflushed = False
 
-    def _expect_sync(self, *, uncertain: bool = False) -> None:
-        self._queue.push(Expected(Reply.SYNC, uncertain=uncertain))
+    def _send_sync(self, disposition: Disposition = Disposition.FORWARD) -> None:
+        self._send(messages.SYNC)
+        self._queue.push(Expected(Reply.SYNC, disposition))
         self._synced()
 
     def _synced(self) -> None:
         self._unsynced = self._unsynced_work = self._unflushed = False
         self._segment += 1
 
-    def _sync_after_skipping(self, raw: bytes) -> None:
+    def _sync_after_skipping(self) -> None:
         if self._faking:
             self._faking = False
             self._fake_ready()
             return
         self._skipping = False
-        self._send(raw)
-        self._expect_sync()
+        self._send_sync()
+        if self._copy.doubtful:
+            self._send_fence()
 
     def _fake_ready(self) -> None:
-        self._to_client.append(messages.ready_for_query(self._status))
+        self._invent(messages.ready_for_query(self._status))
         self._segment += 1
+
+    def _invent(self, data: bytes) -> None:
+        """Give the client a message that is not the server's, behind the one that is under way."""
+        if self._walker.at_boundary:
+            self._to_client.append(data)
+        else:
+            self._invented.append(data)
 
     def _send(self, data: bytes) -> None:
         self._to_upstream.append(data)
 
-    def _undo(self, expectations: list[Expected | None] | list[Expected]) -> None:
+    def _undo(self, expectations: list[Expected]) -> None:
         for expected in reversed(expectations):
-            if expected is not None and expected.change is not None:
+            if expected.change is not None:
                 expected.change.undo()
 
-    def _skipped(self, expectations: list[Expected | None]) -> None:
+    def _skipped(self, expectations: list[Expected]) -> None:
         for expected in expectations:
-            if expected is not None and expected.execution is not None:
+            if expected.execution is not None:
                 self._events.append(StatementFinished(expected.execution, 0, "", None, 0, {}, skipped=True))
 
     # The server's messages (called by the walker) ------------------------------------------------------
@@ -413,7 +462,10 @@ class ProxyConnection:
                 self._events.append(ParameterChanged(*messages.decode_parameter_status(payload)))
             return None
         expected, effect = self._queue.advance(tag)
-        if expected.disposition is not Disposition.FORWARD:
+        if expected.disposition is Disposition.SKIP:
+            self._copy.fence_passed()
+            return b""
+        if expected.disposition is Disposition.REPLACE:
             raise UpstreamViolation(f"the server accepted what was meant to fail (message type {tag})")
         if effect is Effect.FINISHES or effect is Effect.FINISHES_ONE:
             self._finished(expected, tag, payload)
@@ -421,15 +473,17 @@ class ProxyConnection:
             if expected.change is not None:
                 expected.change.confirm()
         elif effect is Effect.ASKS_DATA:
-            self._copy_in = self._queue.copy_starts()
+            self._copy_starts()
         elif effect is Effect.BOTH_WAYS:
-            expected.copying = self._copy_in = True
+            expected.copying = self._copy.wanted = True
         elif tag == B.PARAMETER_DESCRIPTION and expected.statement is not None:
             expected.statement.parameter_types = messages.decode_parameter_description(payload)
         return None
 
     def _finished(self, expected: Expected, tag: int, payload: bytes) -> None:
-        self._copy_over(expected)
+        if expected.copying:
+            expected.copying = False
+            self._copy.succeeded()
         execution = expected.execution
         if execution is None:
             return
@@ -453,17 +507,21 @@ class ProxyConnection:
         self._reported = self._walker.position
         return size
 
-    def _copy_over(self, expected: Expected) -> None:
-        if expected.copying:
-            expected.copying = self._copy_in = False
-            self._queue.copy_succeeded()
-
     def _ready(self, payload: bytes) -> bytes | None:
         if len(payload) != 1 or payload[0] not in _STATUSES:
             raise UpstreamViolation("malformed ReadyForQuery")
         expected = self._queue.ready()
+        if expected is None:
+            if not self._copy.answered():
+                raise UpstreamViolation("the server sent ReadyForQuery though it was not due")
+            # The Sync ended the skipping, too.
+            self._skipping = False
+        elif expected.disposition is Disposition.REPLACE:
+            raise UpstreamViolation("the server accepted what was meant to fail")
         self._status = payload[0]
-        self._copy_in = False
+        if self._status == TransactionStatus.IDLE:
+            # Portals live no longer than their transaction.
+            self.names.portals.clear()
         self._events.append(Ready(self._status, expected.execution if expected is not None else None))
         return b"" if expected is not None and expected.disposition is Disposition.SKIP else None
 
@@ -473,15 +531,21 @@ class ProxyConnection:
             self._events.append(UpstreamFatal(report))
             return None
         settled = self._queue.fail()
-        if not settled:
-            return None
         head = settled[0]
-        self._copy_in = False
+        if head.copying:
+            self._copy.failed()
+            if self._copy.doubtful and not self._queue.only_ready_due():
+                raise UpstreamViolation("what the server answers after this failed COPY cannot be told apart")
+        if head.reply is Reply.CLOSE and head.disposition is Disposition.SKIP:
+            self._copy.fence_passed()
+            return b""
         if head.reply is Reply.SYNC:
             self._events.append(CommitFailed(report))
-        elif head.reply not in (Reply.QUERY, Reply.FUNCTION_CALL):
-            # Only a Sync still in the queue ends the server's skipping; without one, the client's next will.
-            self._skipping = not len(self._queue)
+            # A Sync the client did not send: it waits for its own before it goes on.
+            self._skipping = head.disposition is Disposition.SKIP
+        elif head.reply is not Reply.QUERY and head.reply is not Reply.FUNCTION_CALL:
+            # Only a Sync of the client's that is under way ends the skipping; without one, its next will.
+            self._skipping = not self._queue.client_synced()
             if self._skipping:
                 self._gatherer.drop()
                 self._unsynced = self._unsynced_work = self._unflushed = False
@@ -510,3 +574,7 @@ class ProxyConnection:
                 )
             )
             failing = False
+
+
+def _inside_copy() -> FrontendViolation:
+    return FrontendViolation("unexpected message during COPY from stdin")

@@ -18,29 +18,22 @@ SMALL_MESSAGE_LIMIT: Final = 10_000
 LARGE_MESSAGE_LIMIT: Final = 0x3FFFFFFF
 """One byte less than 1 GiB: the most the server allocates for a message."""
 
-_SMALL: Final = frozenset(
-    int(tag)
-    for tag in (
-        FrontendTag.CLOSE,
-        FrontendTag.DESCRIBE,
-        FrontendTag.EXECUTE,
-        FrontendTag.FLUSH,
-        FrontendTag.SYNC,
-        FrontendTag.TERMINATE,
-        FrontendTag.COPY_DONE,
-    )
-)
-_KNOWN: Final = _SMALL | frozenset(
-    int(tag)
-    for tag in (
-        FrontendTag.BIND,
-        FrontendTag.COPY_DATA,
-        FrontendTag.COPY_FAIL,
-        FrontendTag.FUNCTION_CALL,
-        FrontendTag.PARSE,
-        FrontendTag.QUERY,
-    )
-)
+_PAYLOAD_LIMITS: Final[dict[int, int]] = {
+    # These have no payload. The server answers one with an error, after a Flush even one that skips to Sync.
+    FrontendTag.FLUSH: 0,
+    FrontendTag.SYNC: 0,
+    FrontendTag.COPY_DONE: 0,
+    FrontendTag.TERMINATE: SMALL_MESSAGE_LIMIT,
+    FrontendTag.CLOSE: SMALL_MESSAGE_LIMIT,
+    FrontendTag.DESCRIBE: SMALL_MESSAGE_LIMIT,
+    FrontendTag.EXECUTE: SMALL_MESSAGE_LIMIT,
+    FrontendTag.COPY_FAIL: SMALL_MESSAGE_LIMIT,
+    FrontendTag.BIND: LARGE_MESSAGE_LIMIT,
+    FrontendTag.COPY_DATA: LARGE_MESSAGE_LIMIT,
+    FrontendTag.FUNCTION_CALL: LARGE_MESSAGE_LIMIT,
+    FrontendTag.PARSE: LARGE_MESSAGE_LIMIT,
+    FrontendTag.QUERY: LARGE_MESSAGE_LIMIT,
+}
 
 
 def check_frontend_length(tag: int, length: int) -> None:
@@ -48,9 +41,10 @@ def check_frontend_length(tag: int, length: int) -> None:
 
     Raises ``FrontendViolation``: after either, message boundaries are lost and the connection must end.
     """
-    if tag not in _KNOWN:
+    limit = _PAYLOAD_LIMITS.get(tag)
+    if limit is None:
         raise FrontendViolation(f"invalid frontend message type {tag}")
-    if length < 4 or length - 4 > (SMALL_MESSAGE_LIMIT if tag in _SMALL else LARGE_MESSAGE_LIMIT):
+    if not 0 <= length - 4 <= limit:
         raise FrontendViolation("invalid message length")
 
 

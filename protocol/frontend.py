@@ -15,6 +15,9 @@ _COPY_DATA: Final = int(FrontendTag.COPY_DATA)
 _QUERY: Final = int(FrontendTag.QUERY)
 _PARSE: Final = int(FrontendTag.PARSE)
 
+_SMALL_PIECE: Final = 4096
+"""Pieces below this are collected in one buffer: a list of them would take many times their size."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -33,7 +36,8 @@ class Frame(Enum):
     """What ``FrontendReader.next`` hands out."""
 
     MESSAGE = "a whole message"
-    COPY_PIECE = "a piece of CopyData, header included"
+    COPY_PIECE = "the beginning of a CopyData, as much as is there, header included"
+    COPY_REST = "a further piece of the same CopyData"
     TOO_LARGE = "the header of a message over its limit; its payload is dropped"
 
 
@@ -50,7 +54,7 @@ class FrontendReader:
         self._limits = limits
         self._data = b""
         self._pos = 0
-        self._more: list[bytes] = []
+        self._more: list[bytes | bytearray] = []
         self._more_size = 0
         self._left = 0
         self._dropping = False
@@ -61,8 +65,18 @@ class FrontendReader:
             self._data = data
             self._pos = 0
         else:
-            self._more.append(data)
             self._more_size += len(data)
+            if len(data) >= _SMALL_PIECE:
+                self._more.append(data)
+            elif self._more and isinstance(self._more[-1], bytearray):
+                self._more[-1] += data
+            else:
+                self._more.append(bytearray(data))
+
+    @property
+    def inside_copy_data(self) -> bool:
+        """Whether what was handed out so far ends inside a CopyData message."""
+        return self._left > 0 and not self._dropping
 
     @property
     def buffered(self) -> int:
@@ -85,10 +99,12 @@ class FrontendReader:
     def _take(self, size: int) -> bytes:
         start = self._pos
         end = start + size
-        self._pos = end
         data = self._data
-        if start == 0 and end == len(data):
-            return data
+        if end == len(data):
+            # Nothing is kept of it here: a message may be large, and the next one far away.
+            self._data, self._pos = b"", 0
+            return data[start:] if start else data
+        self._pos = end
         return data[start:end]
 
     def _limit(self, tag: int) -> int:
@@ -102,7 +118,7 @@ class FrontendReader:
             piece = self._take(min(self._left, len(self._data) - self._pos))
             self._left -= len(piece)
             if not self._dropping:
-                return Frame.COPY_PIECE, _COPY_DATA, piece
+                return Frame.COPY_REST, _COPY_DATA, piece
         self._dropping = False
         if not self._have(HEADER_SIZE):
             return None
@@ -123,6 +139,6 @@ class FrontendReader:
         return Frame.MESSAGE, tag, self._take(total)
 
     def put_back(self, raw: bytes) -> None:
-        """Return the message just taken, to be read again later."""
+        """Return the message or the beginning of CopyData just taken, to be read again later."""
         self._data = raw + self._data[self._pos :]
-        self._pos = 0
+        self._pos = self._left = 0

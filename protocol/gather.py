@@ -14,26 +14,30 @@ from .framing import HEADER_SIZE
 from .pipeline import Expected
 from .request import Delimiter, Execution, Fault, Kind, Request, Step
 from .state import Reply
-from .statements import Portal, PreparedStatement, SessionNames
+from .statements import MAX_NAME, Portal, PreparedStatement, SessionNames
 from .tags import FrontendTag as F
 
 _EXTENDED: Final = frozenset({int(F.PARSE), int(F.BIND), int(F.DESCRIBE), int(F.EXECUTE), int(F.CLOSE)})
 _STATEMENT: Final = ord("S")
 
 
+_Decoded = messages.Parse | messages.Bind | messages.Target | tuple[bytes, int]
+"""A message of the extended protocol; an Execute as portal name and row limit."""
+
+
 @dataclass(slots=True)
 class _Message:
     tag: int
     raw: bytes
-    decoded: messages.Parse | messages.Bind | messages.Target | tuple[bytes, int] | None
+    decoded: _Decoded
 
 
 @dataclass(slots=True, eq=False)
 class Resolved:
-    """A request, and for each of its messages what the server will owe for it (None: nothing)."""
+    """A request, and for each of its messages what the server will owe for it."""
 
     request: Request
-    expected: list[Expected | None]
+    expected: list[Expected]
 
 
 class Gatherer:
@@ -58,7 +62,7 @@ class Gatherer:
     def add(self, tag: int, raw: bytes) -> None:
         """Take one message of the extended protocol."""
         payload = raw[HEADER_SIZE:]
-        decoded: messages.Parse | messages.Bind | messages.Target | tuple[bytes, int] | None = None
+        decoded: _Decoded
         try:
             if tag == F.PARSE:
                 decoded = messages.decode_parse(payload)
@@ -68,8 +72,9 @@ class Gatherer:
                 decoded = messages.decode_execute(payload)
             elif tag == F.DESCRIBE:
                 decoded = messages.decode_target(payload, "DESCRIBE")
-            elif tag == F.CLOSE:
+            else:
                 decoded = messages.decode_target(payload, "CLOSE")
+            _check_names(decoded)
         except FrontendViolation as violation:
             self.fail(ServerError(violation.sqlstate, violation.message))
             return
@@ -103,8 +108,7 @@ class Gatherer:
                 ):
                     return False
             elif (
-                message.tag == F.EXECUTE
-                and isinstance(decoded, tuple)
+                isinstance(decoded, tuple)
                 and decoded[0] not in portals
                 and not names.portals.settled(decoded[0], segment)
             ):
@@ -117,7 +121,7 @@ class Gatherer:
         self._messages = []
         self.drop()
         executions: list[Execution] = []
-        expected: list[Expected | None] = []
+        expected: list[Expected] = []
         bound: dict[bytes, Execution] = {}
         unexecuted: set[Execution] = set()
         for at, message in enumerate(gathered):
@@ -135,7 +139,7 @@ class Gatherer:
         executions: list[Execution],
         bound: dict[bytes, Execution],
         unexecuted: set[Execution],
-    ) -> Expected | None:
+    ) -> Expected:
         names, decoded = self._names, message.decoded
         if isinstance(decoded, messages.Parse):
             statement = PreparedStatement(decoded.name, (decoded.sql,), decoded.parameter_types)
@@ -148,25 +152,29 @@ class Gatherer:
             unexecuted.add(binding)
             return Expected(Reply.BIND, change=names.portals.change(decoded.portal, portal, segment))
         if isinstance(decoded, messages.Target):
-            return self._target(message.tag, decoded, segment)
-        if isinstance(decoded, tuple):
-            name, row_limit = decoded
-            begun = bound.get(name)
-            execution = self._execution(Step.EXECUTE, at, names.portals.get(name), name)
-            execution.row_limit = row_limit
-            if begun is not None:
-                execution.since = begun.since
-                unexecuted.discard(begun)
-            executions.append(execution)
-            return Expected(Reply.EXECUTE, execution=execution)
-        return None
+            if message.tag == F.DESCRIBE:
+                return self._describe(decoded)
+            if decoded.kind != _STATEMENT:
+                # What was bound and is closed unexecuted stays a Bind to be judged.
+                bound.pop(decoded.name, None)
+            return self._close(decoded, segment)
+        name, row_limit = decoded
+        begun = bound.get(name)
+        execution = self._execution(Step.EXECUTE, at, names.portals.get(name), name)
+        execution.row_limit = row_limit
+        if begun is not None:
+            execution.since = begun.since
+            unexecuted.discard(begun)
+        executions.append(execution)
+        return Expected(Reply.EXECUTE, execution=execution)
 
-    def _target(self, tag: int, target: messages.Target, segment: int) -> Expected:
+    def _describe(self, target: messages.Target) -> Expected:
+        if target.kind == _STATEMENT:
+            return Expected(Reply.DESCRIBE_STATEMENT, statement=self._names.statements.get(target.name))
+        return Expected(Reply.DESCRIBE_PORTAL)
+
+    def _close(self, target: messages.Target, segment: int) -> Expected:
         names = self._names
-        if tag == F.DESCRIBE:
-            if target.kind == _STATEMENT:
-                return Expected(Reply.DESCRIBE_STATEMENT, statement=names.statements.get(target.name))
-            return Expected(Reply.DESCRIBE_PORTAL)
         if target.kind == _STATEMENT:
             return Expected(Reply.CLOSE, change=names.statements.change(target.name, None, segment))
         return Expected(Reply.CLOSE, change=names.portals.change(target.name, None, segment))
@@ -184,6 +192,31 @@ class Gatherer:
             for i, value in enumerate(portal.values)
         )
         return Execution(step, at, at, sql=statement.sql, parameters=parameters, portal=portal)
+
+
+def _check_names(decoded: _Decoded) -> None:
+    """Refuse a name that the server would not tell from another one.
+
+    It cuts long names off, and in a database that is not UTF-8 it may convert two characters to one; then one
+    name here could stand for the statement of another there.
+    """
+    if isinstance(decoded, messages.Parse | messages.Target):
+        names: tuple[bytes, ...] = (decoded.name,)
+    elif isinstance(decoded, messages.Bind):
+        names = (decoded.portal, decoded.statement)
+    else:
+        names = (decoded[0],)
+    for name in names:
+        if len(name) > MAX_NAME:
+            raise FrontendViolation(
+                f"the name of a prepared statement or portal is longer than {MAX_NAME} bytes",
+                sqlstate=sqlstate.NAME_TOO_LONG,
+            )
+        if not name.isascii():
+            raise FrontendViolation(
+                "the name of a prepared statement or portal is not ASCII",
+                sqlstate=sqlstate.FEATURE_NOT_SUPPORTED,
+            )
 
 
 def is_extended(tag: int) -> bool:

@@ -117,9 +117,9 @@ def parse(name: bytes, sql: bytes) -> bytes:
     return message(FrontendTag.PARSE, name + b"\0" + sql + b"\0" + b"\0\0")
 
 
-def copy_fail(reason: str) -> bytes:
-    """CopyFail with a reason."""
-    return message(FrontendTag.COPY_FAIL, reason.encode() + b"\0")
+def close_statement(name: bytes) -> bytes:
+    """Close of a prepared statement."""
+    return message(FrontendTag.CLOSE, b"S" + name + b"\0")
 
 
 SYNC: Final = message(FrontendTag.SYNC)

@@ -1,15 +1,10 @@
 """The queue of replies the server still owes, and what becomes of each.
 
 Every message sent upstream queues what the server will answer to it. An ErrorResponse settles everything up
-to the next Sync, because the server skips what it reads until then. COPY needs care, since while the server
-reads COPY data it swallows Sync and Flush and takes anything else for an error:
+to the next Sync, because the server skips what it reads until then. When the server asks for COPY data, what
+was sent behind the COPY changes its meaning (``copying``): Syncs up to the end of the data get no answer.
 
-* a Sync that was sent *before* the server asked for data, and behind the COPY, gets no answer;
-* a Sync sent *between* COPY data gets none if the COPY was still alive when the server read it, and an answer
-  if the COPY had already failed: such an entry is ``uncertain``;
-* CopyDone and CopyFail get no answer of their own, but end the stretch in which the above holds.
-
-Source: ``src/backend/commands/copyfromparse.c`` (CopyGetData) and the documentation, "COPY Operations".
+Source: PostgreSQL documentation, "Message Flow".
 """
 
 from collections import deque
@@ -24,6 +19,7 @@ from .statements import Change, Portal, PreparedStatement
 from .tags import BackendTag
 
 _READY: Final = int(BackendTag.READY_FOR_QUERY)
+_END_A_SEGMENT: Final = (Reply.SYNC, Reply.QUERY, Reply.FUNCTION_CALL)
 
 
 class Disposition(Enum):
@@ -46,21 +42,31 @@ class Expected:
     replacement: bytes = b""
     finished: int = 0
     """Statements of a Query that have ended so far."""
-    failed: bool = False
     copying: bool = False
     """The server asked for COPY data."""
-    uncertain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CopyStart:
+    """What the server's request for COPY data means for the messages sent behind the COPY.
+
+    ``wanted``: the data is still to come. ``ignored``: Syncs that get no answer. ``broken``: a message that the
+    server cannot read inside COPY, and will not carry out. ``open``: nothing sent so far ends the segment.
+    """
+
+    wanted: bool
+    ignored: int
+    broken: Expected | None
+    open: bool
 
 
 class ReplyQueue:
     """Expectations in the order in which the server will settle them."""
 
-    __slots__ = ("_queue", "_spare")
+    __slots__ = ("_queue",)
 
     def __init__(self) -> None:
         self._queue: deque[Expected] = deque()
-        self._spare = 0
-        """ReadyForQuery messages that may yet come for Syncs whose fate was uncertain."""
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -91,81 +97,54 @@ class ReplyQueue:
         return head, effect
 
     def ready(self) -> Expected | None:
-        """Account for ReadyForQuery; None for one whose Sync had already been given up as swallowed.
-
-        The server reports how many uncertain Syncs counted only by the number of its answers. The first
-        answer settles all of them and the certain one behind, so that nobody waits for an answer that may
-        never come; a further answer is accepted as spare.
-        """
+        """Account for ReadyForQuery; None if the next reply due is another."""
         head = self.head()
         if head is None or REPLIES[head.reply].get(_READY) is None:
-            if not self._spare:
-                raise UpstreamViolation("the server sent ReadyForQuery though nothing was asked")
-            self._spare -= 1
             return None
-        while head.uncertain:
-            self._queue.popleft()
-            behind = self.head()
-            if behind is None or behind.reply is not Reply.SYNC:
-                return head
-            self._spare += 1
-            head = behind
-        self._queue.popleft()
-        return head
-
-    def give_up_uncertain(self) -> None:
-        """Stop waiting for Syncs that were probably swallowed, if nothing else is owed."""
-        if self._queue and all(e.uncertain or e.reply is Reply.COPY_END for e in self._queue):
-            self._spare += sum(e.uncertain for e in self._queue)
-            self._queue.clear()
+        return self._queue.popleft()
 
     def fail(self) -> list[Expected]:
         """Account for an ErrorResponse: the expectations it settled, the failing one first.
 
         A Query or FunctionCall stays, since its ReadyForQuery is still owed; so does a Sync (its commit can
         fail). Anything else settles itself and all up to the next Sync: the server skips those messages.
+        Raises ``UpstreamViolation`` if nothing was asked.
         """
         head = self.head()
         if head is None:
-            return []
-        if head.reply in (Reply.QUERY, Reply.FUNCTION_CALL, Reply.SYNC):
-            head.failed = True
+            raise UpstreamViolation("the server sent an error though nothing was asked")
+        if head.reply in _END_A_SEGMENT:
             return [head]
         settled: list[Expected] = []
         while self._queue and self._queue[0].reply is not Reply.SYNC:
             settled.append(self._queue.popleft())
-        for expected in settled:
-            expected.failed = True
         return settled
 
-    def copy_starts(self) -> bool:
-        """The server asked for COPY data: drop what it swallows.
+    def client_synced(self) -> bool:
+        """Whether a Sync of the client is under way."""
+        return any(e.reply is Reply.SYNC and e.disposition is Disposition.FORWARD for e in self._queue)
 
-        Returns whether the client's data is still to come.
-        """
-        copying = self._queue.popleft()
+    def only_ready_due(self) -> bool:
+        """Whether nothing but ReadyForQuery can come now and later, whatever their number."""
+        head = self.head()
+        behind = list(self._queue)[1:]
+        return (head is None or head.reply in _END_A_SEGMENT) and all(
+            e.reply in (Reply.SYNC, Reply.COPY_END) for e in behind
+        )
+
+    def copy_starts(self) -> CopyStart:
+        """The server asked for COPY data: drop what it ignores, up to the end of the data if it was sent."""
+        queue = self._queue
+        copying = queue.popleft()
         copying.copying = True
-        try:
-            while self._queue and self._queue[0].reply is Reply.SYNC:
-                self._queue.popleft()
-            if not self._queue:
-                return True
-            if self._queue[0].reply is Reply.COPY_END:
-                self._queue.popleft()
-                return False
-            # The server takes this message for a fault in the COPY, and reads it no further.
-            self._queue.popleft()
-            return False
-        finally:
-            self._queue.appendleft(copying)
-
-    def copy_succeeded(self) -> None:
-        """The COPY was alive to its end, so every Sync between its data was swallowed."""
-        kept = deque(e for e in self._queue if not e.uncertain)
-        self._queue = kept
-
-    def drop_all(self) -> list[Expected]:
-        """The connection is gone: everything still owed."""
-        owed = list(self._queue)
-        self._queue.clear()
-        return owed
+        ignored = 0
+        while queue and queue[0].reply is Reply.SYNC:
+            queue.popleft()
+            ignored += 1
+        wanted, broken = not queue, None
+        if queue:
+            behind = queue.popleft()
+            broken = behind if behind.reply is not Reply.COPY_END else None
+        is_open = copying.reply is Reply.EXECUTE and all(e.reply not in _END_A_SEGMENT for e in queue)
+        queue.appendleft(copying)
+        return CopyStart(wanted, ignored, broken, is_open)

@@ -10,7 +10,17 @@ Source: PostgreSQL documentation, "Message Flow", "Extended Query" and "Pipelini
 """
 
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
+
+MAX_NAME: Final = 63
+"""Bytes of a name that the server tells apart (``NAMEDATALEN`` - 1): of a longer one it drops the rest."""
+
+
+def server_name(name: bytes) -> bytes:
+    """What the server makes of an identifier in SQL: cut to ``MAX_NAME`` bytes, between characters."""
+    if len(name) <= MAX_NAME:
+        return name
+    return name[:MAX_NAME].decode("utf-8", "ignore").encode()
 
 
 @dataclass(slots=True, eq=False)
@@ -101,12 +111,16 @@ class NameTable(Generic[_Entry]):
             del self._pending[change.name]
 
     def put(self, name: bytes, entry: _Entry) -> None:
-        """Set an entry that the server is known to have."""
-        self._confirmed[name] = entry
+        """Set an entry that the server is known to have, by the name written in SQL."""
+        self._confirmed[server_name(name)] = entry
 
     def discard(self, name: bytes) -> None:
-        """Forget an entry that the server is known to have dropped."""
-        self._confirmed.pop(name, None)
+        """Forget an entry that the server is known to have dropped, by the name written in SQL."""
+        self._confirmed.pop(server_name(name), None)
+
+    def clear(self) -> None:
+        """Forget every confirmed entry."""
+        self._confirmed.clear()
 
     def clear_named(self) -> None:
         """Forget all but the unnamed entry."""
@@ -134,6 +148,7 @@ class SessionNames:
     def prepared_by_sql(self, name: bytes, sql: bytes) -> None:
         """A PREPARE statement succeeded. It may have done so under a name this table still holds (dropped by
         a route not seen here), so an older text stays a candidate beside the new one."""
+        name = server_name(name)
         held = self.statements.get(name)
         texts = (*held.sql, sql) if held is not None and sql not in held.sql else (sql,)
         self.statements.put(name, PreparedStatement(name, texts))

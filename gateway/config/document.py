@@ -181,8 +181,10 @@ class _Builder:
             key = _unmask(key_node.value)
             child = (*path, key)
             if key in seen:
-                self._document.place(child, _position(value_node), _position(key_node))
-                self._document.problem(child, "this key is written twice; keep one of them", at_key=True)
+                line, column = _position(key_node)
+                message = "this key is written twice; keep one of them"
+                problem = ConfigProblem(self._document.file, line, column, dotted(child), message)
+                self._document.problems.append(problem)
                 continue
             seen.add(key)
             self._document.from_environment.pop(child, None)

@@ -1,0 +1,38 @@
+"""Turns SQL into facts and facts into a verdict; pure, and never a guess.
+
+``compile_policy`` makes a Policy from a mapping, ``Judge`` judges messages under it.  What cannot be read with
+certainty is unreadable and gets the policy's default for that; nothing here raises for what a client sends.
+"""
+
+from rules.catalog import SchemaSnapshot
+from rules.compile import PolicyError, Problem, compile_policy
+from rules.context import Context, Parameter
+from rules.facts import Action, EffectFacts, Facts, Nature, ParameterBound, RowBound, StatementFacts
+from rules.formatting import format_sql
+from rules.judge import Judge
+from rules.policy import Policy
+from rules.verdict import Approval, Decision, Effect, Judgement, Verdict
+
+__all__ = [
+    "Action",
+    "Approval",
+    "Context",
+    "Decision",
+    "Effect",
+    "EffectFacts",
+    "Facts",
+    "Judge",
+    "Judgement",
+    "Nature",
+    "Parameter",
+    "ParameterBound",
+    "Policy",
+    "PolicyError",
+    "Problem",
+    "RowBound",
+    "SchemaSnapshot",
+    "StatementFacts",
+    "Verdict",
+    "compile_policy",
+    "format_sql",
+]

@@ -1,0 +1,391 @@
+"""From a mapping (as YAML or JSON gives it) to a Policy; every problem is reported, not just the first."""
+
+import hashlib
+import ipaddress
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from rules.facts import Action, Nature
+from rules.names import pattern, split_name
+from rules.personal import ALL, SYSTEM, PersonalData, PersonalRelation
+from rules.policy import Hours, Network, Policy, RelationPattern, RowCondition, Rule, When
+from rules.verdict import Approval, Decision
+
+T = TypeVar("T")
+Path = tuple[str | int, ...]
+
+DEFAULT_EXPIRY: Final = 15 * 60.0
+"""Seconds that a hold waits where nothing else was said."""
+
+_DECISIONS: Final = {decision.word: decision for decision in Decision}
+_STANDARD: Final = {
+    Nature.UNREADABLE: Decision.HOLD,
+    Nature.UNKNOWN_RELATION: Decision.HOLD,
+    Nature.OPAQUE: Decision.HOLD,
+    Nature.SERVER_FILE: Decision.DENY,
+    Nature.GUARDED: Decision.DENY,
+    Nature.REPLICATION: Decision.DENY,
+    Nature.PLAIN: Decision.ALLOW,
+}
+_LETS_EVERYTHING_THROUGH: Final = (
+    Nature.UNREADABLE,
+    Nature.UNKNOWN_RELATION,
+    Nature.OPAQUE,
+    Nature.PLAIN,
+)
+_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(s|m|h|d)")
+_UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_ROWS: Final = re.compile(r"(>=|<=|>|<|=)\s*([0-9]+)")
+_DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_HOURS: Final = re.compile(
+    r"(?:([a-z]{3})(?:-([a-z]{3}))?\s+)?([0-2]?[0-9]):([0-5][0-9])-([0-2]?[0-9]):([0-5][0-9])", re.IGNORECASE
+)
+
+_PERSONAL_KEYS: Final = ("relation", "columns", "subject", "class")
+_RULE_KEYS: Final = ("name", "when", "then", "approval", "message")
+_APPROVAL_KEYS: Final = ("from", "expires")
+_WHEN_KEYS: Final = (
+    "action",
+    "relation",
+    "data",
+    "columns",
+    "rows",
+    "users",
+    "groups",
+    "databases",
+    "application",
+    "client_addr",
+    "hours",
+)
+_TOP_KEYS: Final = (
+    "personal_data",
+    "rules",
+    "defaults",
+    "approval",
+    "groups",
+    "users",
+    "databases",
+    "limits",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with a policy: where (keys and list indexes from the top) and what."""
+
+    path: Path
+    message: str
+
+    def __str__(self) -> str:
+        place = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in self.path)
+        return f"{place.lstrip('.') or 'policy'}: {self.message}"
+
+
+class PolicyError(ValueError):
+    """A policy that cannot be used; ``problems`` has every reason."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(map(str, problems)))
+
+
+def compile_policy(document: Mapping[str, object]) -> Policy:
+    """Compile the keys ``personal_data``, ``rules``, ``defaults`` and ``approval``.
+
+    ``groups`` and ``users`` (each user with its ``groups``) say which groups exist; ``databases`` and ``limits``
+    are taken and left alone.  Raises PolicyError with every problem found.
+    """
+    return _Compiler(document).compile()
+
+
+class _Compiler:
+    def __init__(self, document: Mapping[str, object]) -> None:
+        self._document = document
+        self._problems: list[Problem] = []
+        self._groups: frozenset[str] = frozenset()
+        self._classes: set[str] = {"personal"}
+
+    def compile(self) -> Policy:
+        document = self._document
+        if not isinstance(document, Mapping):
+            raise PolicyError([Problem((), "a mapping is needed")])
+        self._known_keys(document, _TOP_KEYS, ())
+        self._groups = self._known_groups()
+        personal = self._personal_data(document.get("personal_data"))
+        rules = self._rules(document.get("rules"))
+        defaults = self._defaults(document.get("defaults"), rules)
+        approval = self._approval(document.get("approval"), ("approval",))
+        version = self._version()
+        if self._problems:
+            raise PolicyError(self._problems)
+        return Policy(
+            version=version,
+            personal=personal,
+            rules=rules,
+            defaults=defaults,
+            approval=approval or Approval((), DEFAULT_EXPIRY),
+            depends_on_time=any(rule.when.hours is not None for rule in rules),
+        )
+
+    def _problem(self, path: Path, message: str) -> None:
+        self._problems.append(Problem(path, message))
+
+    def _version(self) -> str:
+        kept = {key: value for key, value in self._document.items() if key != "limits"}
+        try:
+            canonical = json.dumps(kept, sort_keys=True, separators=(",", ":"), default=str)
+        except (TypeError, ValueError):  # keys of several types cannot be sorted; they are problems anyway
+            canonical = repr(kept)
+        return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
+
+    def _known_keys(self, section: Mapping[str, object], known: Sequence[str], path: Path) -> None:
+        for key in section:
+            if key not in known:
+                self._problem((*path, str(key)), f"unknown key; known here: {', '.join(known)}")
+
+    def _known_groups(self) -> frozenset[str]:
+        groups = self._document.get("groups")
+        names: set[str] = {str(name) for name in groups} if isinstance(groups, Mapping) else set()
+        users = self._document.get("users")
+        if isinstance(users, Mapping):
+            for user in users.values():
+                own = user.get("groups") if isinstance(user, Mapping) else None
+                if isinstance(own, list | tuple):
+                    names.update(str(name) for name in own)
+        return frozenset(names)
+
+    def _entries(
+        self, value: object, path: Path, known: Sequence[str]
+    ) -> list[tuple[Path, Mapping[str, object]]]:
+        if value is None:
+            return []
+        if not isinstance(value, list | tuple):
+            self._problem(path, "a list is needed")
+            return []
+        entries: list[tuple[Path, Mapping[str, object]]] = []
+        for index, entry in enumerate(value):
+            if isinstance(entry, Mapping):
+                self._known_keys(entry, known, (*path, index))
+                entries.append(((*path, index), entry))
+            else:
+                self._problem((*path, index), "a mapping is needed")
+        return entries
+
+    def _personal_data(self, value: object) -> PersonalData:
+        relations: list[PersonalRelation] = []
+        for path, entry in self._entries(value, ("personal_data",), _PERSONAL_KEYS):
+            name = self._text(entry.get("relation"), (*path, "relation"), required=True)
+            columns = self._texts(entry.get("columns", ALL), (*path, "columns"))
+            if columns == ():
+                self._problem(
+                    (*path, "columns"), 'at least one column is needed (leave it out or write "*" for all)'
+                )
+            subject = self._text(entry.get("subject"), (*path, "subject"))
+            data_class = self._text(entry.get("class"), (*path, "class"))
+            if data_class is not None:
+                self._classes.add(data_class)
+            parts = split_name(name) if name is not None else None
+            if name is not None and (parts is None or len(parts) != 2):
+                self._problem((*path, "relation"), "must be written schema.name")
+            if parts is not None and len(parts) == 2 and columns:
+                relations.append(PersonalRelation(parts[0], parts[1], columns, subject, data_class))
+        self._classes.update(one.data_class for one in SYSTEM if one.data_class is not None)
+        return PersonalData((*relations, *SYSTEM))
+
+    def _rules(self, value: object) -> tuple[Rule, ...]:
+        rules: list[Rule] = []
+        seen: set[str] = set()
+        for path, entry in self._entries(value, ("rules",), _RULE_KEYS):
+            name = self._text(entry.get("name"), (*path, "name"), required=True)
+            if name is not None:
+                if name in seen:
+                    self._problem((*path, "name"), f"another rule is already called {name}")
+                if name.startswith("default:"):
+                    self._problem((*path, "name"), "names that begin with default: are kept for the defaults")
+                seen.add(name)
+            when = self._when(entry.get("when"), (*path, "when"))
+            then = self._decision(entry.get("then"), (*path, "then"))
+            approval = self._approval(entry.get("approval"), (*path, "approval"))
+            if approval is not None and then is not None and then is not Decision.HOLD:
+                self._problem((*path, "approval"), "only a rule with then: hold waits for an approval")
+            message = self._text(entry.get("message"), (*path, "message"))
+            if name is not None and then is not None:
+                rules.append(Rule(name, when, then, approval, message))
+        return tuple(rules)
+
+    def _when(self, value: object, path: Path) -> When:
+        if value is None:
+            value = {}
+        if not isinstance(value, Mapping):
+            self._problem(path, "a mapping is needed")
+            return When()
+        self._known_keys(value, _WHEN_KEYS, path)
+        groups = self._set(value, "groups", path)
+        for group in sorted(groups or ()):
+            self._group_exists(group, (*path, "groups"))
+        data = self._text(value.get("data"), (*path, "data"))
+        if data is not None and data not in self._classes:
+            self._problem(
+                (*path, "data"),
+                f"no class {data} in personal_data; known: {', '.join(sorted(self._classes))}",
+            )
+        columns = self._set(value, "columns", path)
+        return When(
+            actions=self._actions(value, path),
+            relations=self._each(value, "relation", path, RelationPattern),
+            data=data,
+            columns=None if columns is None else frozenset(column.lower() for column in columns),
+            rows=self._rows(value.get("rows"), (*path, "rows")),
+            users=self._each(value, "users", path, _exact_case),
+            groups=groups,
+            databases=self._each(value, "databases", path, _exact_case),
+            applications=self._each(value, "application", path, pattern),
+            networks=self._each(value, "client_addr", path, _network),
+            hours=self._each(value, "hours", path, _hours),
+        )
+
+    def _each(
+        self, section: Mapping[str, object], key: str, path: Path, make: Callable[[str], T]
+    ) -> tuple[T, ...] | None:
+        if section.get(key) is None:
+            return None
+        made: list[T] = []
+        for text in self._texts(section[key], (*path, key)):
+            try:
+                made.append(make(text))
+            except ValueError as error:
+                self._problem((*path, key), str(error))
+        if not made:
+            self._problem((*path, key), "an empty list would match nothing")
+        return tuple(made)
+
+    def _set(self, section: Mapping[str, object], key: str, path: Path) -> frozenset[str] | None:
+        each = self._each(section, key, path, str)
+        return None if each is None else frozenset(each)
+
+    def _actions(self, section: Mapping[str, object], path: Path) -> frozenset[Action] | None:
+        each = self._each(section, "action", path, _action)
+        return None if each is None else frozenset(each)
+
+    def _rows(self, value: object, path: Path) -> RowCondition | None:
+        if value is None:
+            return None
+        match = _ROWS.fullmatch(value.strip()) if isinstance(value, str) else None
+        if match is None:
+            self._problem(path, "must be a comparison such as '> 100'")
+            return None
+        return RowCondition(match[1], int(match[2]))
+
+    def _defaults(self, value: object, rules: Sequence[Rule]) -> dict[Nature, Decision]:
+        chosen: dict[Nature, Decision] = {}
+        if value is not None and not isinstance(value, Mapping):
+            self._problem(("defaults",), "a mapping is needed")
+        elif value is not None:
+            self._known_keys(value, [nature.value for nature in Nature], ("defaults",))
+            for nature in Nature:
+                if nature.value in value:
+                    decision = self._decision(value[nature.value], ("defaults", nature.value))
+                    if decision is not None:
+                        chosen[nature] = decision
+        defaults = {**_STANDARD, **chosen}
+        # Whoever lets unread text, unknown code and everything else through gains nothing from a refusal of what
+        # is named: the same could be had by another spelling.  Replication is still asked for by its own name.
+        if all(defaults[nature] is Decision.ALLOW for nature in _LETS_EVERYTHING_THROUGH) and all(
+            rule.then is Decision.ALLOW for rule in rules
+        ):
+            for nature in (Nature.SERVER_FILE, Nature.GUARDED):
+                defaults[nature] = chosen.get(nature, Decision.ALLOW)
+        return defaults
+
+    def _decision(self, value: object, path: Path) -> Decision | None:
+        decision = _DECISIONS.get(value) if isinstance(value, str) else None
+        if decision is None:
+            self._problem(path, f"must be one of {', '.join(_DECISIONS)}")
+        return decision
+
+    def _approval(self, value: object, path: Path) -> Approval | None:
+        if value is None:
+            return None
+        if not isinstance(value, Mapping):
+            self._problem(path, "a mapping is needed")
+            return None
+        self._known_keys(value, _APPROVAL_KEYS, path)
+        groups = self._texts(value.get("from", ()), (*path, "from"))
+        for group in groups:
+            self._group_exists(group, (*path, "from"))
+        expires = DEFAULT_EXPIRY
+        if value.get("expires") is not None:
+            expires = self._duration(value["expires"], (*path, "expires"))
+        return Approval(groups, expires)
+
+    def _duration(self, value: object, path: Path) -> float:
+        match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+        seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
+        if seconds <= 0:
+            self._problem(path, "must be a duration such as 30s, 15m, 1h or 2d")
+            return DEFAULT_EXPIRY
+        return seconds
+
+    def _group_exists(self, group: str, path: Path) -> None:
+        if group not in self._groups:
+            self._problem(path, f"no group {group} under groups, nor in any user's groups")
+
+    def _text(self, value: object, path: Path, *, required: bool = False) -> str | None:
+        if value is None and not required:
+            return None
+        if isinstance(value, str) and value.strip():
+            return value
+        self._problem(path, "a text is needed")
+        return None
+
+    def _texts(self, value: object, path: Path) -> tuple[str, ...]:
+        """A list of texts, or one text for a list of one."""
+        if isinstance(value, str):
+            value = [value]
+        if not isinstance(value, list | tuple):
+            self._problem(path, "a text or a list of texts is needed")
+            return ()
+        texts = [
+            text
+            for index, item in enumerate(value)
+            if (text := self._text(item, (*path, index), required=True))
+        ]
+        return tuple(texts)
+
+
+def _action(text: str) -> Action:
+    try:
+        return Action(text)
+    except ValueError:
+        raise ValueError(f"unknown action {text}; known: {', '.join(Action)}") from None
+
+
+def _exact_case(glob: str) -> re.Pattern[str]:
+    """Users and databases are told apart by case: ``Alice`` and ``alice`` are two roles."""
+    return re.compile(pattern(glob).pattern)
+
+
+def _network(text: str) -> Network:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(f"{text} is neither an address nor a network such as 10.0.0.0/8") from None
+
+
+def _hours(text: str) -> Hours:
+    match = _HOURS.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text} is not a span such as 08:00-18:00 or mon-fri 08:00-18:00 (UTC)")
+    start, end = int(match[3]) * 60 + int(match[4]), int(match[5]) * 60 + int(match[6])
+    if start > 24 * 60 or end > 24 * 60 or start == end:
+        raise ValueError(f"{text} is not a span of the day")
+    if match[1] is None:
+        return Hours(start, end)
+    first, last = match[1].lower(), (match[2] or match[1]).lower()
+    if first not in _DAYS or last not in _DAYS:
+        raise ValueError(f"{text}: days are {', '.join(_DAYS)}")
+    begin, finish = _DAYS.index(first), _DAYS.index(last)
+    return Hours(start, end, frozenset((begin + step) % 7 for step in range((finish - begin) % 7 + 1)))

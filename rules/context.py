@@ -1,0 +1,47 @@
+"""Who runs a statement, and in what session: everything beside the text that a verdict may depend on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One bound parameter: its type's OID (0 where unknown), format (0 text, 1 binary), value (None for NULL)."""
+
+    type_oid: int
+    format: int
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The session as it stands when the statement would run.
+
+    ``search_path`` is the effective path, schema names without quotes, ``$user`` already replaced.
+    ``now`` is aware and in UTC.  ``prepared`` maps a prepared statement's name to every text it may stand for
+    (more than one where a PREPARE may have been rolled back); EXECUTE is judged on all of them.
+    ``cursors`` are the names that DECLARE has opened.  ``role`` is what SET ROLE chose, None for the login role.
+    """
+
+    user: str
+    now: datetime
+    groups: frozenset[str] = frozenset()
+    role: str | None = None
+    database: str = ""
+    application_name: str = ""
+    client_addr: str | None = None
+    search_path: tuple[str, ...] = ("public",)
+    prepared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    cursors: frozenset[str] = frozenset()
+    standard_conforming_strings: bool = True
+    client_encoding: str = "UTF8"
+
+    @property
+    def readable(self) -> str | None:
+        """Why no text of this session can be read, or None: lexing must not depend on what we do not see."""
+        if not self.standard_conforming_strings:
+            return "standard_conforming_strings is off in this session"
+        if self.client_encoding.upper().replace("-", "").replace("_", "") not in ("UTF8", "UNICODE"):
+            return f"client_encoding is {self.client_encoding}, not UTF8"
+        return None

@@ -1,0 +1,139 @@
+"""What a message would do, before anyone has said whether it may.
+
+Facts depend on the text, on the session it runs in, and on which relations hold personal data; never on who
+asks or on the time of day.  That is why they can be kept while verdicts change.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, Literal
+
+
+class Action(StrEnum):
+    """What is done to a relation, a function or the session."""
+
+    READ = "read"
+    INSERT = "insert"
+    UPDATE = "update"
+    DELETE = "delete"
+    DDL = "ddl"
+    GRANT = "grant"
+    CALL = "call"
+    SESSION = "session"
+    UTILITY = "utility"
+    REPLICATION = "replication"
+
+
+class Nature(StrEnum):
+    """Why an effect that no rule matches gets the default it gets."""
+
+    PLAIN = "otherwise"
+    UNREADABLE = "unreadable"
+    UNKNOWN_RELATION = "unknown_relation"
+    OPAQUE = "opaque_function"
+    SERVER_FILE = "server_files"
+    GUARDED = "guarded_settings"
+    REPLICATION = "replication"
+
+
+@dataclass(frozen=True, slots=True)
+class RowBound:
+    """How many rows, counted in subjects, an effect can reach at most.
+
+    ``point``: equality on the subject column, so one subject.  ``bounded``: at most ``n``.  ``unbounded``: no
+    limit could be proven, ``n`` is None.
+    """
+
+    kind: Literal["point", "bounded", "unbounded"]
+    n: int | None
+
+    def __str__(self) -> str:
+        return f"BOUNDED({self.n})" if self.kind == "bounded" else self.kind.upper()
+
+    @property
+    def most(self) -> float:
+        """The bound as a number, infinite when there is none."""
+        return float("inf") if self.n is None else self.n
+
+    @staticmethod
+    def at_most(n: int) -> "RowBound":
+        """At most ``n`` rows; a negative ``n`` counts as none."""
+        return RowBound("bounded", max(n, 0))
+
+
+POINT: Final = RowBound("point", 1)
+UNBOUNDED: Final = RowBound("unbounded", None)
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterBound:
+    """A bound that only a bound parameter knows: ``LIMIT $1`` or ``= ANY($1)``.  ``index`` counts from 0."""
+
+    index: int
+    kind: Literal["limit", "array"]
+
+
+@dataclass(frozen=True, slots=True)
+class EffectFacts:
+    """One thing a statement does.
+
+    ``relation`` is ``schema.name``, a name as written where the schema is not known, ``schema.*`` for all of a
+    schema, a function's name for a call, a setting's name for a session effect; None means "could be any".
+    ``columns`` are those exposed (read) or written; ``*`` stands for columns that are not known one by one.
+    ``personal`` are the personal ones among them; empty for a read means that no personal value leaves.
+    ``touches_personal`` says whether the relation holds personal data at all, and ``classes`` of which kind.
+    ``parameter_bounds`` may narrow ``row_bound`` once the parameters are known.
+    ``detail`` is for people: which function, which file, which setting.
+    """
+
+    action: Action
+    relation: str | None = None
+    columns: tuple[str, ...] = ()
+    row_bound: RowBound = UNBOUNDED
+    personal: tuple[str, ...] = ()
+    touches_personal: bool = False
+    classes: frozenset[str] = frozenset()
+    nature: Nature = Nature.PLAIN
+    detail: str = ""
+    parameter_bounds: tuple[ParameterBound, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StatementFacts:
+    """One statement: ``kind`` is its leading key words (``SELECT``, ``CREATE TABLE AS``), ``sql`` its own text."""
+
+    kind: str
+    sql: str
+    effects: tuple[EffectFacts, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """A whole message: every statement in it, and what the session must remember of it.
+
+    ``unreadable`` says why the text could not be read with certainty; None means that it was.
+    ``changes_context``: search_path, role or settings may differ afterwards, so the next statement waits for it.
+    ``runs_code_when_planned``: binding alone may run code (unreadable text, or functions and operators that are
+    not PostgreSQL's own and may claim to be immutable).
+    ``prepares``, ``deallocates`` (None: all) and ``declares_cursors`` name what SQL-level commands create or drop.
+    ``session_dependent``: the effects came from prepared statements or cursors of the session.
+    """
+
+    statements: tuple[StatementFacts, ...] = ()
+    unreadable: str | None = None
+    changes_context: bool = False
+    runs_code_when_planned: bool = False
+    prepares: tuple[tuple[str, str], ...] = ()
+    deallocates: tuple[str | None, ...] = ()
+    declares_cursors: tuple[str, ...] = ()
+    session_dependent: bool = field(default=False, compare=False)
+
+    @property
+    def effects(self) -> tuple[EffectFacts, ...]:
+        """The effects of all statements, in order."""
+        return tuple(effect for statement in self.statements for effect in statement.effects)
+
+    @property
+    def has_parameter_bounds(self) -> bool:
+        """Whether the verdict may depend on the parameters' values."""
+        return any(effect.parameter_bounds for effect in self.effects)

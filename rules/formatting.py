@@ -1,0 +1,35 @@
+"""SQL laid out for people who must decide on it."""
+
+from typing import Final
+
+import sqlglot
+
+from rules.grammar import MAX_QUERY_DEPTH
+from rules.reader import Unreadable, read_text
+
+MAX_FORMATTED: Final = 8192
+"""Characters; longer texts are shown as they came."""
+
+
+def format_sql(sql: str) -> str:
+    """The text laid out in lines, or as it came where a layout could change what is seen.
+
+    Display only: comments are kept by sqlglot where it can, and nothing is ever decided on the result.
+    """
+    if len(sql) > MAX_FORMATTED:
+        return sql
+    try:
+        sources = read_text(sql)
+        brackets = max((sum(token.value in "([" for token in source.tokens) for source in sources), default=0)
+        if brackets > MAX_QUERY_DEPTH or any(token.word == "array" for s in sources for token in s.tokens):
+            return sql
+        formatted = ";\n".join(sqlglot.transpile(sql, read="postgres", write="postgres", pretty=True))
+        before = [token.value for source in sources for token in source.tokens]
+        after = [token.value for source in read_text(formatted) for token in source.tokens]
+    except (Unreadable, RecursionError):
+        return sql
+    except Exception:
+        # sqlglot raises more than its own errors on odd input; the raw text is always right.
+        return sql
+    # A layout that adds, drops or respells anything is not a layout.
+    return formatted if before == after else sql

@@ -1,0 +1,91 @@
+"""What was decided, and why, in a form that people and the audit can read."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from rules.facts import Action, Facts, RowBound
+
+
+class Decision(IntEnum):
+    """Ordered: the strictest of several is their maximum."""
+
+    ALLOW = 0
+    HOLD = 2
+    DENY = 3
+
+    @property
+    def word(self) -> str:
+        """``allow``, ``hold`` or ``deny``."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """Who may release a hold (no groups: anyone with the role approver), and for how many seconds it waits."""
+
+    groups: tuple[str, ...]
+    expires: float
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """An effect with what was decided about it; the fields before ``decision`` are those of EffectFacts."""
+
+    action: Action
+    relation: str | None
+    columns: tuple[str, ...]
+    row_bound: RowBound
+    personal: tuple[str, ...]
+    decision: Decision
+    rule: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The strictest effect's decision, with its rule and reason; ``approval`` only where it is a hold.
+
+    ``rule`` is a rule's name or ``default:<key>``.
+    """
+
+    decision: Decision
+    rule: str
+    reason: str
+    approval: Approval | None
+    effects: tuple[Effect, ...]
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """Every action once, in the order met."""
+        return tuple(dict.fromkeys(effect.action.value for effect in self.effects))
+
+    @property
+    def relations(self) -> tuple[str, ...]:
+        """Every relation or function named, once, in the order met."""
+        return tuple(dict.fromkeys(effect.relation for effect in self.effects if effect.relation))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column exposed or written as ``relation.column``, once, in the order met."""
+        return tuple(
+            dict.fromkeys(
+                f"{effect.relation}.{column}" if effect.relation else column
+                for effect in self.effects
+                for column in effect.columns
+            )
+        )
+
+    @property
+    def row_bound(self) -> str:
+        """The widest bound of all effects that touch rows, as text; empty when none does."""
+        rows = (Action.READ, Action.INSERT, Action.UPDATE, Action.DELETE)
+        bounds = [effect.row_bound for effect in self.effects if effect.action in rows]
+        return str(max(bounds, key=lambda bound: bound.most)) if bounds else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a message does, and what was decided about it."""
+
+    facts: Facts
+    verdict: Verdict
