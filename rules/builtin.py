@@ -92,7 +92,7 @@ OPERATORS: Final = words(
 )
 """Names of the operators in pg_catalog, ``!=`` and the ``=>`` of named arguments included."""
 
-INFORMATION_SCHEMAAGGREGATES: Final = words(
+AGGREGATES: Final = words(
     """
 any_value array_agg avg bit_and bit_or bit_xor bool_and bool_or corr count covar_pop covar_samp
 cume_dist dense_rank every first_value json_agg json_agg_strict json_object_agg json_object_agg_strict
@@ -105,7 +105,7 @@ stddev stddev_pop stddev_samp string_agg sum var_pop var_samp variance xmlagg
 )
 """Aggregate and window functions (prokind a and w): their result may hold values of many rows."""
 
-_FUNCTIONS: Final = words(
+INFORMATION_SCHEMA_FUNCTIONS: Final = words(
     """
 _pg_char_max_length _pg_char_octet_length _pg_datetime_precision _pg_expandarray _pg_index_position
 _pg_interval_type _pg_numeric_precision _pg_numeric_precision_radix _pg_numeric_scale _pg_truetypid
