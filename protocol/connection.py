@@ -346,8 +346,8 @@ class ProxyConnection:
         timer for it. Returns whether a Sync was sent; its answer is not shown to the client.
 
         Only when ``settled``: a message that failed before this Sync must make the server skip what follows up
-        to the client's own. With a Bind or Execute behind it, a Sync would commit work that a refusal must still undo, so there
-        it is not sent.
+        to the client's own. With a Bind or Execute behind it, a Sync would commit work that a refusal must
+        still undo, so there it is not sent.
         """
         if not self._unsynced or self._unsynced_work or self._status != TransactionStatus.IDLE:
             return False

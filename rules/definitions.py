@@ -226,24 +226,19 @@ class Definitions:
             schema = walker.name()
             if walker.has("rename", "to"):
                 effects.append(self._lost_schema(schema))
-        if kind in _SETTINGS_OF:
-            if (
-                walker.find("set")
-                and walker.token is not None
-                and walker.word not in ("schema", "tablespace")
-            ):
-                walker_name = walker.dotted()
-                name = (
-                    walker_name[1]
-                    if walker_name[0] is None
-                    else ".".join(part for part in walker_name if part)
-                )
-                if name == "time" and walker.take("zone"):
-                    name = "timezone"
-                elif walker.take("from", "current"):
-                    return f"ALTER {kind.upper()}", effects
-                else:
-                    effects.append(self._reader.assignment(walker, name))
+        if kind in _SETTINGS_OF and (
+            walker.find("set") and walker.token is not None and walker.word not in ("schema", "tablespace")
+        ):
+            walker_name = walker.dotted()
+            name = (
+                walker_name[1] if walker_name[0] is None else ".".join(part for part in walker_name if part)
+            )
+            if name == "time" and walker.take("zone"):
+                name = "timezone"
+            elif walker.take("from", "current"):
+                return f"ALTER {kind.upper()}", effects
+            else:
+                effects.append(self._reader.assignment(walker, name))
         if kind in ("policy", "trigger", "operator", "domain", "server", "extension", "aggregate", "type"):
             effects[0] = self._on_relation(walker, f"alters a {kind}")
             if kind in ("domain", "type") and walker.has("cascade"):

@@ -521,8 +521,7 @@ class Analysis:
             raise Unreadable("DELETE with several targets")
         scope = Scope(outer)
         reference = self._target(node.this, scope)
-        using = node.args.get("using") or ()
-        for source in using if isinstance(using, list) else [using]:
+        for source in node.args.get("using") or ():
             self._source(source, scope, outer)
         self._where(node, scope)
         self._write(Action.DELETE, reference, (), reference.bound)

@@ -439,7 +439,7 @@ def _account(query: Query, rendering: _Rendering) -> None:
             raise Unreadable(f"the SQL reader does not account for every {word.upper()}")
 
 
-def _texts(node: exp.Expression) -> Iterator[str]:
+def _texts(node: exp.Expr) -> Iterator[str]:
     """The texts a node itself holds, dotted ones in their parts."""
     for key, value in node.args.items():
         if isinstance(value, str):

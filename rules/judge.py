@@ -83,6 +83,13 @@ class Judge:
         facts = Facts((statement,), changes_context=name in (None, "set_config"), runs_code_when_planned=True)
         return Judgement(facts, self.policy.decide(facts, context))
 
+    def judge_unknown(self, name: str, context: Context) -> Judgement:
+        """The judgement on executing a prepared statement or portal whose text nobody knows."""
+        facts = Facts(
+            (), f"nobody knows what {name} stands for", changes_context=True, runs_code_when_planned=True
+        )
+        return Judgement(facts, self.policy.decide(facts, context))
+
     def judge_replication(self, context: Context) -> Judgement:
         """The judgement on a connection that asks for replication at startup."""
         effect = EffectFacts(

@@ -63,6 +63,10 @@ class Message:
                 unreadable = unreadable or str(error)
             except RecursionError:
                 unreadable = unreadable or "nested too deeply"
+            except Exception as error:
+                # The reader's tree can have a shape nobody foresaw. What was not understood is not read, and
+                # must never end the session, let alone pass.
+                unreadable = unreadable or f"the reader failed ({type(error).__name__})"
             statements.append(StatementFacts(kind, source.sql, effects))
         opaque = any(
             effect.action is Action.CALL and effect.nature is not Nature.PLAIN

@@ -117,7 +117,9 @@ def parse_document(text: str, path: FilePath, environment: Mapping[str, str]) ->
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         line, column = before.count("\n") + 1, error.position - before.rfind("\n")
-        message = f"not YAML: the character #x{ord(str(error.character)[:1]):04x} is not allowed"
+        found = error.character
+        code = found if isinstance(found, int) else ord(found)
+        message = f"not YAML: the character #x{code:04x} is not allowed"
         raise ConfigError([ConfigProblem(file, line, column, "", message)]) from None
     except RecursionError:
         raise ConfigError([ConfigProblem(file, 1, 1, "", "nested too deeply")]) from None

@@ -206,6 +206,7 @@ class TestEnds:
             client.end_of_input()
         final = await carol.wait_for_end(hold["id"])
         assert final["state"] == "abandoned"
+        client.abort()
         assert (await carol.approve(hold["id"])).status_code == 409
         assert count(postgres, database) == before
 
@@ -389,7 +390,7 @@ class TestExtended:
         assert tags(await client.read_until("C")) == "12C"
         hold = await held(client, carol, P(PREPARED), B(["7"]), E(), S())
         await carol.reject(hold["id"], "no")
-        assert tags(await client.read_until("Z")) == "EZ"
+        assert tags(await client.read_until("Z")) == "1EZ"
         assert postgres.scalar("SELECT name FROM track WHERE track_id = 1", database) != "changed"
 
     async def test_a_hold_after_parse_and_flush_keeps_no_transaction_open(
