@@ -51,13 +51,6 @@ _INTERNAL_ERROR: Final = ServerError(
     sqlstate.INTERNAL_ERROR, "internal error in the gateway", severity="FATAL"
 )
 
-_IN_COPY: Final = ServerError(
-    sqlstate.INSUFFICIENT_PRIVILEGE,
-    "statement needs approval and cannot wait inside COPY",
-    detail="Nothing of it was run.",
-    hint="End the COPY first, then run the statement again.",
-)
-
 LINGER_SECONDS: Final = 10.0
 """How long what is queued for a peer may take to be written after the session ended."""
 
@@ -474,8 +467,7 @@ class Session:
         statement_id = self._recorder.next_statement_id()
         if self._cancelling is not None:
             await asyncio.wait({self._cancelling})
-        if not self._core.copying:
-            await self._until_settled()
+        await self._until_settled()
         if self._over.done():
             return
         ruling = self._arbiter.rule(request)
@@ -490,8 +482,6 @@ class Session:
             error = await self._record_refusal(ruling, statement_id, ruling.error)
         elif ruling.decision is Decision.DENY:
             error = await self._record_refusal(ruling, statement_id, _denied(ruling))
-        elif ruling.decision is Decision.HOLD and self._core.copying:
-            error = await self._record_refusal(ruling, statement_id, _IN_COPY)
         elif ruling.decision is Decision.HOLD:
             if self._core.release_locks():
                 self._flush()
@@ -506,8 +496,7 @@ class Session:
             return
         if self._over.done():
             return
-        if not self._core.copying:
-            await self._until_settled()
+        await self._until_settled()
         if self._half_closed and self._client_gone:
             self._finish()
             return
