@@ -4,6 +4,7 @@ import dataclasses
 import re
 import subprocess
 import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -167,3 +168,26 @@ def test_the_rules_in_yaml_blocks_of_the_documents_are_yaml() -> None:
             r"^```yaml\n(.*?)^```", document.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
         ):
             assert yaml.safe_load(block), _name(document)
+
+
+def test_every_file_beside_the_code_is_packaged() -> None:
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    patterns = pyproject["tool"]["setuptools"]["package-data"]["*"]
+    left_out = [
+        _name(file)
+        for room in ("protocol", "rules", "gateway")
+        for file in (ROOT / room).rglob("*")
+        if file.is_file()
+        and file.suffix not in (".py", ".pyc")
+        and not any(fnmatch(file.name, pattern) for pattern in patterns)
+    ]
+    assert not left_out
+
+
+def test_every_folder_of_code_is_a_package() -> None:
+    folders = {
+        file.parent
+        for room in ("protocol", "rules", "gateway", "tests")
+        for file in (ROOT / room).rglob("*.py")
+    }
+    assert not [_name(folder) for folder in folders if not (folder / "__init__.py").exists()]
