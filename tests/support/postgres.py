@@ -108,6 +108,16 @@ class Postgres:
         """The first column of the first row."""
         return self.execute(sql, database)[0][0]
 
+    def wait_until(self, condition: str, database: str = "postgres", patience: float = 10.0) -> None:
+        """Return once the server says that ``condition`` (a boolean expression) is true.
+
+        For what the server announces to nobody: that a backend sleeps, waits for a lock, or is gone.
+        """
+        deadline = time.monotonic() + patience
+        with self.connect(database) as connection:
+            while connection.execute(f"SELECT {condition}".encode()).fetchone() != (True,):
+                assert time.monotonic() < deadline, f"{patience:.0f} s have passed without: {condition}"
+
     # --- objects ------------------------------------------------------------------------------------------
 
     def create_database(self, template: str | None = SAMPLE, sql: str | None = None) -> str:

@@ -54,6 +54,9 @@ async def test_cancel(postgres: Postgres, version: int) -> None:
         assert len(client.secret) == (4 if version == 3 << 16 else 32)
         await client.query("BEGIN")
         await client.send(Q("SELECT pg_sleep(9)"))
+        postgres.wait_until(
+            f"EXISTS (SELECT FROM pg_stat_activity WHERE pid = {client.pid} AND wait_event = 'PgSleep')"
+        )
         await send_cancel(postgres.host, postgres.port, client.pid, client.secret)
         replies = await client.read_until("Z")
         assert replies[-2].sqlstate == "57014"
