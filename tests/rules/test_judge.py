@@ -1,0 +1,144 @@
+"""The judge as the gateway uses it."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rules import Decision, Judge, Parameter, compile_policy
+from tests.rules.policies import STRICT, context, strict_judge
+
+_OPEN_DEFAULTS = (
+    "unreadable",
+    "unknown_relation",
+    "opaque_function",
+    "server_files",
+    "guarded_settings",
+    "replication",
+    "otherwise",
+)
+OPEN = {"defaults": dict.fromkeys(_OPEN_DEFAULTS, "allow")}
+
+
+@pytest.fixture(scope="module")
+def judge() -> Judge:
+    return strict_judge()
+
+
+@pytest.mark.parametrize(
+    ("sql", "decision", "rule"),
+    [
+        ("SELECT email FROM customers WHERE id = 5", Decision.ALLOW, "default:otherwise"),
+        ("SELECT email FROM customers", Decision.HOLD, "bulk"),
+        ("COPY customers TO STDOUT", Decision.HOLD, "bulk"),
+        ("DELETE FROM orders WHERE id = 1", Decision.HOLD, "erasure"),
+        ("DELETE FROM delete_log", Decision.ALLOW, "default:otherwise"),
+        ("SELECT 1; DELETE FROM customers", Decision.HOLD, "erasure"),
+        ("SELEC 1", Decision.HOLD, "default:unreadable"),
+        ("SELECT crm.vat(1)", Decision.HOLD, "default:opaque_function"),
+    ],
+)
+def test_rule(judge: Judge, sql: str, decision: Decision, rule: str) -> None:
+    verdict = judge.judge(sql.encode(), context()).verdict
+    assert (verdict.decision, verdict.rule) == (decision, rule)
+
+
+def test_a_hold_says_who_approves_and_for_how_long(judge: Judge) -> None:
+    approval = judge.judge(b"DELETE FROM customers", context()).verdict.approval
+    assert approval is not None
+    assert (approval.groups, approval.expires) == (("dpo",), 300.0)
+
+
+def test_the_second_judgement_comes_from_the_cache() -> None:
+    judge = strict_judge()
+    first = judge.judge(b"SELECT 1", context())
+    assert (judge.hits, judge.misses) == (0, 1)
+    assert judge.judge(b"SELECT 1", context()) is first
+    assert (judge.hits, judge.misses) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"client_encoding": "SJIS"},
+        {"standard_conforming_strings": False},
+    ],
+)
+def test_a_session_that_blinds_the_reader_is_unreadable(judge: Judge, changes: dict[str, object]) -> None:
+    assert judge.judge(b"SELECT 1", context()).verdict.decision is Decision.ALLOW
+    assert judge.judge(b"SELECT 1", context(**changes)).verdict.rule == "default:unreadable"
+
+
+def test_bytes_that_are_not_utf_8_are_unreadable(judge: Judge) -> None:
+    assert judge.judge(b"SELECT '\xff'", context()).verdict.rule == "default:unreadable"
+
+
+@pytest.mark.parametrize(
+    ("limit", "decision"), [(b"5", Decision.ALLOW), (b"500", Decision.HOLD), (None, Decision.HOLD)]
+)
+def test_a_limit_counts_with_its_bound_value(judge: Judge, limit: bytes | None, decision: Decision) -> None:
+    sql = b"SELECT email FROM customers LIMIT $1"
+    assert judge.judge(sql, context(), [Parameter(20, 0, limit)]).verdict.decision is decision
+
+
+def test_execute_is_judged_by_every_text_its_name_may_stand_for(judge: Judge) -> None:
+    both = {"s": ("SELECT 1", "DELETE FROM customers")}
+    assert judge.judge(b"EXECUTE s", context(prepared=both)).verdict.rule == "erasure"
+    assert (
+        judge.judge(b"EXECUTE s", context(prepared={"s": ("SELECT 1",)})).verdict.decision is Decision.ALLOW
+    )
+    assert judge.judge(b"EXECUTE s", context()).verdict.rule == "default:unreadable"
+
+
+def test_what_nobody_can_name_is_unreadable(judge: Judge) -> None:
+    assert judge.judge_unknown("s7", context()).verdict.rule == "default:unreadable"
+
+
+def test_a_function_call_is_judged_by_its_oid(judge: Judge) -> None:
+    assert judge.judge_function_call(952, context()).verdict.decision is Decision.ALLOW  # lo_open
+    assert judge.judge_function_call(16_999, context()).verdict.rule == "default:opaque_function"
+
+
+def test_replication_is_denied_unless_allowed(judge: Judge) -> None:
+    assert judge.judge_replication(context()).verdict.decision is Decision.DENY
+    assert Judge(compile_policy(OPEN)).judge_replication(context()).verdict.decision is Decision.ALLOW
+
+
+_BAIT = "DELETE FROM customers"
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    before=st.sampled_from(["", " ", ";", "/* x */", "--\n", "/**/--*/\n", "SELECT 1;", "BEGIN;"]),
+    wrap=st.sampled_from(
+        [
+            "{}",
+            "WITH d AS ({} RETURNING *) SELECT 1",
+            "EXPLAIN ANALYZE {}",
+            "EXPLAIN (ANALYZE true, COSTS off) {}",
+            "PREPARE p AS {}; EXECUTE p",
+            "COPY (WITH d AS ({} RETURNING id) SELECT * FROM d) TO STDOUT",
+        ]
+    ),
+    case=st.lists(st.booleans(), min_size=len(_BAIT), max_size=len(_BAIT)),
+    gap=st.sampled_from([" ", "\t", "\n", "/**/", "--\n", "\f"]),
+    after=st.sampled_from(["", ";", " ;;", "--", "/* y */"]),
+)
+def test_a_deletion_stays_held_whatever_is_put_around_it(
+    before: str, wrap: str, case: list[bool], gap: str, after: str
+) -> None:
+    bait = "".join(char.upper() if up else char.lower() for char, up in zip(_BAIT, case, strict=True))
+    sql = before + wrap.format(bait.replace(" ", gap)) + after
+    assert strict_judge().judge(sql.encode(), context()).verdict.decision is not Decision.ALLOW
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=200))
+def test_no_bytes_raise_and_an_open_policy_allows_all(sql: bytes) -> None:
+    strict_judge().judge(sql, context())
+    assert Judge(compile_policy(OPEN)).judge(sql, context()).verdict.decision is Decision.ALLOW
+
+
+def test_the_policys_version_is_that_of_its_document() -> None:
+    again = compile_policy(STRICT)
+    assert again.version == strict_judge().policy.version
+    assert compile_policy({**STRICT, "rules": []}).version != again.version
