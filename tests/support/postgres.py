@@ -33,6 +33,7 @@ _FAST = {
     "synchronous_commit": "off",
     "full_page_writes": "off",
     "autovacuum": "off",
+    "log_checkpoints": "off",
     "max_connections": "200",
     "shared_buffers": "64MB",
     "max_prepared_transactions": "10",
