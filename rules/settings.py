@@ -22,6 +22,9 @@ def setting(name: str | None, value: str | None, *, resets: bool = False) -> Eff
     A reset is taken as harmless: it goes back to what the session began with.
     """
     folded = None if name is None else name.lower()
+    if folded is None and value is not None and "," in value:
+        # None of the guarded settings takes a list; pg_dump sets one by a name it looks up.
+        return EffectFacts(Action.SESSION, detail="changes a setting that takes a list")
     if folded is None:
         return EffectFacts(
             Action.SESSION,
