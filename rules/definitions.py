@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import pairwise
 from typing import Final, Protocol
 
 from rules.builtin import KEYWORDS
@@ -202,7 +203,7 @@ class Definitions:
             for index in range(walker.position, len(tokens))
             if tokens[index].word in ("create", "grant") and index > walker.position
         ]
-        for start, end in zip(starts, [*starts[1:], len(tokens)], strict=True):
+        for start, end in pairwise([*starts, len(tokens)]):
             effects.extend(self._reader.statement(walker.source.part(start, end))[1])
         return "CREATE SCHEMA", effects
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from sqlglot import exp
 
-from rules.builtin import AGGREGATES
+from rules.builtin import AGGREGATES, COLUMN_NAME_KEYWORDS, RESERVED_KEYWORDS
 from rules.bulk import smaller
 from rules.catalog import SchemaSnapshot
 from rules.columns import NOTHING, Base, Origins, Reference, Scope, Shape
@@ -24,6 +24,8 @@ from rules.reader import Unreadable
 from rules.settings import setting
 
 _STAND_INS: Final = frozenset([ARRAY_NAME, CURRENT_OF])
+_NO_NAMES: Final = RESERVED_KEYWORDS | COLUMN_NAME_KEYWORDS
+"""Key words that cannot name a function: what sqlglot shows as one is grammar (ALL, JSON_ARRAY …)."""
 _TRUTHS: Final = (
     exp.EQ,
     exp.NEQ,
@@ -243,6 +245,9 @@ class Analysis:
             self._limit(node, rows)
         if node.args.get("group") is None:
             shape.rows = rows
+        for lock in node.args.get("locks") or ():
+            # FOR UPDATE OF names sources of this SELECT again.
+            self._seen.update(id(table) for table in lock.expressions)
         into = node.args.get("into")
         if into is not None:
             table = into.this
@@ -751,7 +756,7 @@ class Analysis:
         self._effects.extend(calls_of_operators(self._query))
         for node in self._query.root.find_all(exp.Anonymous):
             text = str(node.this)
-            if text in _STAND_INS:
+            if text in _STAND_INS or text.lower() in _NO_NAMES:
                 continue
             name = self._query.name(text)
             function = known(self._schema_of(node), name, pg_catalog_first=self._around.pg_catalog_first)

@@ -18,7 +18,6 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from rules.builtin import (
-    FUNCTIONS,
     KEYWORDS,
     OPERATORS,
     RESERVED_KEYWORDS,
@@ -57,15 +56,36 @@ _AFTER_NAME: Final = words(
 _LONG_TYPES: Final = words(
     "double character char national nchar varchar time timestamp interval bit dec decimal numeric float setof"
 )
+_INTERVAL_FIELDS: Final = frozenset(["year", "month", "day", "hour", "minute", "second", "to"])
 _GRAMMAR_BEFORE_BRACKET: Final = words(
     "join like ilike overlaps similar is isnull notnull inner outer cross full natural tablesample"
 )
 _GRAMMAR_PAIRS: Final = frozenset(
     [(before, word) for before in ("then", "(", "as") for word in ("delete", "insert", "update", "merge")]
     + [("when", "matched"), ("not", "matched"), ("with", "ordinality"), ("with", "recursive")]
-    + [("into", "temp"), ("into", "temporary"), ("into", "unlogged"), ("where", "current")]
+    + [
+        ("into", "temp"),
+        ("into", "temporary"),
+        ("into", "unlogged"),
+        ("where", "current"),
+        ("on", "conflict"),
+    ]
 )
 """Words that are grammar after these, whatever follows."""
+_GRAMMAR_AFTER: Final = {
+    "over": (")",),
+    "filter": (")",),
+    "repeatable": (")",),
+    "sets": ("grouping",),
+    "conflict": ("on",),
+    "materialized": ("as", "not"),
+    "insert": ("then",),
+    "by": ("group", "order", "partition", "first"),
+    "zone": ("time",),
+    "first": ("fetch",),
+    "next": ("fetch",),
+}
+"""Unreserved key words that, in front of a bracket, are grammar after these and a function's name after others."""
 _STRING_TYPES: Final = frozenset(["text", "name", "xml", "json"])
 _COUNTED: Final = ("select", "insert", "update", "delete", "merge", "into", "union", "except", "intersect")
 
@@ -201,6 +221,15 @@ class _Rendering:
             case "current" if self._is(position + 1, "of") and self._is(position - 1, "where"):
                 self._out.append(f"{CURRENT_OF} ( )")
                 return position + 3
+            case "only" if self._is(position + 1, "("):
+                return self._only(position + 1)
+            case "time" | "timestamp" if not self._is(position + 1, ","):
+                return self._time_type(position)
+            case "varying" if self._tokens[position - 1].word in ("character", "char", "nchar", "bit"):
+                return position + 1
+            case "interval" if self._is(position - 1, "::") or self._is(position - 1, "as"):
+                self._out.append(word)
+                return self._skip_words(position + 1, _INTERVAL_FIELDS)
             case "double" if self._is(position + 1, "precision"):
                 self._out.append("float8")
                 return position + 2
@@ -241,8 +270,8 @@ class _Rendering:
     def _is_label(self, position: int) -> bool:
         """Whether the key word after AS is a label, not the start of a type or a query."""
         word = self._tokens[position].value
-        if word in ("not", "materialized", "select", "with", "values", "insert", "update", "delete", "merge"):
-            return word not in ("not", "materialized") and not self._is(position - 1, "(")
+        if word in ("not", "materialized"):
+            return False
         following = self._at(position + 1)
         if following is not None and following.value == "(":
             return False
@@ -252,26 +281,16 @@ class _Rendering:
         """Whether a key word before a bracket calls a function of that name."""
         before = self._at(position - 1)
         if word in UNRESERVED_KEYWORDS:
-            match word:
-                case "over" | "filter":
-                    return not self._is(position - 1, ")")
-                case "sets":
-                    return not self._is(position - 1, "grouping")
-                case "conflict":
-                    return not self._is(position - 1, "on")
-                case "materialized":
-                    return before is None or before.word not in ("as", "not")
-                case "rollup" | "cube":
-                    return self._clauses[-1] != "group"
-                case "insert":
-                    return before is None or before.word != "then"
-                case _:
-                    return (
-                        word in FUNCTIONS
-                        or before is None
-                        or before.kind is not Kind.WORD
-                        or before.word != "into"
-                    )
+            if before is None:
+                return True
+            if word == "set":
+                # UPDATE t SET (a, b) = …: no function call can follow a name.
+                return not (
+                    before.is_name and (before.kind is Kind.QUOTED or before.value not in RESERVED_KEYWORDS)
+                )
+            if word in ("rollup", "cube"):
+                return self._clauses[-1] != "group"
+            return (before.word or before.value) not in _GRAMMAR_AFTER.get(word, ())
         return word in TYPE_FUNCTION_KEYWORDS and word not in _GRAMMAR_BEFORE_BRACKET
 
     def _stands_alone(self, position: int) -> bool:
@@ -313,6 +332,28 @@ class _Rendering:
         position += 1
         while self._is(position, "."):
             position += 2
+        return position
+
+    def _only(self, position: int) -> int:
+        """``ONLY (t)``: as ONLY t."""
+        self._out.append("only")
+        while (token := self._at(position + 1)) is not None and token.value != ")":
+            position = self._render_one(position + 1) - 1
+        return position + 2
+
+    def _time_type(self, position: int) -> int:
+        """``timestamp (3) with time zone``: neither the precision nor the zone matters to anything here."""
+        self._out.append(self._tokens[position].value)
+        position += 1
+        if self._is(position, "(") and self._is(position + 2, ")"):
+            position += 3
+        if (self._is(position, "with") or self._is(position, "without")) and self._is(position + 1, "time"):
+            position += 3
+        return position
+
+    def _skip_words(self, position: int, words: frozenset[str]) -> int:
+        while (token := self._at(position)) is not None and token.word in words:
+            position += 1
         return position
 
     def _sampling_method(self, position: int) -> int:
