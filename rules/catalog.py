@@ -1,30 +1,290 @@
-"""What is known of the database's own definitions.
+"""What is known of a database's own definitions: a value, read by the gateway and never changed.
 
-A SchemaSnapshot is a value.  The empty one knows nothing: then names stand for themselves, and an unqualified
-name is looked for along the search path among the relations that the policy names.
+Only what is not PostgreSQL's own stands here: relations of every schema but the system's, functions, operators,
+casts and types that somebody created or an extension brought.  PostgreSQL's own are known by name
+(rules.builtin).  The empty snapshot knows nothing: then names stand for themselves, and an unqualified name is
+looked for along the search path among the relations that the policy names.
+
+Source: PostgreSQL documentation, chapter "System Catalogs".
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from functools import cached_property
+from typing import Final, Literal, TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+RelationKind = Literal["r", "p", "v", "m", "f", "t", "S", "c"]
+"""As in pg_class.relkind: table, partitioned table, view, materialised view, foreign table, TOAST table, sequence,
+composite type."""
+
+FIRST_NORMAL_OID: Final = 16384
+"""Objects below were made by initdb (``FirstNormalObjectId`` in the server)."""
 
 
 @dataclass(frozen=True, slots=True)
+class Trigger:
+    """A trigger that is switched on, or would be in some replication role.
+
+    ``events`` are among insert, update, delete and truncate; ``columns`` those of UPDATE OF, empty for any.
+    """
+
+    name: str
+    events: frozenset[str]
+    function: int
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RewriteRule:
+    """A rule other than a view's own: ``definition`` is its CREATE RULE, names qualified (pg_get_ruledef)."""
+
+    name: str
+    event: Literal["select", "insert", "update", "delete"]
+    instead: bool
+    definition: str
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """An expression the server evaluates by itself: when, and its text with qualified names.
+
+    ``role`` of a policy is not kept: it may apply to anybody.
+    """
+
+    occasion: Literal["default", "check", "generated", "index", "policy", "partition"]
+    text: str
+    column: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """One relation. ``columns`` and ``types`` (type OIDs) are in order, dropped columns left out.
+
+    ``unique`` are the keys of valid unique indexes that are neither partial nor on expressions. ``parents`` are
+    the OIDs inherited from, partitioned tables included. ``definition`` is a view's query with qualified names
+    (pg_get_viewdef under an empty search_path). ``extension`` names the extension it belongs to.
+    """
+
+    oid: int
+    schema: str
+    name: str
+    kind: RelationKind
+    columns: tuple[str, ...] = ()
+    types: tuple[int, ...] = ()
+    unique: tuple[frozenset[str], ...] = ()
+    parents: tuple[int, ...] = ()
+    is_partition: bool = False
+    definition: str | None = None
+    rules: tuple[RewriteRule, ...] = ()
+    triggers: tuple[Trigger, ...] = ()
+    code: tuple[Code, ...] = ()
+    row_security: bool = False
+    owner: str = ""
+    extension: str | None = None
+    comments: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def full_name(self) -> str:
+        """``schema.name``, unquoted."""
+        return f"{self.schema}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignKey:
+    """``child`` refers to ``parent`` (OIDs). Actions as in pg_constraint: a, r, c(ascade), n(ull), d(efault)."""
+
+    name: str
+    child: int
+    parent: int
+    on_delete: str
+    on_update: str
+    columns: tuple[str, ...] = ()
+    parent_columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function, procedure, aggregate or window function that is not PostgreSQL's own.
+
+    ``kind`` and ``volatility`` as in pg_proc (f p a w; i s v). ``arguments`` are the OIDs of the input types, the
+    last ``defaults`` of which may be left out. ``definition`` is its CREATE FUNCTION (pg_get_functiondef), None
+    for aggregates and for languages other than sql and plpgsql. ``support`` are the OIDs of the functions an
+    aggregate is made of. ``sets`` are the settings it runs under (``name=value``).
+    """
+
+    oid: int
+    schema: str
+    name: str
+    kind: str
+    language: str
+    volatility: str
+    security_definer: bool = False
+    arguments: tuple[int, ...] = ()
+    argument_names: tuple[str, ...] = ()
+    variadic: bool = False
+    defaults: int = 0
+    returns: int = 0
+    returns_set: bool = False
+    definition: str | None = None
+    support: tuple[int, ...] = ()
+    sets: tuple[str, ...] = ()
+    extension: str | None = None
+
+    @property
+    def full_name(self) -> str:
+        """``schema.name``, unquoted."""
+        return f"{self.schema}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """An operator that is not PostgreSQL's own; ``left`` 0 for a prefix operator, ``function`` the OID it calls."""
+
+    schema: str
+    name: str
+    left: int
+    right: int
+    function: int
+    extension: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """A cast that somebody created: type OIDs, the function it calls (0: none), and when it is applied
+    (e explicit, a in assignments, i implicitly)."""
+
+    source: int
+    target: int
+    function: int
+    context: str
+    extension: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Type:
+    """A type: ``kind`` as in pg_type.typtype, ``base`` a domain's base type, ``relation`` a composite's relation,
+    ``element`` an array's element type (OIDs, 0 for none). ``code`` are a domain's checks and default;
+    ``functions`` the OIDs of input and output functions that are not PostgreSQL's own."""
+
+    oid: int
+    schema: str
+    name: str
+    kind: str
+    base: int = 0
+    relation: int = 0
+    element: int = 0
+    code: tuple[Code, ...] = ()
+    functions: tuple[int, ...] = ()
+    extension: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventTrigger:
+    """An event trigger that is switched on."""
+
+    name: str
+    event: str
+    function: int
+
+
+@dataclass(frozen=True)
 class SchemaSnapshot:
-    """Relations by schema: ``relations[schema]`` holds the names in it; ``generation`` goes up with each change."""
+    """The definitions of one database at one moment; ``generation`` goes up with each change.
+
+    ``database`` is the server's name of it. ``server_version`` is as in server_version_num, 0 where nobody asked.
+    """
 
     generation: int = 0
-    relations: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    database: str = ""
+    server_version: int = 0
+    relations: tuple[Relation, ...] = ()
+    foreign_keys: tuple[ForeignKey, ...] = ()
+    functions: tuple[Function, ...] = ()
+    operators: tuple[Operator, ...] = ()
+    casts: tuple[Cast, ...] = ()
+    types: tuple[Type, ...] = ()
+    event_triggers: tuple[EventTrigger, ...] = ()
+    extensions: Mapping[str, str] = field(default_factory=dict)
+    """Name to schema."""
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is known, so that a name not listed is no surprise."""
-        return not self.relations
+        return self.server_version == 0
 
-    def schema_of(self, name: str, search_path: tuple[str, ...]) -> str | None:
-        """The first schema on the path that has the relation; pg_catalog comes first unless it is listed."""
-        path = search_path if "pg_catalog" in search_path else ("pg_catalog", *search_path)
-        return next((schema for schema in path if name in self.relations.get(schema, ())), None)
+    @cached_property
+    def by_oid(self) -> Mapping[int, Relation]:
+        """Relations by OID."""
+        return {relation.oid: relation for relation in self.relations}
+
+    @cached_property
+    def by_name(self) -> Mapping[tuple[str, str], Relation]:
+        """Relations by schema and name."""
+        return {(relation.schema, relation.name): relation for relation in self.relations}
+
+    @cached_property
+    def schemas(self) -> frozenset[str]:
+        """Every schema that holds something known."""
+        return frozenset(relation.schema for relation in self.relations)
+
+    @cached_property
+    def children(self) -> Mapping[int, tuple[int, ...]]:
+        """For each relation with inheritance children or partitions, their OIDs."""
+        found: dict[int, list[int]] = {}
+        for relation in self.relations:
+            for parent in relation.parents:
+                found.setdefault(parent, []).append(relation.oid)
+        return {parent: tuple(children) for parent, children in found.items()}
+
+    @cached_property
+    def referring(self) -> Mapping[int, tuple[ForeignKey, ...]]:
+        """For each relation, the foreign keys of others that refer to it."""
+        return _grouped((key.parent, key) for key in self.foreign_keys)
+
+    @cached_property
+    def functions_by_oid(self) -> Mapping[int, Function]:
+        """Functions by OID."""
+        return {function.oid: function for function in self.functions}
+
+    @cached_property
+    def functions_by_name(self) -> Mapping[str, tuple[Function, ...]]:
+        """Every overload of a bare function name, in all schemas."""
+        return _grouped((function.name, function) for function in self.functions)
+
+    @cached_property
+    def operators_by_name(self) -> Mapping[str, tuple[Operator, ...]]:
+        """Every overload of an operator, in all schemas."""
+        return _grouped((operator.name, operator) for operator in self.operators)
+
+    @cached_property
+    def types_by_oid(self) -> Mapping[int, Type]:
+        """Types by OID."""
+        return {one.oid: one for one in self.types}
+
+    @cached_property
+    def types_by_name(self) -> Mapping[tuple[str, str], Type]:
+        """Types by schema and name."""
+        return {(one.schema, one.name): one for one in self.types}
+
+    def find(self, schema: str | None, name: str, search_path: Iterable[str]) -> Relation | None:
+        """The relation a name stands for; ``search_path`` is the effective one, in the order it is searched."""
+        if schema is not None:
+            return self.by_name.get((schema, name))
+        for place in search_path:
+            relation = self.by_name.get((place, name))
+            if relation is not None:
+                return relation
+        return None
+
+
+def _grouped(pairs: Iterable[tuple[K, V]]) -> dict[K, tuple[V, ...]]:
+    groups: dict[K, list[V]] = {}
+    for key, value in pairs:
+        groups.setdefault(key, []).append(value)
+    return {key: tuple(values) for key, values in groups.items()}
 
 
 EMPTY: Final = SchemaSnapshot()

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from rules.catalog import EMPTY, SchemaSnapshot
+
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
@@ -18,7 +20,8 @@ class Parameter:
 class Context:
     """The session as it stands when the statement would run.
 
-    ``search_path`` is the effective path, schema names without quotes, ``$user`` already replaced.
+    ``search_path`` is the effective path, schema names without quotes, ``$user`` already replaced.  ``catalog`` is
+    what is known of the database, the session's own temporary and uncommitted relations included.
     ``now`` is aware and in UTC.  ``prepared`` maps a prepared statement's name to every text it may stand for
     (more than one where a PREPARE may have been rolled back); EXECUTE is judged on all of them.
     ``cursors`` are the names that DECLARE has opened.  ``role`` is what SET ROLE chose, None for the login role.
@@ -36,6 +39,7 @@ class Context:
     cursors: frozenset[str] = frozenset()
     standard_conforming_strings: bool = True
     client_encoding: str = "UTF8"
+    catalog: SchemaSnapshot = EMPTY
 
     @property
     def readable(self) -> str | None:

@@ -59,11 +59,10 @@ class Surroundings:
 
     def relation(self, schema: str | None, name: str) -> tuple[str, PersonalRelation | None, bool]:
         """A relation's name for people and rules, its entry if it is personal, and whether it is known to exist."""
-        if schema is None and not self.catalog.is_empty:
-            schema = self.catalog.schema_of(name, self.search_path)
-            exists = schema is not None
-        else:
-            exists = self.catalog.is_empty or name in self.catalog.relations.get(schema or "", ())
+        known = self.catalog.find(schema, name, self.search_path)
+        exists = self.catalog.is_empty or known is not None
+        if known is not None:
+            schema = known.schema
         entry = self.personal.find(schema, name, self.search_path)
         if schema is None and entry is not None and not any(c in entry.schema for c in "*?["):
             schema = entry.schema

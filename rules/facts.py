@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Literal
 
+from rules.catalog import Relation
+
 
 class Action(StrEnum):
     """What is done to a relation, a function or the session."""
@@ -116,6 +118,9 @@ class Facts:
     ``runs_code_when_planned``: binding alone may run code (unreadable text, or functions and operators that are
     not PostgreSQL's own and may claim to be immutable).
     ``prepares``, ``deallocates`` (None: all) and ``declares_cursors`` name what SQL-level commands create or drop.
+    ``changes_catalog``: once it succeeded, the definitions of the database may differ.  ``creates`` are the
+    relations it makes, for the session to know until the catalog is read again.  ``missing`` are the relations and
+    functions it names that the catalog does not know: reading the catalog again may help.
     ``session_dependent``: the effects came from prepared statements or cursors of the session.
     """
 
@@ -126,6 +131,9 @@ class Facts:
     prepares: tuple[tuple[str, str], ...] = ()
     deallocates: tuple[str | None, ...] = ()
     declares_cursors: tuple[str, ...] = ()
+    changes_catalog: bool = False
+    creates: tuple[Relation, ...] = ()
+    missing: tuple[str, ...] = ()
     session_dependent: bool = field(default=False, compare=False)
 
     @property

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from rules.builtin import FUNCTION_BY_OID
 from rules.cache import LruCache
-from rules.catalog import EMPTY, SchemaSnapshot
 from rules.context import Context, Parameter
 from rules.effects import Surroundings
 from rules.facts import Action, EffectFacts, Facts, Nature, StatementFacts
@@ -24,14 +23,13 @@ class Judge:
     ``last_was_hit`` tells which the latest was.
     """
 
-    def __init__(self, policy: Policy, cache_size: int = 4096, catalog: SchemaSnapshot = EMPTY) -> None:
+    def __init__(self, policy: Policy, cache_size: int = 4096) -> None:
         self.policy = policy
-        self.catalog = catalog
         self.hits = 0
         self.misses = 0
         self.last_was_hit = False
         self._verdicts: LruCache[tuple[object, ...], Judgement] = LruCache(cache_size)
-        self._facts: LruCache[tuple[bytes, tuple[str, ...]], Facts] = LruCache(cache_size)
+        self._facts: LruCache[tuple[object, ...], Facts] = LruCache(cache_size)
 
     def judge(self, sql: bytes, context: Context, parameters: Sequence[Parameter] | None = None) -> Judgement:
         """The judgement on one message; never raises, whatever the bytes are."""
@@ -46,6 +44,7 @@ class Judge:
             context.search_path,
             context.client_encoding,
             context.standard_conforming_strings,
+            context.catalog.generation,
         )
         kept = self._verdicts.get(key)
         if kept is not None:
@@ -104,10 +103,10 @@ class Judge:
         why = context.readable
         if why is not None:
             return Facts((), why, changes_context=True, runs_code_when_planned=True)
-        key = (sql, context.search_path)
+        key = (sql, context.search_path, context.catalog.database, context.catalog.generation)
         facts = self._facts.get(key)
         if facts is None:
-            around = Surroundings(self.policy.personal, context.search_path, self.catalog)
+            around = Surroundings(self.policy.personal, context.search_path, context.catalog)
             facts = Message(around, context.prepared, context.cursors).facts(sql)
             if not facts.session_dependent:
                 self._facts.put(key, facts, len(sql) + _OVERHEAD)
