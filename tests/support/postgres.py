@@ -8,6 +8,7 @@ test cheap.
 import itertools
 import os
 import secrets
+import shutil
 import subprocess
 import tempfile
 import time
@@ -36,11 +37,14 @@ _FAST = {
     "log_checkpoints": "off",
     "max_connections": "200",
     "shared_buffers": "64MB",
+    "min_wal_size": "32MB",
+    "max_wal_size": "128MB",
     "max_prepared_transactions": "10",
     "wal_level": "logical",
     "log_line_prefix": "%m [%p] %q%u@%d ",
 }
 _LOG_LINES = 120
+_ROOM = 2 << 30
 
 
 class Postgres:
@@ -209,7 +213,7 @@ def run_postgres(
     server is built without TLS.
     """
     bindir = bindir or _named_bindir()
-    home = Path(tempfile.mkdtemp(prefix="holdgate-test-"))
+    home = Path(tempfile.mkdtemp(prefix="holdgate-test-", dir=_memory()))
     # The server may run under another account, which has to pass through.
     home.chmod(0o711)
     server = PostgresServer(
@@ -244,6 +248,14 @@ def tls_bindir() -> Path | None:
         elif candidate.is_relative_to("/usr/lib/postgresql"):
             return candidate
     return None
+
+
+def _memory() -> Path | None:
+    """A folder in memory with room for a server: there a database is copied ten times as fast as on a disk."""
+    folder = Path("/dev/shm")
+    if os.environ.get("TMPDIR") or not os.access(folder, os.W_OK | os.X_OK):
+        return None
+    return folder if shutil.disk_usage(folder).free > _ROOM else None
 
 
 def _named_bindir() -> Path | None:
