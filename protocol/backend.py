@@ -48,7 +48,7 @@ class Observer(Protocol):
 
 
 class BackendWalker:
-    """Cuts server bytes; feed it chunks, it returns what goes to the client."""
+    """Cuts server bytes; feed it chunks, it gives what goes to the client."""
 
     __slots__ = ("_base", "_keep", "_left", "_observer", "_stash", "position")
 
@@ -63,17 +63,19 @@ class BackendWalker:
 
     @property
     def left(self) -> int:
-        """Bytes that are missing of the message that what was returned so far ends in; 0 at a boundary."""
+        """Bytes that are missing of the message that what was given so far ends in; 0 at a boundary."""
         return self._left
 
     @property
     def at_boundary(self) -> bool:
-        """Whether what was returned so far ends at a message's end."""
+        """Whether what was given so far ends at a message's end."""
         return self._left == 0
 
-    def walk(self, data: bytes) -> list[bytes]:
-        """What the client gets for ``data``. Raises ``UpstreamViolation``."""
-        out: list[bytes] = []
+    def walk(self, data: bytes, out: list[bytes]) -> None:
+        """Append to ``out`` what the client gets for ``data``.
+
+        Raises ``UpstreamViolation``; what came in front of the fault is in ``out`` then.
+        """
         if self._stash:
             data = self._stash + data
             self._stash = b""
@@ -87,46 +89,47 @@ class BackendWalker:
         observer = self._observer
         unpack = HEADER.unpack_from
         rows = 0
-        while size - pos >= HEADER_SIZE:
-            tag, length = unpack(data, pos)
-            if tag in _PASSED and 4 <= length <= 0x3FFFFFFF:
-                if tag != rows:
-                    observer.row_allowed(tag)
-                    rows = tag
-                pos += 1 + length
-                if pos > size:
-                    self._left, self._keep = pos - size, True
-                    pos = size
-                continue
-            check_backend_length(tag, length)
-            rows = 0
-            end = pos + 1 + length
-            payload = b""
-            if tag in _OPENED:
-                if tag == B.ERROR_RESPONSE:
-                    need = min(end, pos + HEADER_SIZE + _ERROR_HEAD)
-                elif length > _OPENED_LIMIT:
-                    raise UpstreamViolation(f"the server sent message type {tag} with length {length}")
-                else:
-                    need = end
-                if need > size:
-                    break
-                payload = data[pos + HEADER_SIZE : need]
-            self.position = self._base + end
-            instead = observer.backend_message(tag, payload)
-            if instead is not None:
-                if pos > start:
-                    out.append(data[start:pos])
-                if instead:
-                    out.append(instead)
-                start = min(end, size)
-            if end > size:
-                self._left, self._keep = end - size, instead is None
-                end = size
-            pos = end
-        if pos > start:
-            out.append(data if start == 0 and pos == size else data[start:pos])
+        try:
+            while size - pos >= HEADER_SIZE:
+                tag, length = unpack(data, pos)
+                if tag in _PASSED and 4 <= length <= 0x3FFFFFFF:
+                    if tag != rows:
+                        observer.row_allowed(tag)
+                        rows = tag
+                    pos += 1 + length
+                    if pos > size:
+                        self._left, self._keep = pos - size, True
+                        pos = size
+                    continue
+                check_backend_length(tag, length)
+                rows = 0
+                end = pos + 1 + length
+                payload = b""
+                if tag in _OPENED:
+                    if tag == B.ERROR_RESPONSE:
+                        need = min(end, pos + HEADER_SIZE + _ERROR_HEAD)
+                    elif length > _OPENED_LIMIT:
+                        raise UpstreamViolation(f"the server sent message type {tag} with length {length}")
+                    else:
+                        need = end
+                    if need > size:
+                        break
+                    payload = data[pos + HEADER_SIZE : need]
+                self.position = self._base + end
+                instead = observer.backend_message(tag, payload)
+                if instead is not None:
+                    if pos > start:
+                        out.append(data[start:pos])
+                    if instead:
+                        out.append(instead)
+                    start = min(end, size)
+                if end > size:
+                    self._left, self._keep = end - size, instead is None
+                    end = size
+                pos = end
+        finally:
+            if pos > start:
+                out.append(data if start == 0 and pos == size else data[start:pos])
         self._base += pos
         if pos < size:
             self._stash = data[pos:]
-        return out

@@ -118,13 +118,13 @@ class ProxyConnection:
         if self._invented:
             # They come behind the message that was under way, and before all that the server sent after it.
             left = self._walker.left
-            self._to_client.extend(self._walker.walk(data[:left]))
+            self._walker.walk(data[:left], self._to_client)
             if not self._walker.at_boundary:
                 return
             self._to_client.extend(self._invented)
             self._invented.clear()
             data = data[left:]
-        self._to_client.extend(self._walker.walk(data))
+        self._walker.walk(data, self._to_client)
 
     def data_to_client(self) -> list[bytes]:
         """What is to be written to the client; each call takes it away."""

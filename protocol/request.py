@@ -1,6 +1,6 @@
 """What the gateway rules on: one request, with its original bytes and everything in it that executes."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 from .errors import ServerError
@@ -43,7 +43,6 @@ class Execution:
     would begin to run it: its Bind, if that is in the same request. ``sql`` holds the texts it may stand for
     (the judge takes the strictest), empty when the name is unknown. ``parameters`` are (type OID, format,
     value).
-    ``note`` belongs to the gateway.
     """
 
     step: Step
@@ -55,7 +54,6 @@ class Execution:
     row_limit: int = 0
     function_oid: int = 0
     unknown_name: str = ""
-    note: object = field(default=None, repr=False)
 
 
 @dataclass(slots=True, eq=False)

@@ -101,6 +101,14 @@ def test_database_defaults_to_the_user(pairs: tuple[tuple[str, str], ...]) -> No
     assert parsed(*pairs).database == "alice"
 
 
+def test_a_database_goes_on_as_it_was_named_or_not_at_all() -> None:
+    named = parsed(("user", "alice"), ("database", "shop"))
+    assert parse_first_packet(named.encode()) == named
+    unnamed = parsed(("user", "alice"))
+    assert b"database" not in unnamed.encode()
+    assert parse_first_packet(unnamed.encode()) == unnamed
+
+
 def test_last_of_duplicates_counts_and_all_are_passed_on() -> None:
     message = parsed(("user", "a"), ("user", "b"), ("work_mem", "1MB"), ("Work_Mem", "2MB"))
     assert message.user == "b"

@@ -1,0 +1,59 @@
+"""Which Syncs around a COPY get an answer."""
+
+from protocol.copying import FENCE, CopyIn
+from tests.support.wire import C
+
+
+def flags(copy: CopyIn) -> tuple[bool, int, int, bool]:
+    return copy.wanted, copy.ignored, copy.doubtful, copy.undecided
+
+
+def test_nothing_is_under_way_at_first() -> None:
+    copy = CopyIn()
+    assert flags(copy) == (False, 0, 0, False)
+    assert not copy.fenced
+    assert not copy.passing
+    assert not copy.answered()
+
+
+def test_the_fence_is_a_close_of_a_name_that_no_client_should_use() -> None:
+    assert C("S", "holdgate") == FENCE
+
+
+def test_syncs_around_a_copy_that_succeeds_are_never_answered() -> None:
+    copy = CopyIn()
+    copy.started(wanted=True, ignored=2)
+    copy.ignored += 1
+    assert flags(copy) == (True, 3, 0, False)
+    copy.wanted = False
+    assert copy.undecided, "the data ended, and the server has not said how"
+    copy.succeeded()
+    assert flags(copy) == (False, 0, 0, False)
+    assert not copy.answered()
+
+
+def test_syncs_around_a_copy_that_fails_may_be_answered_each_once() -> None:
+    copy = CopyIn()
+    copy.started(wanted=True, ignored=2)
+    copy.failed()
+    assert flags(copy) == (False, 0, 2, False)
+    assert [copy.answered() for _ in range(3)] == [True, True, False]
+
+
+def test_doubts_of_two_copies_add_up_and_a_fence_ends_them() -> None:
+    copy = CopyIn()
+    for _ in range(2):
+        copy.started(wanted=False, ignored=1)
+        copy.failed()
+    assert copy.doubtful == 2
+    copy.fenced = True
+    assert copy.undecided
+    copy.fence_passed()
+    assert flags(copy) == (False, 0, 0, False)
+
+
+def test_without_a_sync_there_is_nothing_to_decide() -> None:
+    copy = CopyIn()
+    copy.started(wanted=True, ignored=0)
+    copy.wanted = False
+    assert not copy.undecided
