@@ -65,7 +65,8 @@ class Ruled:
 class Ruling:
     """What was decided about a request. ``deciding`` is its strictest execution, None where nothing executes.
 
-    ``error`` is set where the request cannot be forwarded whatever anybody decides.
+    ``error`` is set where the request cannot be forwarded whatever anybody decides. ``at`` is the first message
+    that a refusal must not send: there begins what is not allowed, or what cannot be forwarded.
     """
 
     decision: Decision
@@ -113,10 +114,13 @@ class Arbiter:
             version,
             changes_context=any(one.judgement.facts.changes_context for one in ruled),
         )
-        if deciding is not None:
-            ruling.at = deciding.execution.since
+        # What stands in front of a refusal may be sent: nothing that is not allowed by itself may stand there.
+        stops = [one.execution.since for one in ruled if one.decision is not Decision.ALLOW]
+        if request.fault is not None:
+            stops.append(request.fault.at)
+        ruling.at = min(stops, default=0)
         if request.fault is not None and decision is not Decision.DENY:
-            ruling.error, ruling.at = request.fault.error, request.fault.at
+            ruling.error = request.fault.error
         elif deciding is not None and decision is not Decision.ALLOW and deciding.execution.unknown_name:
             ruling.error = _unknown(deciding.execution)
         return ruling

@@ -14,11 +14,12 @@ from tests.support.gateway import (
     GatewayProcess,
     RunningGateway,
     make_config,
+    merged,
     running_gateway,
 )
 from tests.support.postgres import Postgres
 from tests.support.relay import Relay
-from tests.support.wire import B, C, D, E, H, Message, P, Q, RawClient, S, X, d, send_cancel, tags
+from tests.support.wire import B, C, D, E, H, Message, P, Q, RawClient, S, X, d, message, send_cancel, tags
 
 DELETE = "DELETE FROM invoice_line WHERE invoice_line_id = 7"
 BULK = "SELECT email FROM customer"
@@ -393,6 +394,26 @@ class TestExtended:
         await carol.reject(hold["id"], "no")
         assert tags(await client.read_until("Z")) == "1EZ"
         assert postgres.scalar("SELECT name FROM track WHERE track_id = 1", database) != "changed"
+
+    @pytest.mark.parametrize(
+        "last", [(P(PREPARED), B(["7"]), E()), (message("B", b"malformed"),)], ids=["denied", "malformed"]
+    )
+    async def test_nothing_that_would_be_held_runs_in_front_of_a_refusal(
+        self, postgres: Postgres, tmp_path: Path, database: str, last: tuple[bytes, ...]
+    ) -> None:
+        never = {"rules": [{"name": "never", "when": {"action": "delete"}, "then": "deny"}]}
+        policy = merged(SHOP_POLICY, {"rules": [*never["rules"], *SHOP_POLICY["rules"]]})
+        async with (
+            running_gateway(tmp_path, make_config(postgres, policy)) as gateway,
+            await gateway.raw(database) as client,
+        ):
+            for opened in (False, True):
+                if opened:
+                    await client.query("BEGIN")
+                answer = await client.exchange(P("SELECT 1"), B(), E(), P(BULK), B(), E(), *last, S())
+                assert "D" not in tags(answer[4:])
+                assert [each.sqlstate for each in answer if each.tag == "E"] in (["42501"], ["08P01"])
+                assert client.status == ("E" if opened else "I")
 
     async def test_a_hold_after_parse_and_flush_keeps_no_transaction_open(
         self, client: RawClient, carol: ApproverClient, postgres: Postgres
