@@ -11,11 +11,14 @@ from rules.facts import Action, EffectFacts, Facts, Nature, ParameterBound, RowB
 from rules.formatting import format_sql
 from rules.judge import Judge
 from rules.policy import Policy
-from rules.verdict import Approval, Decision, Effect, Judgement, Verdict
+from rules.readonly import Boundary, Containment, containment
+from rules.verdict import Approval, Decision, Effect, Judgement, Obligation, Verdict
 
 __all__ = [
     "Action",
     "Approval",
+    "Boundary",
+    "Containment",
     "Context",
     "Decision",
     "Effect",
@@ -24,6 +27,7 @@ __all__ = [
     "Judge",
     "Judgement",
     "Nature",
+    "Obligation",
     "Parameter",
     "ParameterBound",
     "Policy",
@@ -34,5 +38,6 @@ __all__ = [
     "StatementFacts",
     "Verdict",
     "compile_policy",
+    "containment",
     "format_sql",
 ]

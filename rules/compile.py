@@ -6,30 +6,44 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 from rules.facts import Action, Nature
 from rules.names import pattern, split_name
 from rules.personal import ALL, SYSTEM, PersonalData, PersonalRelation
-from rules.policy import Hours, Network, Policy, RelationPattern, RowCondition, Rule, When
-from rules.verdict import Approval, Decision
+from rules.policy import Default, Hours, Network, Policy, RelationPattern, RowCondition, Rule, When
+from rules.verdict import Approval, Decision, Obligation, Obligations, united
 
 T = TypeVar("T")
+W = TypeVar("W", bound=str)
 Path = tuple[str | int, ...]
 
 DEFAULT_EXPIRY: Final = 15 * 60.0
 """Seconds that a hold waits where nothing else was said."""
 
 _DECISIONS: Final = {decision.word: decision for decision in Decision}
+_ALLOW, _HOLD, _DENY = Default(Decision.ALLOW), Default(Decision.HOLD), Default(Decision.DENY)
+_READ_ONLY: Final = Default(Decision.ALLOW, (Obligation.READ_ONLY,))
+_DEFAULTS: Final = {default.word: default for default in (_ALLOW, _HOLD, _DENY, _READ_ONLY)}
 _STANDARD: Final = {
-    Nature.UNREADABLE: Decision.HOLD,
-    Nature.UNKNOWN_RELATION: Decision.HOLD,
-    Nature.OPAQUE: Decision.HOLD,
-    Nature.SERVER_FILE: Decision.DENY,
-    Nature.GUARDED: Decision.DENY,
-    Nature.REPLICATION: Decision.DENY,
-    Nature.PLAIN: Decision.ALLOW,
+    Nature.UNREADABLE: _HOLD,
+    Nature.READINGS_DIFFER: _HOLD,
+    Nature.NOT_CROSS_CHECKED: _ALLOW,
+    Nature.UNKNOWN_RELATION: _HOLD,
+    Nature.OPAQUE: _HOLD,
+    Nature.SERVER_FILE: _DENY,
+    Nature.GUARDED: _DENY,
+    Nature.REPLICATION: _DENY,
+    Nature.PLAIN: _ALLOW,
 }
+_NOT_CONTAINED: Final = {
+    Nature.UNREADABLE: "a text that was not read may end the read-only transaction",
+    Nature.SERVER_FILE: "a read-only transaction does not stop it",
+    Nature.GUARDED: "a read-only transaction does not stop it",
+    Nature.REPLICATION: "it runs in no transaction",
+}
+"""Where ``read_only`` would promise what it cannot give."""
+_FOLLOW_ALLOW: Final = (Nature.SERVER_FILE, Nature.GUARDED, Nature.READINGS_DIFFER, Nature.NOT_CROSS_CHECKED)
 _LETS_EVERYTHING_THROUGH: Final = (
     Nature.UNREADABLE,
     Nature.UNKNOWN_RELATION,
@@ -45,7 +59,7 @@ _HOURS: Final = re.compile(
 )
 
 _PERSONAL_KEYS: Final = ("relation", "columns", "subject", "class")
-_RULE_KEYS: Final = ("name", "when", "then", "approval", "message")
+_RULE_KEYS: Final = ("name", "when", "then", "approval", "message", "obligations")
 _APPROVAL_KEYS: Final = ("from", "expires")
 _WHEN_KEYS: Final = (
     "action",
@@ -60,11 +74,15 @@ _WHEN_KEYS: Final = (
     "client_addr",
     "hours",
 )
+_REDACT_ERRORS: Final[tuple[Literal["personal", "all", "none"], ...]] = ("personal", "all", "none")
+_ERASING_UPDATE: Final[tuple[Literal["delete", "update"], ...]] = ("delete", "update")
 _TOP_KEYS: Final = (
     "personal_data",
     "rules",
     "defaults",
     "approval",
+    "redact_errors",
+    "erasing_update",
     "groups",
     "users",
     "databases",
@@ -93,7 +111,8 @@ class PolicyError(ValueError):
 
 
 def compile_policy(document: Mapping[str, object]) -> Policy:
-    """Compile the keys ``personal_data``, ``rules``, ``defaults`` and ``approval``.
+    """Compile the keys ``personal_data``, ``rules``, ``defaults``, ``approval``, ``redact_errors`` and
+    ``erasing_update``.
 
     ``groups`` and ``users`` (each user with its ``groups``) say which groups exist; ``databases`` and ``limits``
     are taken and left alone.  Raises PolicyError with every problem found.
@@ -118,6 +137,8 @@ class _Compiler:
         rules = self._rules(document.get("rules"))
         defaults = self._defaults(document.get("defaults"), rules)
         approval = self._approval(document.get("approval"), ("approval",))
+        redact_errors = self._word("redact_errors", _REDACT_ERRORS, "personal")
+        erasing_update = self._word("erasing_update", _ERASING_UPDATE, "update")
         version = self._version()
         if self._problems:
             raise PolicyError(self._problems)
@@ -128,6 +149,8 @@ class _Compiler:
             defaults=defaults,
             approval=approval or Approval((), DEFAULT_EXPIRY),
             depends_on_time=any(rule.when.hours is not None for rule in rules),
+            redact_errors=redact_errors,
+            erasing_update=erasing_update,
         )
 
     def _problem(self, path: Path, message: str) -> None:
@@ -212,8 +235,11 @@ class _Compiler:
             if approval is not None and then is not None and then is not Decision.HOLD:
                 self._problem((*path, "approval"), "only a rule with then: hold waits for an approval")
             message = self._text(entry.get("message"), (*path, "message"))
+            obligations = self._obligations(entry.get("obligations"), (*path, "obligations"))
+            if obligations and then is Decision.DENY:
+                self._problem((*path, "obligations"), "what a rule denies does not run, so it owes nothing")
             if name is not None and then is not None:
-                rules.append(Rule(name, when, then, approval, message))
+                rules.append(Rule(name, when, then, approval, message, obligations))
         return tuple(rules)
 
     def _when(self, value: object, path: Path) -> When:
@@ -279,26 +305,54 @@ class _Compiler:
             return None
         return RowCondition(match[1], int(match[2]))
 
-    def _defaults(self, value: object, rules: Sequence[Rule]) -> dict[Nature, Decision]:
-        chosen: dict[Nature, Decision] = {}
+    def _obligations(self, value: object, path: Path) -> Obligations:
+        if value is None:
+            return ()
+        words = self._texts(value, path)
+        for index, word in enumerate(words):
+            if word not in list(Obligation):
+                place = path if isinstance(value, str) else (*path, index)
+                self._problem(place, f"unknown obligation {word}; known: {', '.join(Obligation)}")
+        return united([[Obligation(word) for word in words if word in list(Obligation)]])
+
+    def _defaults(self, value: object, rules: Sequence[Rule]) -> dict[Nature, Default]:
+        chosen: dict[Nature, Default] = {}
         if value is not None and not isinstance(value, Mapping):
             self._problem(("defaults",), "a mapping is needed")
         elif value is not None:
             self._known_keys(value, [nature.value for nature in Nature], ("defaults",))
             for nature in Nature:
                 if nature.value in value:
-                    decision = self._decision(value[nature.value], ("defaults", nature.value))
-                    if decision is not None:
-                        chosen[nature] = decision
+                    default = self._default(value[nature.value], nature)
+                    if default is not None:
+                        chosen[nature] = default
         defaults = {**_STANDARD, **chosen}
         # Whoever lets unread text, unknown code and everything else through gains nothing from a refusal of what
         # is named: the same could be had by another spelling.  Replication is still asked for by its own name.
-        if all(defaults[nature] is Decision.ALLOW for nature in _LETS_EVERYTHING_THROUGH) and all(
-            rule.then is Decision.ALLOW for rule in rules
+        if all(defaults[nature] == _ALLOW for nature in _LETS_EVERYTHING_THROUGH) and all(
+            rule.then is Decision.ALLOW and not rule.obligations for rule in rules
         ):
-            for nature in (Nature.SERVER_FILE, Nature.GUARDED):
-                defaults[nature] = chosen.get(nature, Decision.ALLOW)
+            for nature in _FOLLOW_ALLOW:
+                defaults[nature] = chosen.get(nature, _ALLOW)
         return defaults
+
+    def _default(self, value: object, nature: Nature) -> Default | None:
+        path = ("defaults", nature.value)
+        default = _DEFAULTS.get(value) if isinstance(value, str) else None
+        if default is None:
+            self._problem(path, f"must be one of {', '.join(_DEFAULTS)}")
+        elif default is _READ_ONLY and nature in _NOT_CONTAINED:
+            self._problem(path, f"cannot be read_only: {_NOT_CONTAINED[nature]}; write allow, hold or deny")
+        return default
+
+    def _word(self, key: str, words: tuple[W, ...], default: W) -> W:
+        value = self._document.get(key)
+        for word in words:
+            if value == word:
+                return word
+        if value is not None:
+            self._problem((key,), f"must be one of {', '.join(words)}")
+        return default
 
     def _decision(self, value: object, path: Path) -> Decision | None:
         decision = _DECISIONS.get(value) if isinstance(value, str) else None

@@ -31,6 +31,8 @@ class Nature(StrEnum):
 
     PLAIN = "otherwise"
     UNREADABLE = "unreadable"
+    READINGS_DIFFER = "readings_differ"
+    NOT_CROSS_CHECKED = "not_cross_checked"
     UNKNOWN_RELATION = "unknown_relation"
     OPAQUE = "opaque_function"
     SERVER_FILE = "server_files"
@@ -85,6 +87,7 @@ class EffectFacts:
     ``personal`` are the personal ones among them; empty for a read means that no personal value leaves.
     ``touches_personal`` says whether the relation holds personal data at all, and ``classes`` of which kind.
     ``parameter_bounds`` may narrow ``row_bound`` once the parameters are known.
+    ``erases``: an update that blanks personal columns (NULL, or a value that says nothing).
     ``detail`` is for people: which function, which file, which setting.
     """
 
@@ -98,6 +101,7 @@ class EffectFacts:
     nature: Nature = Nature.PLAIN
     detail: str = ""
     parameter_bounds: tuple[ParameterBound, ...] = ()
+    erases: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,20 +8,28 @@ apply, a rule that allows only if it must.
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final, Literal
 
 from rules.bulk import narrow
 from rules.context import Context, Parameter
 from rules.facts import Action, EffectFacts, Facts, Nature, RowBound
 from rules.names import pattern
 from rules.personal import ALL, PersonalData
-from rules.verdict import Approval, Decision, Effect, Verdict
+from rules.readonly import containment
+from rules.verdict import Approval, Decision, Effect, Obligation, Obligations, Verdict, united
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-_ASKED_FOR_BY_NAME = (Nature.SERVER_FILE, Nature.GUARDED)
+_ASKED_FOR_BY_NAME: Final = (Nature.SERVER_FILE, Nature.GUARDED)
 """Natures that a rule about actions in general does not reach: it must name them, or name nothing at all."""
+
+_OF_THE_READING: Final = (Nature.UNREADABLE, Nature.READINGS_DIFFER, Nature.NOT_CROSS_CHECKED)
+"""Natures of what is said about the reading of a text, not about anything it does."""
+
+_COULD_BE_ANYTHING: Final = (Nature.UNREADABLE, Nature.READINGS_DIFFER, Nature.OPAQUE)
+"""Natures that leave open what is touched, personal data included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,15 +142,16 @@ class When:
             return False
         return self.hours is None or any(span.covers(context.now) for span in self.hours)
 
-    def matches_effect(self, effect: EffectFacts, *, cautious: bool) -> bool:
-        """Whether the effect is one the rule speaks of; ``cautious`` when doubt counts as a match."""
+    def matches_effect(self, effect: EffectFacts, *, cautious: bool, erasing: bool = False) -> bool:
+        """Whether the effect is one the rule speaks of; ``cautious`` when doubt counts as a match, ``erasing``
+        when an update that blanks personal columns counts as a delete too."""
         if self.names_no_effect:
             return True
-        if effect.nature is Nature.UNREADABLE:
+        if effect.nature in _OF_THE_READING:
             return False
         if effect.nature in _ASKED_FOR_BY_NAME and self.relations is None and not cautious:
             return False
-        if self.actions is not None and effect.action not in self.actions:
+        if self.actions is not None and not self._matches_action(effect, erasing=erasing):
             return False
         if self.relations is not None and not self._matches_relation(effect.relation, cautious=cautious):
             return False
@@ -151,6 +160,10 @@ class When:
         if self.columns is not None and not self._matches_columns(effect, cautious=cautious):
             return False
         return self.rows is None or self.rows.matches(effect.row_bound)
+
+    def _matches_action(self, effect: EffectFacts, *, erasing: bool) -> bool:
+        assert self.actions is not None
+        return effect.action in self.actions or (erasing and effect.erases and Action.DELETE in self.actions)
 
     def _matches_relation(self, relation: str | None, *, cautious: bool) -> bool:
         assert self.relations is not None
@@ -199,27 +212,45 @@ class Rule:
     then: Decision
     approval: Approval | None = None
     message: str | None = None
+    obligations: Obligations = ()
 
-    def matches(self, effect: EffectFacts, context: Context) -> bool:
+    def matches(self, effect: EffectFacts, context: Context, *, erasing: bool = False) -> bool:
         """Whether the rule decides this effect in this session."""
         return self.when.matches_session(context) and self.when.matches_effect(
-            effect, cautious=self.then is not Decision.ALLOW
+            effect, cautious=self.then is not Decision.ALLOW, erasing=erasing
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Default:
+    """What happens to effects of one nature that no rule matches."""
+
+    decision: Decision
+    obligations: Obligations = ()
+
+    @property
+    def word(self) -> str:
+        """As it is written: ``allow``, ``hold``, ``deny`` or ``read_only``."""
+        return str(self.obligations[0]) if self.obligations else self.decision.word
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
     """A compiled policy: a value, shared by every session.
 
-    ``version`` is the SHA-256 of the document it was compiled from.  ``defaults`` has a decision for each nature.
+    ``version`` is the SHA-256 of the document it was compiled from.  ``defaults`` has one for each nature.
+    ``redact_errors`` says which statements run under REDACT_ERRORS whatever their rule says, ``erasing_update``
+    what an update counts as that blanks personal columns.
     """
 
     version: str
     personal: PersonalData
     rules: tuple[Rule, ...]
-    defaults: Mapping[Nature, Decision]
+    defaults: Mapping[Nature, Default]
     approval: Approval
     depends_on_time: bool = False
+    redact_errors: Literal["personal", "all", "none"] = "personal"
+    erasing_update: Literal["delete", "update"] = "update"
 
     def decide(
         self, facts: Facts, context: Context, parameters: Sequence[Parameter] | None = None
@@ -232,32 +263,109 @@ class Policy:
         if facts.unreadable is not None:
             unread = EffectFacts(Action.UTILITY, nature=Nature.UNREADABLE, detail=facts.unreadable)
             decided.insert(0, self._decide_effect(unread, context))
+        decided.extend(self._decide_nothing(facts, context))
+        everywhere = (Obligation.REDACT_ERRORS,) if self.redact_errors == "all" and facts.statements else ()
         if not decided:
-            return Verdict(Decision.ALLOW, "default:empty", "nothing to run", None, ())
-        strictest, rule = max(decided, key=lambda one: one[0].decision)
-        approval = None
-        if strictest.decision is Decision.HOLD:
-            approval = rule.approval if rule is not None and rule.approval is not None else self.approval
-        return Verdict(
-            strictest.decision,
+            return Verdict(Decision.ALLOW, "default:empty", "nothing to run", None, (), everywhere)
+        strictest, rule = max(decided, key=_strictness)
+        effects = tuple(effect for effect, _ in decided)
+        decision = strictest.decision
+        verdict = Verdict(
+            decision,
             strictest.rule,
             strictest.reason,
-            approval,
-            tuple(effect for effect, _ in decided),
+            self._approval(rule) if decision is Decision.HOLD else None,
+            effects,
+            () if decision is Decision.DENY else united((everywhere, *(one.obligations for one in effects))),
+        )
+        if Obligation.READ_ONLY not in verdict.obligations:
+            return verdict
+        obstacle = containment(facts).obstacle
+        return verdict if obstacle is None else self.not_read_only(verdict, obstacle)
+
+    def _decide_nothing(self, facts: Facts, context: Context) -> list[tuple[Effect, Rule | None]]:
+        """What a rule about the session alone says of a statement that touches nothing (``SELECT 1``)."""
+        if all(statement.effects for statement in facts.statements):
+            return []
+        for rule in self.rules:
+            if rule.when.names_no_effect and rule.matches(_NOTHING, context):
+                reason = rule.message or _NOTHING.detail
+                return [(_effect(_NOTHING, rule.then, rule.name, reason, rule.obligations), rule)]
+        return []
+
+    def not_read_only(self, verdict: Verdict, obstacle: str) -> Verdict:
+        """The verdict where READ_ONLY was owed and cannot be had: what was allowed is held, and a person may let
+        it run without; what a rule holds and wants read-only after the approval too is denied."""
+        owed = [effect for effect in verdict.effects if Obligation.READ_ONLY in effect.obligations]
+        strictest = max(owed, key=lambda effect: effect.decision)
+        others = tuple(one for one in verdict.obligations if one is not Obligation.READ_ONLY)
+        reason = f"{strictest.reason}, to be run read-only, but {obstacle}"
+        if strictest.decision is Decision.HOLD:
+            return replace(
+                verdict,
+                decision=Decision.DENY,
+                rule=strictest.rule,
+                reason=reason,
+                approval=None,
+                obligations=(),
+            )
+        if verdict.decision is Decision.HOLD:
+            return replace(verdict, reason=f"{verdict.reason}; {reason}", obligations=others)
+        return replace(
+            verdict,
+            decision=Decision.HOLD,
+            rule=strictest.rule,
+            reason=reason,
+            approval=self.approval,
+            obligations=others,
         )
 
+    def _approval(self, rule: Rule | None) -> Approval:
+        return rule.approval if rule is not None and rule.approval is not None else self.approval
+
     def _decide_effect(self, facts: EffectFacts, context: Context) -> tuple[Effect, Rule | None]:
+        redacts = (Obligation.REDACT_ERRORS,) if self._redacts(facts) else ()
+        erasing = self.erasing_update == "delete"
         for rule in self.rules:
-            if rule.matches(facts, context):
+            if rule.matches(facts, context, erasing=erasing):
                 reason = rule.message or describe(facts)
-                return _effect(facts, rule.then, rule.name, reason), rule
-        decision = self.defaults[facts.nature]
-        return _effect(facts, decision, f"default:{facts.nature.value}", describe(facts)), None
+                return _effect(facts, rule.then, rule.name, reason, rule.obligations, redacts), rule
+        default = self.defaults[facts.nature]
+        name = f"default:{facts.nature.value}"
+        return _effect(facts, default.decision, name, describe(facts), default.obligations, redacts), None
+
+    def _redacts(self, facts: EffectFacts) -> bool:
+        """Whether errors of the effect may show personal values: it touches them, or there are any and nobody can
+        say that it does not."""
+        if self.redact_errors != "personal":
+            return False
+        return facts.touches_personal or (
+            bool(self.personal.configured) and facts.nature in _COULD_BE_ANYTHING
+        )
 
 
-def _effect(facts: EffectFacts, decision: Decision, rule: str, reason: str) -> Effect:
+_NOTHING: Final = EffectFacts(Action.UTILITY, detail="touches no relation")
+
+
+def _strictness(decided: tuple[Effect, Rule | None]) -> tuple[Decision, bool]:
+    """Allow, allow with obligations, hold, deny."""
+    effect, _ = decided
+    return effect.decision, bool(effect.obligations)
+
+
+def _effect(
+    facts: EffectFacts, decision: Decision, rule: str, reason: str, *obligations: Obligations
+) -> Effect:
     return Effect(
-        facts.action, facts.relation, facts.columns, facts.row_bound, facts.personal, decision, rule, reason
+        facts.action,
+        facts.relation,
+        facts.columns,
+        facts.row_bound,
+        facts.personal,
+        decision,
+        rule,
+        reason,
+        () if decision is Decision.DENY else united(obligations),
     )
 
 
@@ -279,6 +387,6 @@ def describe(effect: EffectFacts) -> str:
             verb = "deletes from"
         if verb is None:
             return effect.detail or f"{effect.action.value} {name}"
-        what = f"{verb} {name}"
+        what = f"blanks {', '.join(effect.personal)} of {name}" if effect.erases else f"{verb} {name}"
     bound = effect.row_bound
     return f"{what} ({_ROWS.get(bound.kind, f'at most {bound.n} rows')})"

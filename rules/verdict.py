@@ -1,7 +1,8 @@
 """What was decided, and why, in a form that people and the audit can read."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 from rules.facts import Action, Facts, RowBound
 
@@ -17,6 +18,27 @@ class Decision(IntEnum):
     def word(self) -> str:
         """``allow``, ``hold`` or ``deny``."""
         return self.name.lower()
+
+
+class Obligation(StrEnum):
+    """What the gateway owes where it lets a statement run.
+
+    ``read_only``: it runs so that it cannot write.  ``redact_errors``: its errors and notices reach the client
+    without the values in them.
+    """
+
+    READ_ONLY = "read_only"
+    REDACT_ERRORS = "redact_errors"
+
+
+Obligations = tuple[Obligation, ...]
+"""Each at most once, in the order of their definition."""
+
+
+def united(sets: Iterable[Iterable[Obligation]]) -> Obligations:
+    """The union of several sets of obligations."""
+    held = {obligation for each in sets for obligation in each}
+    return tuple(obligation for obligation in Obligation if obligation in held)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +61,15 @@ class Effect:
     decision: Decision
     rule: str
     reason: str
+    obligations: Obligations = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The strictest effect's decision, with its rule and reason; ``approval`` only where it is a hold.
 
-    ``rule`` is a rule's name or ``default:<key>``.
+    ``rule`` is a rule's name or ``default:<key>``.  ``obligations`` are those of all effects, since they can be
+    met for a message as a whole only; they bind what is allowed, and what is held once it was approved.
     """
 
     decision: Decision
@@ -53,6 +77,7 @@ class Verdict:
     reason: str
     approval: Approval | None
     effects: tuple[Effect, ...]
+    obligations: Obligations = ()
 
     @property
     def actions(self) -> tuple[str, ...]:

@@ -1,0 +1,158 @@
+"""Whether a message can be run so that it cannot write (the obligation READ_ONLY), and how.
+
+The gateway runs it inside a read-only transaction, or inside a read-only subtransaction of the client's own.
+That takes statements which PostgreSQL carries out there and which do not end the transaction they run in: the
+lists below are allow-lists, and what is on none of them is not run read-only.
+
+Two things a read-only transaction does not stop.  Code may reach out of it (files, other servers): such effects
+have a nature of their own.  And before PostgreSQL 16, code may reset ``transaction_read_only``, and large objects
+may be written: so where code runs that nobody has read, what it did is undone besides.
+
+Source: PostgreSQL documentation, reference page of SET TRANSACTION.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+from rules.builtin import words
+from rules.facts import Action, EffectFacts, Facts, Nature, StatementFacts
+
+
+class Boundary(Enum):
+    """What a message does to the transaction it runs in."""
+
+    NONE = auto()
+    OPENS = auto()
+    CLOSES = auto()
+    KEEPS = auto()
+    """It works on savepoints, or ends one transaction and begins the next."""
+    UNKNOWN = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Containment:
+    """How a message is run read-only.
+
+    ``needed`` is false where nothing in it could write.  ``undo``: what it does is undone afterwards.
+    ``obstacle`` says why it cannot be run read-only, None if it can.  ``shares`` is false where it cannot be told
+    to leave a transaction it runs in as it is, so that none of the gateway's own may be open around it.
+    """
+
+    needed: bool = True
+    undo: bool = False
+    obstacle: str | None = None
+    boundary: Boundary = Boundary.NONE
+    shares: bool = True
+
+
+_OPENS: Final = words("BEGIN START")
+_CLOSES: Final = words("COMMIT END ROLLBACK ABORT")
+_KEEPS: Final = words("SAVEPOINT RELEASE")
+_BOUNDARIES: Final = _OPENS | _CLOSES | _KEEPS
+_STAYS_OPEN: Final = re.compile(r"\b(?:TO|CHAIN)\b", re.IGNORECASE)
+_TWO_PHASE: Final = re.compile(r"\b(?:PREPARED|TRANSACTION\s+')", re.IGNORECASE)
+_CONCURRENTLY: Final = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
+
+_CANNOT_WRITE: Final = _BOUNDARIES | words("SET RESET SHOW DISCARD LISTEN UNLISTEN PREPARE DEALLOCATE CLOSE")
+"""Run as they are where nothing else is in the message: they act on the session, and some of them behave
+differently, or not at all, inside a subtransaction."""
+
+_RUNS_READ_ONLY: Final = words(
+    """SELECT VALUES TABLE WITH INSERT UPDATE DELETE MERGE EXPLAIN COPY CALL DO EXECUTE FETCH MOVE NOTIFY FUNCTION
+    TRUNCATE CREATE ALTER DROP GRANT REVOKE COMMENT SECURITY REASSIGN"""
+)
+"""By first key word; what writes among them PostgreSQL refuses (25006)."""
+
+_REFUSES_TRANSACTIONS: Final = re.compile(
+    r"(?:CREATE|ALTER|DROP) (?:DATABASE|TABLESPACE|SYSTEM|SUBSCRIPTION)\b"
+)
+_ROWS: Final = frozenset([Action.READ, Action.INSERT, Action.UPDATE, Action.DELETE, Action.CALL])
+_REACHES_OUT: Final = frozenset([Nature.SERVER_FILE, Nature.REPLICATION])
+
+
+def containment(facts: Facts) -> Containment:
+    """How a message with these facts is run read-only."""
+    if facts.unreadable is not None:
+        return Containment(
+            obstacle="its text cannot be read with certainty", boundary=Boundary.UNKNOWN, shares=False
+        )
+    statements = facts.statements
+    kinds = [_first_word(statement) for statement in statements]
+    boundary = _boundary(statements, kinds)
+    shares = (
+        boundary is Boundary.NONE
+        and all(kind in _RUNS_READ_ONLY or kind in _CANNOT_WRITE for kind in kinds)
+        and not any(_takes_data(statement) for statement in statements)
+    )
+    if all(_cannot_write(statement, kind) for statement, kind in zip(statements, kinds, strict=True)):
+        return Containment(needed=False, boundary=boundary, shares=shares)
+    obstacle = _obstacle(facts, kinds)
+    undo = any(
+        effect.action is Action.CALL or effect.nature in (Nature.OPAQUE, Nature.READINGS_DIFFER)
+        for effect in facts.effects
+    )
+    return Containment(True, undo, obstacle, boundary, shares)
+
+
+def _first_word(statement: StatementFacts) -> str:
+    return statement.kind.upper().partition(" ")[0]
+
+
+def _boundary(statements: tuple[StatementFacts, ...], kinds: list[str]) -> Boundary:
+    if not any(
+        kind in _BOUNDARIES or _is_two_phase(one) for kind, one in zip(kinds, statements, strict=True)
+    ):
+        return Boundary.NONE
+    if len(statements) > 1 or _is_two_phase(statements[0]):
+        return Boundary.UNKNOWN
+    if kinds[0] in _OPENS:
+        return Boundary.OPENS
+    if kinds[0] in _KEEPS or _STAYS_OPEN.search(statements[0].sql):
+        return Boundary.KEEPS
+    return Boundary.CLOSES
+
+
+def _is_two_phase(statement: StatementFacts) -> bool:
+    kind = statement.kind.upper()
+    if kind.startswith("PREPARE"):
+        return kind != "PREPARE"
+    return kind.partition(" ")[0] in _BOUNDARIES and _TWO_PHASE.search(statement.sql) is not None
+
+
+def _takes_data(statement: StatementFacts) -> bool:
+    """Whether it may be a COPY from the client: the server then reads nothing else until the data ends."""
+    return _first_word(statement) == "COPY" and any(
+        effect.action is Action.INSERT for effect in statement.effects
+    )
+
+
+def _cannot_write(statement: StatementFacts, kind: str) -> bool:
+    return kind in _CANNOT_WRITE and not _is_two_phase(statement)
+
+
+def _obstacle(facts: Facts, kinds: list[str]) -> str | None:
+    for statement, kind in zip(facts.statements, kinds, strict=True):
+        if kind in _BOUNDARIES or _is_two_phase(statement):
+            return f"{statement.kind} is in the same message"
+        if kind not in _RUNS_READ_ONLY and kind not in _CANNOT_WRITE:
+            return f"{statement.kind} is not run inside a read-only transaction"
+        if _REFUSES_TRANSACTIONS.match(statement.kind.upper()) or (
+            kind in ("CREATE", "ALTER", "DROP") and _CONCURRENTLY.search(statement.sql)
+        ):
+            return f"{statement.kind} cannot run inside a transaction"
+        if _takes_data(statement):
+            return "COPY from the client is not run read-only"
+        if kind == "EXECUTE" and any(effect.action not in _ROWS for effect in statement.effects):
+            return "what EXECUTE stands for is not a query"
+    for effect in facts.effects:
+        if effect.nature in _REACHES_OUT:
+            return f"a read-only transaction does not stop it ({effect.detail})"
+        if effect.action is Action.SESSION and _may_switch_off(effect):
+            return "it may set the transaction's own modes"
+    return None
+
+
+def _may_switch_off(effect: EffectFacts) -> bool:
+    return effect.relation is None or effect.relation.startswith("transaction")
