@@ -34,6 +34,7 @@ class HoldRequest:
 
     ``parameters`` are display strings, None for NULL; ``expires`` is in seconds; ``digest`` binds the
     approval to what would be forwarded. ``approval_groups`` empty means any approver may decide.
+    ``obligations`` bind the statement after the approval.
     """
 
     user: str
@@ -55,6 +56,7 @@ class HoldRequest:
     approval_groups: Sequence[str]
     expires: float
     digest: str
+    obligations: Sequence[str] = ()
     transaction_open_since: datetime | None = None
 
 

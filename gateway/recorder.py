@@ -125,6 +125,7 @@ class Recorder:
             row_bound=verdict.row_bound,
             verdict=verdict.decision.word,
             rule=verdict.rule,
+            obligations=tuple(map(str, verdict.obligations)),
             hold_id=one.release.hold_id if one.release is not None else None,
             approved_by=one.release.approved_by if one.release is not None else (),
             tag=tag,
@@ -172,6 +173,7 @@ class Recorder:
             row_bound=verdict.row_bound if verdict else "",
             verdict=decision.word,
             rule=verdict.rule if verdict else "",
+            obligations=tuple(map(str, verdict.obligations)) if verdict else (),
             **{"reason": verdict.reason if verdict else None, **fields},
         )
 

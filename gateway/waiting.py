@@ -124,6 +124,7 @@ class Waiting:
                 approval_groups=approval.groups if approval is not None else (),
                 expires=approval.expires if approval is not None else EXPIRES,
                 transaction_open_since=recorder.state.transaction_since,
+                obligations=tuple(map(str, verdict.obligations)),
                 digest=arbiter.digest(request, ruling.policy_version),
             )
         )

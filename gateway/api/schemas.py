@@ -119,6 +119,7 @@ class HoldOut(BaseModel):
     criteria: list[dict[str, Any]]
     reason: str
     approval_groups: list[str]
+    obligations: list[str]
     transaction_open_since: Time | None
     opened_at: Time
     expires_at: Time
@@ -189,10 +190,12 @@ class EffectOut(BaseModel):
     decision: Literal["allow", "hold", "deny"]
     rule: str
     reason: str
+    obligations: list[str]
 
 
 class CheckOut(BaseModel):
-    """The verdict on a statement that was not run. ``unreadable`` says why it could not be read."""
+    """The verdict on a statement that was not run. ``unreadable`` says why it could not be read, ``obligations``
+    what binds it once it may run."""
 
     decision: Literal["allow", "hold", "deny"]
     rule: str
@@ -200,6 +203,7 @@ class CheckOut(BaseModel):
     approval_groups: list[str] | None
     expires_seconds: float | None
     unreadable: str | None
+    obligations: list[str]
     effects: list[EffectOut]
 
 

@@ -15,6 +15,7 @@ def judgement_to_dict(judgement: Judgement) -> dict[str, object]:
         "approval_groups": None if verdict.approval is None else list(verdict.approval.groups),
         "expires_seconds": None if verdict.approval is None else verdict.approval.expires,
         "unreadable": judgement.facts.unreadable,
+        "obligations": list(map(str, verdict.obligations)),
         "effects": [
             {
                 "action": effect.action.value,
@@ -25,6 +26,7 @@ def judgement_to_dict(judgement: Judgement) -> dict[str, object]:
                 "decision": effect.decision.word,
                 "rule": effect.rule,
                 "reason": effect.reason,
+                "obligations": list(map(str, effect.obligations)),
             }
             for effect in verdict.effects
         ],

@@ -39,10 +39,10 @@ class AuditRecord:
     """What happened. ``v``, ``seq``, ``sql_digest``, ``prev`` and ``hash`` are added when it is written.
 
     ``kind`` is one of :class:`Kind`. ``verdict`` is allow, hold or deny for a statement, approve or reject
-    for a decision. ``tag`` is the command tag of a statement, and the event for the other kinds: ``start``,
-    ``end``, ``opened``, ``approved`` and so on. ``rows`` and ``bytes`` count what was returned or changed.
-    ``duration_ms`` is upstream time, ``held_ms`` the wait for a decision. ``reason`` is free text: why it was
-    held, rejected or ended.
+    for a decision. ``obligations`` are what the statement ran under, or would have. ``tag`` is the command tag
+    of a statement, and the event for the other kinds: ``start``, ``end``, ``opened``, ``approved`` and so on.
+    ``rows`` and ``bytes`` count what was returned or changed. ``duration_ms`` is upstream time, ``held_ms`` the
+    wait for a decision. ``reason`` is free text: why it was held, rejected or ended.
     """
 
     kind: str
@@ -62,6 +62,7 @@ class AuditRecord:
     row_bound: str | None = None
     verdict: str | None = None
     rule: str | None = None
+    obligations: tuple[str, ...] = ()
     hold_id: str | None = None
     approved_by: tuple[str, ...] = ()
     tag: str | None = None
@@ -109,6 +110,7 @@ def seal(record: AuditRecord, link: Link) -> tuple[bytes, Link]:
             "row_bound": record.row_bound,
             "verdict": record.verdict,
             "rule": record.rule,
+            "obligations": record.obligations,
             "hold_id": record.hold_id,
             "approved_by": record.approved_by,
             "tag": record.tag,

@@ -80,6 +80,7 @@ def show(options: Namespace) -> None:
             "columns": ", ".join(hold["columns"]),
             "rows": hold["row_bound"],
             "can decide": ", ".join(hold["approval_groups"]) or "any approver",
+            "runs under": ", ".join(hold["obligations"]) or None,
             "statement": hold["sql"],
             "parameters": "\n".join(
                 f"${number} = {'NULL' if value is None else value}"

@@ -106,13 +106,15 @@ def check(options: Namespace) -> int:
                 "why": verdict.reason,
                 "unreadable": judgement.facts.unreadable,
                 "can decide": approvers,
+                "runs under": ", ".join(verdict.obligations) or None,
             }
         )
         for effect in verdict.effects:
             columns = f" ({', '.join(effect.columns)})" if effect.columns else ""
             personal = f", personal: {', '.join(effect.personal)}" if effect.personal else ""
             what = f"{effect.action.value} {effect.relation or ''}{columns} {effect.row_bound}{personal}"
-            print(one_line(f"- {what}: {effect.decision.word} by {effect.rule}, {effect.reason}"))
+            under = f" under {', '.join(effect.obligations)}" if effect.obligations else ""
+            print(one_line(f"- {what}: {effect.decision.word}{under} by {effect.rule}, {effect.reason}"))
     return {Decision.HOLD: HOLD, Decision.DENY: DENY}.get(verdict.decision, 0)
 
 

@@ -269,7 +269,8 @@ function effects(hold) {
   const bound = { UNBOUNDED: "any number of rows", POINT: "one subject" }[hold.row_bound] || hold.row_bound;
   const on = hold.relations.length ? ` on ${hold.relations.join(", ")}` : "";
   const columns = hold.columns.length ? `; columns ${hold.columns.join(", ")}` : "";
-  return `${verbs(hold).toLowerCase()}${on}${bound ? `; ${bound}` : ""}${columns}`;
+  const under = hold.obligations.length ? `; runs under ${hold.obligations.join(", ")}` : "";
+  return `${verbs(hold).toLowerCase()}${on}${bound ? `; ${bound}` : ""}${columns}${under}`;
 }
 
 function whyNot(hold) {

@@ -77,8 +77,9 @@ class Outcome:
 class Hold:
     """A statement that waits, or waited, for a decision.
 
-    ``reason`` is why it is held; ``end_reason`` why it ended when nobody decided. ``released_at`` is set
-    once, when the approval was used. ``instance`` is the gateway process whose session waits.
+    ``reason`` is why it is held; ``end_reason`` why it ended when nobody decided. ``obligations`` bind the
+    statement once it is released. ``released_at`` is set once, when the approval was used. ``instance`` is the
+    gateway process whose session waits.
     """
 
     id: str
@@ -108,6 +109,7 @@ class Hold:
     resolved_at: datetime | None = None
     released_at: datetime | None = None
     end_reason: str | None = None
+    obligations: tuple[str, ...] = ()
     decisions: tuple[Decision, ...] = ()
     outcome: Outcome | None = None
 
@@ -145,6 +147,7 @@ class Hold:
             "criteria": [dict(criterion) for criterion in self.criteria],
             "reason": self.reason,
             "approval_groups": list(self.approval_groups),
+            "obligations": list(self.obligations),
             "transaction_open_since": iso(self.transaction_open_since),
             "opened_at": iso(self.opened_at),
             "expires_at": iso(self.expires_at),

@@ -83,6 +83,7 @@ holds = Table(
     Column("criteria", Json, nullable=False),
     Column("reason", Json, nullable=False),
     Column("approval_groups", Json, nullable=False),
+    Column("obligations", Json, nullable=False, server_default="[]"),
     Column("transaction_open_since", Moment),
     Column("digest", Text, nullable=False),
     Column("instance", Text, nullable=False),
