@@ -10,6 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 ARGS ?=
+CORPUS ?=
 
 # A stamp is named after the content of what it installed, so that a changed lock, and nothing else, makes it
 # stale: a fresh checkout has arbitrary file times.
@@ -22,10 +23,11 @@ DEMO_READY := $(or $(wildcard $(DEV_STAMP)),$(DEMO_STAMP))
 .PHONY: help
 help: ## Show this list
 	@echo 'Holdgate. Targets:'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 	@echo 'Variables:'
 	@echo '  PYTHON=...   the interpreter to build .venv with (3.11 or newer; found by itself otherwise)'
 	@echo '  ARGS=...     passed on, e.g.  make demo ARGS=--tour   make test ARGS="-k hold -x"'
+	@echo '  CORPUS=...   the statements of make redteam; by default those in tests/rules/corpus'
 	@echo '  WORKERS=2    test processes; each has its own PostgreSQL. WORKERS=0 runs in one process'
 
 .PHONY: demo
@@ -35,6 +37,10 @@ demo: $(DEMO_READY) ## Start PostgreSQL, sample data, the gateway and the manage
 .PHONY: test
 test: $(DEV_STAMP) ## Run the whole test suite
 	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+.PHONY: redteam
+redteam: $(DEV_STAMP) ## Run a corpus of attacks and innocent statements through a real gateway (CORPUS=FILE)
+	@$(BIN)/python -m tests.redteam $(CORPUS) $(ARGS)
 
 .PHONY: check
 check: $(DEV_STAMP) ## Lint, formatting, types, import walls, Dockerfile and shell

@@ -350,6 +350,11 @@ class GatewayProcess:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        """Whether the process has not ended."""
+        return self._process is not None and self._process.returncode is None
+
     async def start(self) -> None:
         """Start it and return once it is ready. Raises AssertionError with its log when it is not."""
         with self._log.open("ab") as log:

@@ -204,15 +204,17 @@ def run_postgres(
     settings: Mapping[str, str] | None = None,
     password: str | None = None,
     bindir: Path | None = None,
+    embedded: bool = False,
     authority: Authority | None = None,
 ) -> Iterator[Postgres]:
     """A server for the length of the block; its files are gone afterwards.
 
+    It is the one in ``bindir``, or with ``embedded`` the wheel's whatever the environment names.
     With ``authority`` it speaks TLS with a certificate for localhost and 127.0.0.1, and accepts client
     certificates signed by the same authority. That needs a ``bindir`` from :func:`tls_bindir`: the embedded
     server is built without TLS.
     """
-    bindir = bindir or _named_bindir()
+    bindir = None if embedded else bindir or _named_bindir()
     home = Path(tempfile.mkdtemp(prefix="holdgate-test-", dir=_memory()))
     # The server may run under another account, which has to pass through.
     home.chmod(0o711)

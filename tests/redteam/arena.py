@@ -1,0 +1,175 @@
+"""A server with the corpus's schema in it, and a fresh copy of that for each entry.
+
+Roles, their settings, prepared transactions, replication slots and other databases belong to the whole server:
+what an entry changes of them is put back before the next.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from psycopg import sql
+
+from tests.rules.policies import STRICT
+from tests.support.postgres import Postgres, run_postgres
+
+__all__ = ["DATABASE", "INSPECTOR", "Arena", "run_arena", "system_bindirs"]
+
+DATABASE: Final = "rt_work"
+"""The name of every copy: some lines name their database."""
+
+INSPECTOR: Final = "holdgate_ro"
+"""The gateway's own login for the catalog: no right but to connect."""
+
+_TEMPLATE = "rt_template"
+_SYSTEM = Path("/usr/lib/postgresql")
+_EXTENSION = "create extension"
+_SHARED = ("pg_authid", "pg_auth_members", "pg_db_role_setting")
+_LOCK_SECONDS = 10
+
+
+class Arena:
+    """The server of one major version, ready for :meth:`fresh`.
+
+    ``missing_extensions`` are those that the schema asks for and this server does not have.
+    """
+
+    def __init__(self, postgres: Postgres, schema: str) -> None:
+        self.postgres = postgres
+        self.major = postgres.major
+        self.missing_extensions: tuple[str, ...] = ()
+        self._admin = postgres.connect()
+        self._prepare(schema)
+        self._personal = self._personal_relations()
+        for table in _SHARED:
+            self._admin.execute(f"CREATE TABLE saved_{table} AS SELECT * FROM {table}")
+        self._databases = self._database_names()
+
+    def close(self) -> None:
+        """Close what the arena itself keeps open."""
+        self._admin.close()
+
+    def fresh(self, setup: Sequence[str] = ()) -> None:
+        """Replace :data:`DATABASE` by a new copy of the template, then run ``setup`` in it as the superuser.
+
+        Raises psycopg.Error when the setup does not work on this server.
+        """
+        self._clear()
+        self._admin.execute(f"CREATE DATABASE {DATABASE} TEMPLATE {_TEMPLATE} STRATEGY file_copy")
+        # A template gives its content, but neither its settings nor its privileges.
+        self._admin.execute(
+            "INSERT INTO pg_db_role_setting SELECT new.oid, setrole, setconfig"
+            " FROM pg_db_role_setting s JOIN pg_database old ON old.oid = s.setdatabase AND old.datname = %s"
+            " JOIN pg_database new ON new.datname = %s",
+            (_TEMPLATE, DATABASE),
+        )
+        self._admin.execute(
+            "UPDATE pg_database new SET datacl = old.datacl FROM pg_database old"
+            " WHERE new.datname = %s AND old.datname = %s",
+            (DATABASE, _TEMPLATE),
+        )
+        if setup:
+            with self.postgres.connect(DATABASE) as connection:
+                for text in setup:
+                    connection.execute(text.encode())
+
+    def personal_rows(self) -> dict[str, int | None]:
+        """How many rows each personal relation of :data:`DATABASE` has; None for one that is gone.
+
+        Relations are known by OID, which a copy shares with its template, so that a new name hides nothing.
+        """
+        self._roll_back_prepared()  # its locks would keep the count waiting
+        counts: dict[str, int | None] = {}
+        with self.postgres.connect(DATABASE) as connection:
+            connection.execute(f"SET lock_timeout = '{_LOCK_SECONDS}s'")
+            for name, oid in self._personal.items():
+                found = connection.execute(
+                    "SELECT nspname, relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace"
+                    " WHERE c.oid = %s",
+                    (oid,),
+                ).fetchone()
+                counts[name] = None
+                if found is not None:
+                    count = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(*found))
+                    ((counts[name],),) = connection.execute(count).fetchall()
+        return counts
+
+    def _prepare(self, schema: str) -> None:
+        self._admin.execute(f"CREATE DATABASE {_TEMPLATE} TEMPLATE template0 ENCODING 'UTF8'")
+        with self.postgres.connect(_TEMPLATE) as connection:
+            here = {name for (name,) in connection.execute("SELECT name FROM pg_available_extensions")}
+            missing, kept = [], []
+            for line in schema.splitlines():
+                if line.lower().startswith(_EXTENSION):
+                    name = line.lower().replace("if not exists", "").split()[2].strip(';"')
+                    if name not in here:
+                        missing.append(name)
+                        continue
+                kept.append(line)
+            self.missing_extensions = tuple(missing)
+            connection.execute("\n".join(kept).encode())
+        self._admin.execute(f"CREATE ROLE {INSPECTOR} LOGIN")
+
+    def _personal_relations(self) -> dict[str, int]:
+        oids: dict[str, int] = {}
+        with self.postgres.connect(_TEMPLATE) as connection:
+            for personal in STRICT["personal_data"]:
+                schema, _, name = personal["relation"].partition(".")
+                for (oid,) in connection.execute(
+                    "SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace"
+                    " WHERE (nspname, relname) = (%s, %s)",
+                    (schema, name),
+                ):
+                    oids[name] = oid
+        return oids
+
+    # --- what belongs to the whole server -----------------------------------------------------------------
+
+    def _clear(self) -> None:
+        self._roll_back_prepared()
+        self._admin.execute(
+            "SELECT pg_terminate_backend(active_pid, 5000) FROM pg_replication_slots WHERE active"
+        )
+        self._admin.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
+        for name in self._database_names() - self._databases:
+            self._admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        for (role,) in self._rows(
+            "SELECT rolname FROM pg_authid WHERE oid NOT IN (SELECT oid FROM saved_pg_authid)"
+        ):
+            self._admin.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+        for table in _SHARED:
+            same = "SELECT FROM {} b WHERE b::text = a::text"
+            self._admin.execute(f"DELETE FROM {table} a WHERE NOT EXISTS ({same.format(f'saved_{table}')})")
+            self._admin.execute(
+                f"INSERT INTO {table} SELECT * FROM saved_{table} a WHERE NOT EXISTS ({same.format(table)})"
+            )
+        self._admin.execute("ALTER SYSTEM RESET ALL")
+
+    def _roll_back_prepared(self) -> None:
+        for (gid,) in self._rows("SELECT gid FROM pg_prepared_xacts"):
+            with self.postgres.connect(DATABASE) as connection:
+                connection.execute(sql.SQL("ROLLBACK PREPARED {}").format(sql.Literal(gid)))
+
+    def _database_names(self) -> set[str]:
+        return {name for (name,) in self._rows("SELECT datname FROM pg_database")}
+
+    def _rows(self, query: str) -> list[tuple[Any, ...]]:
+        return self._admin.execute(query.encode()).fetchall()
+
+
+@contextmanager
+def run_arena(schema: str, bindir: Path | None) -> Iterator[Arena]:
+    """An arena for the length of the block, on the server in ``bindir`` or on the embedded one."""
+    with run_postgres(bindir=bindir, embedded=bindir is None) as postgres:
+        arena = Arena(postgres, schema)
+        try:
+            yield arena
+        finally:
+            arena.close()
+
+
+def system_bindirs() -> list[Path]:
+    """The ``bin`` directories of the PostgreSQL servers installed on this system, the oldest first."""
+    found = [path for path in _SYSTEM.glob("*/bin") if (path / "postgres").exists()]
+    return sorted(found, key=lambda path: float(path.parent.name))
