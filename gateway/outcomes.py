@@ -1,0 +1,77 @@
+"""What came of the statements of one session: their records, their holds, and the names they left behind."""
+
+import logging
+
+from gateway.arbiter import Release
+from gateway.holds import Holds
+from gateway.recorder import Recorder, Run
+from gateway.store import StoreUnavailable
+from gateway.tasks import spawn
+from protocol.events import StatementFinished
+from protocol.request import Execution, Step
+from protocol.statements import SessionNames
+
+__all__ = ["Outcomes"]
+
+logger = logging.getLogger(__name__)
+
+
+class Outcomes:
+    """Follows the statements of one session to their end."""
+
+    def __init__(self, holds: Holds, recorder: Recorder, names: SessionNames) -> None:
+        self._holds = holds
+        self._recorder = recorder
+        self._names = names
+
+    def finished(self, event: StatementFinished) -> None:
+        """A statement ended."""
+        run = self._recorder.finished(event)
+        if run is None:
+            return
+        if not event.report and not event.skipped:
+            self._follow(run, event.tag)
+        if event.execution.step is Step.EXECUTE:
+            self.ended(event.execution)
+
+    def ended(self, execution: Execution) -> None:
+        """An execution will report nothing more."""
+        release = self._recorder.ended(execution)
+        if release is not None:
+            spawn(self._save(release), name=f"outcome {release.hold_id}")
+
+    async def lost(self, why: str) -> None:
+        """The session ended before the server answered what still runs."""
+        for release in self._recorder.lost(why):
+            await self._save(release)
+
+    async def _save(self, release: Release) -> None:
+        try:
+            await self._holds.record_outcome(
+                release.hold_id,
+                tag="; ".join(release.tags) or None,
+                rows=release.rows,
+                sqlstate=release.sqlstate,
+                duration_ms=round(release.seconds * 1000, 3),
+            )
+        except StoreUnavailable as error:
+            logger.error(
+                "hold %s: its outcome is in the audit but not in the store: %s", release.hold_id, error
+            )
+
+    def _follow(self, run: Run, tag: str) -> None:
+        """What a finished statement changed of the names this session knows."""
+        facts, names = run.ruled.judgement.facts, self._names
+        if tag == "PREPARE" and run.prepares_done < len(facts.prepares):
+            name, sql = facts.prepares[run.prepares_done]
+            run.prepares_done += 1
+            names.prepared_by_sql(name.encode(), sql.encode())
+        elif tag == "DEALLOCATE" and run.deallocates_done < len(facts.deallocates):
+            dropped = facts.deallocates[run.deallocates_done]
+            run.deallocates_done += 1
+            if dropped is not None:
+                names.statements.discard(dropped.encode())
+        elif tag in ("DEALLOCATE ALL", "DISCARD ALL"):
+            names.statements.clear_named()
+        elif tag == "DECLARE CURSOR":
+            self._recorder.state.cursors.update(facts.declares_cursors)

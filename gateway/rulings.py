@@ -1,0 +1,163 @@
+"""Ruling on the requests of one session, one at a time: forwarded at once, held, or refused.
+
+What is allowed never leaves the callback it came in. Only a request that must wait (for a person, for the
+server's answer, for the audit) gets a coroutine, and then only this session waits.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from gateway import clock
+from gateway.arbiter import Arbiter, Ruling
+from gateway.audit import AuditUnavailable
+from gateway.conversation import Conversation
+from gateway.recorder import Recorder
+from gateway.tasks import spawn
+from gateway.waiting import Released, Waiting, unavailable
+from protocol import sqlstate
+from protocol.errors import ProtocolViolation, ServerError
+from protocol.request import Request
+from rules import Decision
+
+__all__ = ["INTERNAL_ERROR", "Rulings"]
+
+logger = logging.getLogger(__name__)
+
+INTERNAL_ERROR: Final = ServerError(
+    sqlstate.INTERNAL_ERROR, "internal error in the gateway", severity="FATAL"
+)
+
+
+class Rulings:
+    """Rules on requests. ``resume`` is called when a request that had to wait is done with."""
+
+    def __init__(
+        self,
+        talk: Conversation,
+        arbiter: Arbiter,
+        waiting: Waiting,
+        recorder: Recorder,
+        resume: Callable[[], None],
+    ) -> None:
+        self._talk = talk
+        self._arbiter = arbiter
+        self._waiting = waiting
+        self._recorder = recorder
+        self._resume = resume
+        self._slow: asyncio.Task[None] | None = None
+        self._context_unsettled = False
+        self.cancelling: asyncio.Task[None] | None = None
+        """A cancel on its way to the server: what it does not hit now it must not hit later."""
+        self.current: Request | None = None
+        """The request that is being ruled on."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request waits for something."""
+        return self._slow is not None
+
+    async def done(self) -> None:
+        """Until no request waits."""
+        if self._slow is not None:
+            await asyncio.wait({self._slow})
+
+    def settled(self) -> None:
+        """The server owes nothing: what statements changed of the context is known."""
+        self._context_unsettled = False
+
+    def request(self, request: Request) -> None:
+        """Rule on a request."""
+        self.current = request
+        talk = self._talk
+        must_wait = self.cancelling is not None or (self._context_unsettled and not talk.core.settled)
+        if not must_wait and talk.farewell is None:
+            arrived = clock.monotonic()
+            ruling = self._arbiter.rule(request)
+            if ruling.decision is Decision.ALLOW and ruling.error is None and self._recorder.audit.healthy:
+                self._forward(request, ruling, self._recorder.next_statement_id(), None)
+                self._recorder.metrics.overhead_seconds.observe(clock.monotonic() - arrived)
+                return
+        self._slow = spawn(self._rule_slowly(request), name=f"ruling {self._recorder.session_id}")
+
+    def _forward(self, request: Request, ruling: Ruling, statement_id: str, held: float | None) -> None:
+        self._recorder.started(ruling, statement_id, held)
+        self._context_unsettled = self._context_unsettled or ruling.changes_context
+        self.current = None
+        self._talk.core.forward(request)
+
+    async def _rule_slowly(self, request: Request) -> None:
+        talk = self._talk
+        try:
+            await self._rule_and_wait(request)
+        except ProtocolViolation as violation:
+            self._slow = None
+            talk.finish(violation.message)
+        except Exception:
+            logger.exception("session %s: a ruling failed", self._recorder.session_id)
+            self._slow = None
+            talk.say_goodbye(INTERNAL_ERROR)
+            talk.finish("internal error")
+        else:
+            self._slow = None
+            self.current = None
+            self._resume()
+
+    async def _rule_and_wait(self, request: Request) -> None:
+        talk = self._talk
+        statement_id = self._recorder.next_statement_id()
+        if self.cancelling is not None:
+            await asyncio.wait({self.cancelling})
+        await talk.until_settled()
+        if talk.over.done():
+            return
+        ruling = self._arbiter.rule(request)
+        if talk.farewell is not None:
+            talk.say_goodbye(talk.farewell)
+            talk.finish()
+            return
+        error: ServerError | Released
+        if not self._recorder.audit.healthy:
+            error = unavailable("the audit cannot be written")
+        elif ruling.error is not None:
+            error = await self._record_refusal(ruling, statement_id, ruling.error)
+        elif ruling.decision is Decision.DENY:
+            error = await self._record_refusal(ruling, statement_id, _denied(ruling))
+        elif ruling.decision is Decision.HOLD:
+            if talk.core.release_locks():
+                talk.flush()
+                await talk.until_settled()
+            error = await self._waiting.hold(request, ruling, self._arbiter, statement_id)
+        else:
+            self._forward(request, ruling, statement_id, None)
+            return
+        if isinstance(error, Released):
+            self._arbiter.release(ruling, error.hold.id, error.hold.decided_by)
+            self._forward(request, ruling, statement_id, error.waited)
+            return
+        if talk.over.done():
+            return
+        await talk.until_settled()
+        if talk.half_closed and talk.client_gone:
+            talk.finish()
+            return
+        talk.core.refuse(request, error, ruling.at)
+
+    async def _record_refusal(self, ruling: Ruling, statement_id: str, error: ServerError) -> ServerError:
+        try:
+            await self._recorder.refused(ruling, statement_id, error.sqlstate)
+        except AuditUnavailable as unwritten:
+            return unavailable(str(unwritten))
+        return error
+
+
+def _denied(ruling: Ruling) -> ServerError:
+    assert ruling.deciding is not None, "something was denied"
+    verdict = ruling.deciding.judgement.verdict
+    return ServerError(
+        sqlstate.INSUFFICIENT_PRIVILEGE,
+        f"statement denied by rule {verdict.rule}",
+        detail=f"{verdict.reason}. Nothing was run.",
+        hint="Change the statement, or ask the operator of the gateway about this rule.",
+    )
