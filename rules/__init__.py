@@ -9,7 +9,7 @@ from rules.compile import PolicyError, Problem, compile_policy
 from rules.context import Context, Parameter
 from rules.facts import Action, EffectFacts, Facts, Nature, ParameterBound, RowBound, StatementFacts
 from rules.formatting import format_sql
-from rules.judge import Judge
+from rules.judge import Judge, TooHeavy, unread
 from rules.policy import Policy
 from rules.readonly import Boundary, Containment, containment
 from rules.verdict import Approval, Decision, Effect, Judgement, Obligation, Verdict
@@ -36,8 +36,10 @@ __all__ = [
     "RowBound",
     "SchemaSnapshot",
     "StatementFacts",
+    "TooHeavy",
     "Verdict",
     "compile_policy",
     "containment",
     "format_sql",
+    "unread",
 ]

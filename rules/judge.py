@@ -1,9 +1,12 @@
 """The judge: bytes and context in, facts and verdict out."""
 
+import re
 from collections.abc import Sequence
+from typing import Final
 
 from rules.builtin import FUNCTION_BY_OID
 from rules.cache import LruCache
+from rules.caps import weight
 from rules.context import Context, Parameter
 from rules.effects import Surroundings
 from rules.facts import Action, EffectFacts, Facts, Nature, StatementFacts
@@ -14,6 +17,17 @@ from rules.verdict import Judgement
 
 _OVERHEAD = 2048
 """Bytes that a kept judgement takes besides its text, roughly."""
+
+_EXECUTE: Final = re.compile(rb"\s*execute\s+([a-z_][a-z0-9_]*)\s*(?:\([^()]*\)\s*)?;?\s*", re.IGNORECASE)
+"""The plainest EXECUTE, of which one can tell without reading it what it executes."""
+
+
+class TooHeavy(Exception):
+    """A message is not read here and now: it is more work than was allowed.  ``weight`` says how much."""
+
+    def __init__(self, weight: int) -> None:
+        super().__init__(f"weighs {weight}")
+        self.weight = weight
 
 
 class Judge:
@@ -31,8 +45,21 @@ class Judge:
         self._verdicts: LruCache[tuple[object, ...], Judgement] = LruCache(cache_size)
         self._facts: LruCache[tuple[object, ...], Facts] = LruCache(cache_size)
 
-    def judge(self, sql: bytes, context: Context, parameters: Sequence[Parameter] | None = None) -> Judgement:
-        """The judgement on one message; never raises, whatever the bytes are."""
+    def judge(
+        self,
+        sql: bytes,
+        context: Context,
+        parameters: Sequence[Parameter] | None = None,
+        *,
+        facts: Facts | None = None,
+        allowance: int | None = None,
+    ) -> Judgement:
+        """The judgement on one message; whatever the bytes are, nothing else is raised than what is said here.
+
+        ``facts`` are what somebody else has read of this message in this context; they are used this once, and
+        ``learn`` keeps them.  Without them the message is read here, unless that is more work than ``allowance``
+        (a weight as in rules.caps): then raises ``TooHeavy``.
+        """
         key = (
             sql,
             context.user,
@@ -51,13 +78,41 @@ class Judge:
             self.hits += 1
             self.last_was_hit = True
             return kept
+        given = facts is not None
+        if facts is None:
+            facts = self.cached(sql, context)
+        if facts is None:
+            if allowance is not None and (work := _weight(sql, context)) > allowance:
+                raise TooHeavy(work)
+            facts = self.read(sql, context)
+            self.learn(sql, context, facts)
         self.misses += 1
         self.last_was_hit = False
-        facts = self._read(sql, context)
         judgement = Judgement(facts, self.policy.decide(facts, context, parameters))
-        if not (self.policy.depends_on_time or facts.session_dependent or facts.has_parameter_bounds):
+        depends = self.policy.depends_on_time or facts.session_dependent or facts.has_parameter_bounds
+        if not (depends or given):
             self._verdicts.put(key, judgement, len(sql) + _OVERHEAD)
         return judgement
+
+    def cached(self, sql: bytes, context: Context) -> Facts | None:
+        """What is known of the message without reading it; None if it must be read."""
+        why = context.readable
+        if why is not None:
+            return unread(why)
+        return self._facts.get(_facts_key(sql, context))
+
+    def read(self, sql: bytes, context: Context) -> Facts:
+        """Read the message.  Pure: nothing is kept, and the same is true of it in any process."""
+        why = context.readable
+        if why is not None:
+            return unread(why)
+        around = Surroundings(self.policy.personal, context.search_path, context.catalog)
+        return Message(around, context.prepared, context.cursors).facts(sql)
+
+    def learn(self, sql: bytes, context: Context, facts: Facts) -> None:
+        """Keep what was read of the message in this context, if it is the same in every session."""
+        if not facts.session_dependent:
+            self._facts.put(_facts_key(sql, context), facts, len(sql) + _OVERHEAD)
 
     def judge_function_call(self, oid: int, context: Context) -> Judgement:
         """The judgement on a FunctionCall message: a call of the function with that OID.
@@ -84,9 +139,7 @@ class Judge:
 
     def judge_unknown(self, name: str, context: Context) -> Judgement:
         """The judgement on executing a prepared statement or portal whose text nobody knows."""
-        facts = Facts(
-            (), f"nobody knows what {name} stands for", changes_context=True, runs_code_when_planned=True
-        )
+        facts = unread(f"nobody knows what {name} stands for")
         return Judgement(facts, self.policy.decide(facts, context))
 
     def judge_replication(self, context: Context) -> Judgement:
@@ -99,15 +152,24 @@ class Judge:
         facts = Facts((StatementFacts("REPLICATION", "replication", (effect,)),))
         return Judgement(facts, self.policy.decide(facts, context))
 
-    def _read(self, sql: bytes, context: Context) -> Facts:
-        why = context.readable
-        if why is not None:
-            return Facts((), why, changes_context=True, runs_code_when_planned=True)
-        key = (sql, context.search_path, context.catalog.database, context.catalog.generation)
-        facts = self._facts.get(key)
-        if facts is None:
-            around = Surroundings(self.policy.personal, context.search_path, context.catalog)
-            facts = Message(around, context.prepared, context.cursors).facts(sql)
-            if not facts.session_dependent:
-                self._facts.put(key, facts, len(sql) + _OVERHEAD)
-        return facts
+
+def unread(why: str) -> Facts:
+    """The facts of a message that nobody has read, and why."""
+    return Facts((), why, changes_context=True, runs_code_when_planned=True)
+
+
+def _weight(sql: bytes, context: Context) -> int:
+    """The weight of a message with that of the prepared texts it executes, which are read anew each time."""
+    own = weight(sql)
+    if not context.prepared or b"execute" not in sql.lower():
+        return own
+    match = _EXECUTE.fullmatch(sql)
+    if match is not None:
+        texts = context.prepared.get(match[1].decode("ascii").lower(), ())
+    else:
+        texts = tuple(text for texts in context.prepared.values() for text in texts)
+    return own + sum(weight(text.encode("utf-8", "surrogateescape")) for text in texts)
+
+
+def _facts_key(sql: bytes, context: Context) -> tuple[object, ...]:
+    return (sql, context.search_path, context.catalog.database, context.catalog.generation)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
+from rules.caps import MAX_COMMENT_DEPTH
 from rules.names import MAX_NAME_BYTES, fold, truncate
 
 
@@ -53,9 +54,6 @@ class Token:
 class LexError(ValueError):
     """The text is not what the server would take, or not what can be read with certainty."""
 
-
-MAX_COMMENT_DEPTH: Final = 64
-"""Nested comments deeper than this are nobody's honest SQL."""
 
 _TOKEN: Final = re.compile(
     r"""

@@ -7,13 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from rules.caps import MAX_BYTES, MAX_DEPTH, MAX_TOKENS
 from rules.lexer import Kind, LexError, Token, lex
-
-MAX_BYTES: Final = 1024 * 1024
-MAX_TOKENS: Final = 20_000
-"""Beyond this one text would keep its thread for more than a few tens of milliseconds."""
-MAX_DEPTH: Final = 100
-"""Brackets and CASEs inside one another; the server's own limit is its stack."""
 
 _OPENING: Final = {"(": ")", "[": "]"}
 

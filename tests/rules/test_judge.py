@@ -1,10 +1,13 @@
 """The judge as the gateway uses it."""
 
+import pickle
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rules import Decision, Judge, Parameter, compile_policy
+from rules import Decision, Judge, Parameter, TooHeavy, compile_policy, unread
+from rules.caps import LIGHT_TOKENS
 from tests.rules.policies import STRICT, context, strict_judge
 
 _OPEN_DEFAULTS = (
@@ -142,3 +145,85 @@ def test_the_policys_version_is_that_of_its_document() -> None:
     again = compile_policy(STRICT)
     assert again.version == strict_judge().policy.version
     assert compile_policy({**STRICT, "rules": []}).version != again.version
+
+
+BULKY = b"SELECT email FROM customers WHERE id IN (" + b", ".join([b"1"] * 300) + b")"
+
+
+def test_what_is_too_heavy_is_not_read_here() -> None:
+    judge = strict_judge()
+    assert judge.cached(BULKY, context()) is None
+    with pytest.raises(TooHeavy) as refused:
+        judge.judge(BULKY, context(), allowance=LIGHT_TOKENS)
+    assert refused.value.weight > LIGHT_TOKENS
+    assert judge.judge(b"SELECT 1", context(), allowance=LIGHT_TOKENS).verdict.decision is Decision.ALLOW
+
+
+def test_what_was_read_elsewhere_is_judged_as_if_it_was_read_here() -> None:
+    judge, elsewhere = strict_judge(), strict_judge()
+    facts = elsewhere.read(BULKY, context())
+    assert elsewhere.cached(BULKY, context()) is None
+    here = judge.judge(BULKY, context())
+    assert strict_judge().judge(BULKY, context(), facts=facts, allowance=0) == here
+
+
+def test_what_was_learned_needs_no_reading() -> None:
+    judge = strict_judge()
+    facts = judge.read(BULKY, context())
+    judge.learn(BULKY, context(), facts)
+    assert judge.cached(BULKY, context()) is facts
+    assert judge.judge(BULKY, context(), allowance=0).facts is facts
+    assert judge.cached(BULKY, context(search_path=("other",))) is None
+
+
+def test_facts_that_were_only_handed_in_are_not_kept() -> None:
+    judge = strict_judge()
+    late = judge.judge(BULKY, context(), facts=unread("nobody had the time"))
+    assert late.verdict.rule == "default:unreadable"
+    assert "nobody had the time" in late.verdict.reason
+    assert judge.judge(BULKY, context()).verdict.rule == "bulk"
+
+
+def test_facts_that_depend_on_the_session_are_not_learned() -> None:
+    judge = strict_judge()
+    session = context(prepared={"s": ("SELECT 1",)})
+    judge.learn(b"EXECUTE s", session, judge.read(b"EXECUTE s", session))
+    assert judge.cached(b"EXECUTE s", session) is None
+
+
+@pytest.mark.parametrize(
+    ("sql", "heavy"),
+    [
+        (b"EXECUTE light", False),
+        (b" execute LIGHT ( 1, 'a' ) ; ", False),
+        (b"EXECUTE heavy", True),
+        (b"EXPLAIN EXECUTE heavy", True),
+        # What cannot be told at a glance counts as all of them.
+        (b'EXECUTE U&"\\0068eavy" /* light */', True),
+        (b"SELECT 1", False),
+    ],
+)
+def test_executing_weighs_what_was_prepared(sql: bytes, heavy: bool) -> None:
+    session = context(prepared={"light": ("SELECT 1",), "heavy": ("SELECT 1" + "+1" * 300,)})
+    if heavy:
+        with pytest.raises(TooHeavy):
+            strict_judge().judge(sql, session, allowance=LIGHT_TOKENS)
+    else:
+        strict_judge().judge(sql, session, allowance=LIGHT_TOKENS)
+
+
+def test_all_that_reading_takes_and_gives_can_go_to_another_process() -> None:
+    judge = strict_judge()
+    session = context(prepared={"s": ("DELETE FROM customers",)}, cursors=frozenset({"c"}))
+    policy, around = pickle.loads(pickle.dumps((judge.policy, session)))
+    assert around == session
+    for sql in (
+        b"EXECUTE s",
+        b"FETCH 5 FROM c",
+        BULKY,
+        b"SELEC",
+        b"COPY customers TO STDOUT",
+        b"SET a.b = 1",
+    ):
+        facts = judge.read(sql, session)
+        assert pickle.loads(pickle.dumps(Judge(policy).read(sql, around))) == facts
