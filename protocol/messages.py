@@ -329,6 +329,24 @@ def decode_parameter_description(payload: bytes) -> tuple[int, ...]:
     return struct.unpack_from(f"!{(len(payload) - 2) // 4}I", payload, 2)
 
 
+def decode_data_row(payload: bytes) -> tuple[bytes | None, ...]:
+    """The values of a DataRow as they came, None for NULL."""
+    if len(payload) < 2:
+        raise UpstreamViolation("malformed DataRow")
+    values: list[bytes | None] = []
+    at = 2
+    for _ in range(_UINT16.unpack_from(payload, 0)[0]):
+        length = int.from_bytes(payload[at : at + 4], "big", signed=True)
+        at += 4
+        if length < -1 or at + max(length, 0) > len(payload):
+            raise UpstreamViolation("malformed DataRow")
+        values.append(None if length == -1 else payload[at : at + length])
+        at += max(length, 0)
+    if at != len(payload):
+        raise UpstreamViolation("malformed DataRow")
+    return tuple(values)
+
+
 def decode_command_tag(payload: bytes) -> tuple[str, int | None]:
     """The tag of a CommandComplete and the row count it ends with, if it has one."""
     tag = payload[:-1].decode("utf-8", "replace")

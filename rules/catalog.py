@@ -29,17 +29,21 @@ class Trigger:
     """A trigger that is switched on, or would be in some replication role.
 
     ``events`` are among insert, update, delete and truncate; ``columns`` those of UPDATE OF, empty for any.
+    ``definition`` is its CREATE TRIGGER where it has a WHEN, which is code too; empty where that could not be
+    read, None where there is none.
     """
 
     name: str
     events: frozenset[str]
     function: int
     columns: tuple[str, ...] = ()
+    definition: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RewriteRule:
-    """A rule other than a view's own: ``definition`` is its CREATE RULE, names qualified (pg_get_ruledef)."""
+    """A rule other than a view's own: ``definition`` is its CREATE RULE, names qualified (pg_get_ruledef); empty
+    where it could not be read."""
 
     name: str
     event: Literal["select", "insert", "update", "delete"]
@@ -51,7 +55,8 @@ class RewriteRule:
 class Code:
     """An expression the server evaluates by itself: when, and its text with qualified names.
 
-    ``role`` of a policy is not kept: it may apply to anybody.
+    The text may be several expressions with commas between them, and is empty where it could not be read. Defaults
+    that are constants are left out. ``role`` of a policy is not kept: it may apply to anybody.
     """
 
     occasion: Literal["default", "check", "generated", "index", "policy", "partition"]
@@ -63,9 +68,11 @@ class Code:
 class Relation:
     """One relation. ``columns`` and ``types`` (type OIDs) are in order, dropped columns left out.
 
-    ``unique`` are the keys of valid unique indexes that are neither partial nor on expressions. ``parents`` are
-    the OIDs inherited from, partitioned tables included. ``definition`` is a view's query with qualified names
-    (pg_get_viewdef under an empty search_path). ``extension`` names the extension it belongs to.
+    ``unique`` are the keys of valid unique indexes that are neither partial nor on expressions nor deferrable,
+    the primary key first; they say nothing about rows of inheritance children. ``parents`` are the OIDs inherited
+    from, partitioned tables included. ``definition`` is a view's query with qualified names (pg_get_viewdef
+    under an empty search_path), None where it could not be read. ``extension`` names the extension it belongs to.
+    ``comments`` are by column; that of the relation itself is under the empty name.
     """
 
     oid: int
@@ -190,11 +197,25 @@ class EventTrigger:
     function: int
 
 
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A schema: its owner, and the roles that may use it (an empty name stands for everybody).
+
+    A schema on the search path that a role may not use is passed over when names are looked for.
+    """
+
+    name: str
+    owner: str = ""
+    usage: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class SchemaSnapshot:
     """The definitions of one database at one moment; ``generation`` goes up with each change.
 
     ``database`` is the server's name of it. ``server_version`` is as in server_version_num, 0 where nobody asked.
+    ``unavailable`` says why nothing is known although the catalog should have been read: then no name can be
+    resolved, and everything that is not PostgreSQL's own is unknown.
     """
 
     generation: int = 0
@@ -209,11 +230,13 @@ class SchemaSnapshot:
     event_triggers: tuple[EventTrigger, ...] = ()
     extensions: Mapping[str, str] = field(default_factory=dict)
     """Name to schema."""
+    namespaces: tuple[Namespace, ...] = ()
+    unavailable: str | None = None
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is known, so that a name not listed is no surprise."""
-        return self.server_version == 0
+        """Whether nobody asked, so that a name not listed is no surprise."""
+        return self.server_version == 0 and self.unavailable is None
 
     @cached_property
     def by_oid(self) -> Mapping[int, Relation]:
@@ -227,8 +250,9 @@ class SchemaSnapshot:
 
     @cached_property
     def schemas(self) -> frozenset[str]:
-        """Every schema that holds something known."""
-        return frozenset(relation.schema for relation in self.relations)
+        """Every schema there is, as far as is known."""
+        named = {namespace.name for namespace in self.namespaces}
+        return frozenset(named.union(relation.schema for relation in self.relations))
 
     @cached_property
     def children(self) -> Mapping[int, tuple[int, ...]]:

@@ -316,6 +316,14 @@ def test_a_parameter_description() -> None:
     )
 
 
+@given(VALUES)
+def test_the_values_of_a_row(values: list[bytes | None]) -> None:
+    body = b"".join(
+        b"\xff\xff\xff\xff" if value is None else struct.pack("!i", len(value)) + value for value in values
+    )
+    assert messages.decode_data_row(struct.pack("!H", len(values)) + body) == tuple(values)
+
+
 @pytest.mark.parametrize(
     ("decode", "raw"),
     [
@@ -328,6 +336,11 @@ def test_a_parameter_description() -> None:
         (messages.decode_parameter_description, b"\0"),
         (messages.decode_parameter_description, b"\0\1\0\0\0"),
         (messages.decode_parameter_description, b"\0\1\0\0\0\0\0"),
+        (messages.decode_data_row, b"\0"),
+        (messages.decode_data_row, b"\0\1\0\0\0"),
+        (messages.decode_data_row, b"\0\1\0\0\0\2a"),
+        (messages.decode_data_row, b"\0\1\xff\xff\xff\xfe"),
+        (messages.decode_data_row, b"\0\0a"),
     ],
 )
 def test_what_a_server_does_not_send(decode: Callable[[bytes], object], raw: bytes) -> None:
