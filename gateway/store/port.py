@@ -82,10 +82,10 @@ class TokenStore(Protocol):
         """Revoke a token. False: unknown or revoked before."""
 
     async def add_code(self, digest: str, user: str, expires_at: datetime) -> None:
-        """Keep a one-time code for signing in; codes that expired are forgotten on the way."""
+        """Keep a one-time code for signing in."""
 
     async def use_code(self, digest: str, at: datetime) -> str | None:
-        """The user of a code that has not expired; each code answers once."""
+        """The user of a code that has not expired; each answers once. Expired ones are forgotten on the way."""
 
 
 class Storage(HoldStore, TokenStore, Protocol):

@@ -1,0 +1,143 @@
+"""How the store's database is opened, and how its schema comes to be what this version needs."""
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from gateway.store import StoreUnavailable, open_store
+from gateway.store.engine import WRITE, make_engine, migrate
+from gateway.store.migrations.versions import r0001_holds_and_tokens
+from gateway.store.schema import metadata
+from tests.gateway.store.samples import Place, hold, sqlite_url
+from tests.support.certificates import Authority
+from tests.support.postgres import Postgres
+
+
+async def in_transaction(engine: AsyncEngine, sql: str) -> object:
+    async with engine.connect() as connection:
+        await connection.execution_options(**WRITE)
+        async with connection.begin():
+            result = await connection.execute(sa.text(sql))
+            return result.scalar() if result.returns_rows else None
+
+
+async def test_sqlite_keeps_what_it_said_it_kept(tmp_path: Path) -> None:
+    engine = make_engine(sqlite_url(tmp_path))
+    try:
+        settings = {
+            name: await in_transaction(engine, f"PRAGMA {name}")
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
+    finally:
+        await engine.dispose()
+    assert settings == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}
+
+
+async def test_a_writer_that_declared_itself_waits_for_the_other(tmp_path: Path) -> None:
+    engine = make_engine(sqlite_url(tmp_path))
+    try:
+        await in_transaction(engine, "CREATE TABLE t (x int)")
+        async with engine.connect() as reader, reader.begin():
+            assert await reader.scalar(sa.text("SELECT count(*) FROM t")) == 0
+            await in_transaction(engine, "INSERT INTO t VALUES (1)")
+            # A reader goes on seeing what it saw.
+            assert await reader.scalar(sa.text("SELECT count(*) FROM t")) == 0
+        assert await in_transaction(engine, "SELECT count(*) FROM t") == 1
+    finally:
+        await engine.dispose()
+
+
+async def test_the_store_goes_through_tls_when_it_is_told_to(
+    tls_postgres: Postgres, authority: Authority, tmp_path: Path
+) -> None:
+    name = tls_postgres.create_database(template=None)
+    server = f"postgresql://{tls_postgres.superuser}@localhost:{tls_postgres.port}/{name}"
+    for options in (
+        f"sslmode=verify-full&sslrootcert={authority.cert}",
+        f"sslmode=verify-ca&sslrootcert={authority.cert}",
+        "sslmode=require",
+    ):
+        async with Place("postgresql", f"{server}?{options}").open() as store:
+            await store.ping()
+            encrypted = tls_postgres.scalar(
+                "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) "
+                "WHERE application_name = 'holdgate'"
+            )
+            assert encrypted is True
+    stranger = Authority(tmp_path)
+    for mode in ("verify-ca", "verify-full"):
+        with pytest.raises(StoreUnavailable, match="certificate verify failed"):
+            await open_store(f"{server}?sslmode={mode}&sslrootcert={stranger.cert}")
+    tls_postgres.drop_database(name)
+
+
+async def test_a_file_of_certificates_that_is_not_there_is_one_line() -> None:
+    with pytest.raises(StoreUnavailable, match="No such file"):
+        await open_store("postgresql://a@db/x?sslmode=verify-full&sslrootcert=/nowhere")
+
+
+def _migrated(connection: Connection) -> tuple[str | None, list[object]]:
+    migrate(connection)
+    context = MigrationContext.configure(connection)
+    return context.get_current_revision(), compare_metadata(context, metadata)
+
+
+async def test_the_migrations_make_what_the_code_expects(place: Place) -> None:
+    async with place.open():
+        pass
+    engine = make_engine(place.url)
+    try:
+        async with engine.connect() as connection:
+            await connection.execution_options(**WRITE)
+            async with connection.begin():
+                revision, differences = await connection.run_sync(_migrated)
+    finally:
+        await engine.dispose()
+    assert revision == "0001"
+    assert differences == []
+
+
+async def test_opening_twice_changes_nothing(place: Place) -> None:
+    async with place.open() as store:
+        await store.add_hold(hold(), limit=9, limit_per_user=9)
+        async with place.open() as again:
+            assert await again.hold(hold().id) == hold()
+
+
+async def test_a_store_of_a_newer_version_is_refused_and_left_alone(place: Place) -> None:
+    async with place.open():
+        pass
+    engine = make_engine(place.url)
+    try:
+        await in_transaction(engine, "UPDATE alembic_version SET version_num = '9999'")
+        with pytest.raises(StoreUnavailable, match="the store has schema 9999, which this version does not"):
+            await open_store(place.url)
+        assert await in_transaction(engine, "SELECT version_num FROM alembic_version") == "9999"
+    finally:
+        await engine.dispose()
+
+
+async def test_a_migration_can_be_taken_back(place: Place) -> None:
+    async with place.open():
+        pass
+
+    def down(connection: Connection) -> list[str]:
+        context = MigrationContext.configure(connection)
+        with context.begin_transaction(), Operations.context(context):
+            r0001_holds_and_tokens.downgrade()
+        return sa.inspect(connection).get_table_names()
+
+    engine = make_engine(place.url)
+    try:
+        async with engine.connect() as connection:
+            await connection.execution_options(**WRITE)
+            async with connection.begin():
+                assert await connection.run_sync(down) == ["alembic_version"]
+    finally:
+        await engine.dispose()
