@@ -92,12 +92,12 @@ class Chain:
 
         An unfinished last record, left by a crash, is kept in a file of its own and a record says so.
         """
-        self._open_file()
+        self._take(self._open_file())
         torn = b""
         line, end = last_line(self._file, self._size)
         if end < self._size:
             torn = os.pread(self._file, self._size - end, end)
-        if line:
+        if end:
             self.link = self._link_of(self._path, line)
             self._day = self._first_day()
         else:
@@ -157,7 +157,8 @@ class Chain:
         except OSError:
             return  # still damaged: the next write reopens and truncates first
 
-    def _open_file(self) -> None:
+    def _open_file(self) -> os.stat_result:
+        """Open and lock whatever file is there now, and say which one it is."""
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         file = os.open(self._path, flags, _MODE)
         try:
@@ -174,23 +175,30 @@ class Chain:
         except BaseException:
             os.close(file)
             raise
-        self._file, self._size = file, status.st_size
-        self._identity = (status.st_dev, status.st_ino)
+        self._file = file
+        return status
+
+    def _take(self, status: os.stat_result) -> None:
+        """The open file is the one to go on with."""
+        self._identity, self._size = (status.st_dev, status.st_ino), status.st_size
 
     def _reopen(self) -> None:
-        """The same file, cut back to what is known to be good or, when it was moved away, a new one."""
-        known, size = self._identity, self._size
+        """The same file, cut back to what is known to be good or, when it was moved away, a new one.
+
+        Until that is done nothing is forgotten of the file as it should be: this is tried again and again.
+        """
         self.close()
-        self._open_file()
-        if self._identity == known:
-            if self._size > size:
-                os.ftruncate(self._file, size)
-                self._size = size
+        status = self._open_file()
+        known = self._identity
+        if (status.st_dev, status.st_ino) == known:
+            if status.st_size > self._size:
+                os.ftruncate(self._file, self._size)
             self._damaged = False
             return
-        if self._size:
+        if status.st_size:
             self.close()
             raise ChainError(f"another file was put in the place of {self._path}; move it away")
+        self._take(status)
         self._damaged = False
         self._day = None
         if known is not None:

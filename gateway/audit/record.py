@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from gateway.clock import now
 from gateway.store.records import iso
@@ -22,6 +22,41 @@ FIRST_HASH = "0" * 64
 
 _TAIL = ',"hash":"'
 _TAIL_LENGTH = len(_TAIL) + 64 + len('"}')
+
+
+_MEMBERS: Final = frozenset(
+    (
+        *(
+            "v",
+            "seq",
+            "at",
+            "kind",
+            "session_id",
+            "statement_id",
+            "user",
+            "groups",
+            "database",
+            "client_addr",
+        ),
+        *("application_name", "sql", "sql_digest", "parameters", "actions", "relations", "columns"),
+        *("row_bound", "verdict", "rule", "hold_id", "approved_by", "tag", "rows", "bytes", "sqlstate"),
+        *("duration_ms", "held_ms", "reason", "prev"),
+    )
+)
+"""What every record of version 1 has; it may have more. A line with a hash of its own may still be no record,
+for anybody can make one."""
+
+_NEVER_NULL: Final[dict[str, type]] = {
+    "seq": int,
+    "at": str,
+    "kind": str,
+    "groups": list,
+    "actions": list,
+    "relations": list,
+    "columns": list,
+    "approved_by": list,
+    "prev": str,
+}
 
 
 class Kind(StrEnum):
@@ -137,7 +172,7 @@ def unseal(line: bytes) -> tuple[dict[str, Any], Link]:
     try:
         text = line.decode("ascii")
         record = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ValueError("not a record") from None
     if not isinstance(record, dict) or text[-_TAIL_LENGTH : -_TAIL_LENGTH + len(_TAIL)] != _TAIL:
         raise ValueError("not a record")
@@ -147,10 +182,11 @@ def unseal(line: bytes) -> tuple[dict[str, Any], Link]:
     body = text[:-_TAIL_LENGTH] + "}"
     if hashlib.sha256(body.encode("ascii")).hexdigest() != written:
         raise ValueError("the record was changed: its hash is not its own")
-    seq = record.get("seq")
-    if not isinstance(seq, int) or not isinstance(record.get("prev"), str):
+    if not record.keys() >= _MEMBERS or not all(
+        isinstance(record[name], kind) for name, kind in _NEVER_NULL.items()
+    ):
         raise ValueError("not a record")
-    return record, Link(seq, written)
+    return record, Link(record["seq"], written)
 
 
 def _milliseconds(value: float | None) -> float | None:

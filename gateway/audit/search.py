@@ -4,6 +4,7 @@ All of it blocks; call it off the loop.
 """
 
 import csv
+import fcntl
 import io
 import json
 import os
@@ -73,8 +74,8 @@ class Page:
 class VerifyResult:
     """What a check of the chain found. ``first_bad_line`` counts from 1 in ``file``; ``why`` is for people.
 
-    Bytes after the last line end are no record yet: a gateway may be writing. They are named in ``why`` of a
-    result that is otherwise good.
+    ``last_hash`` is that of the last good record. Bytes after the last line end are no record yet: while a
+    gateway holds the file they are only named in ``why``, for it may be writing; otherwise they are a fault.
     """
 
     ok: bool
@@ -82,6 +83,7 @@ class VerifyResult:
     first_bad_line: int | None = None
     why: str | None = None
     file: str | None = None
+    last_hash: str | None = None
 
 
 def search(
@@ -132,46 +134,106 @@ def export(path: Path, filters: AuditFilter, form: Format = "jsonl") -> Iterator
         yield _csv([_cell(value) for value in record.values()])
 
 
-def verify(path: Path) -> VerifyResult:
-    """Check every hash and every link of the chain that ends in ``path``. Raises OSError from the disk."""
-    try:
-        files = segments(path)
-    except ChainError as error:
-        return VerifyResult(False, 0, 1, str(error), str(path))
-    if not files and not path.exists():
-        raise FileNotFoundError(2, "No such file or directory", str(path))
-    link: Link | None = None
-    opening: str | None = None
-    pruned: set[str] = set()
-    records = 0
-    unfinished = 0
+def verify(path: Path, *, contains: str | None = None) -> VerifyResult:
+    """Check every hash and every link of the chain that ends in ``path``. Raises OSError from the disk.
+
+    ``contains`` is the hash of a record known from before: that it is still there shows that the end of the
+    chain was not cut off and that it is the same chain.
+    """
+    while True:
+        try:
+            files = segments(path)
+        except ChainError as error:
+            return VerifyResult(False, 0, 1, str(error), str(path))
+        try:
+            result = _verify(path, files, contains)
+        except FileNotFoundError:
+            if files == segments(path):
+                raise
+            continue
+        # A gateway may have begun a new file meanwhile: what was read then is not one chain.
+        if result.ok or files == segments(path):
+            return result
+
+
+def _verify(path: Path, files: list[Segment], contains: str | None) -> VerifyResult:
+    check = _Check(contains)
+    if not files or files[-1].path != path:
+        # A current file without a whole line: empty, or the beginning of a first record.
+        check.unfinished = path.stat().st_size
     for segment in files:
-        unfinished = 0
         with segment.path.open("rb") as file:
             for number, line in enumerate(file, start=1):
-                if not line.endswith(b"\n"):
-                    unfinished = len(line)
-                    break
                 try:
-                    record, new = unseal(line[:-1])
-                    if link is None:
-                        opening = record["prev"] if new.seq > 1 else None
-                        link = Link(new.seq - 1, FIRST_HASH if new.seq == 1 else record["prev"])
-                    if new.seq != link.seq + 1:
-                        raise ValueError(f"record {new.seq} follows record {link.seq}")
-                    if record["prev"] != link.hash:
-                        raise ValueError("the record does not follow the one before: prev is not its hash")
+                    check.take(line)
                 except ValueError as error:
-                    return VerifyResult(False, records, number, str(error), str(segment.path))
-                if record["kind"] == Kind.GATEWAY and record["tag"] == "pruned":
-                    pruned.update(str(record["reason"]).replace(",", " ").split())
-                link = new
-                records += 1
-    if opening is not None and opening not in pruned:
+                    return check.bad(number, str(error), segment.path)
+        if check.unfinished and segment.path != path:
+            return check.bad(None, check.unfinished_words, segment.path)
+    if check.unfinished and not _in_use(path):
+        return check.bad(None, check.unfinished_words, path)
+    if check.opening is not None and check.opening not in check.pruned:
         why = "the chain does not begin with record 1 and no record says that earlier ones were removed"
-        return VerifyResult(False, records, 1, why, str(files[0].path))
-    rest = f"{unfinished} bytes of an unfinished record at the end" if unfinished else None
-    return VerifyResult(True, records, None, rest, str(path))
+        return check.bad(1, why, files[0].path)
+    if not check.found:
+        why = "no record has the hash that is known: the end was cut off, or this is another chain"
+        return check.bad(None, why, path)
+    rest = f"{check.unfinished} bytes of an unfinished record at the end" if check.unfinished else None
+    return VerifyResult(True, check.records, None, rest, str(path), check.last_hash)
+
+
+class _Check:
+    """How far a chain was followed."""
+
+    def __init__(self, contains: str | None) -> None:
+        self._link: Link | None = None
+        self._contains = contains
+        self.found = contains is None
+        self.records = 0
+        self.unfinished = 0
+        self.opening: str | None = None
+        self.pruned: set[str] = set()
+
+    @property
+    def unfinished_words(self) -> str:
+        return f"{self.unfinished} bytes after the last record: a crash leaves them, or the end was cut off"
+
+    @property
+    def last_hash(self) -> str | None:
+        return self._link.hash if self._link is not None and self.records else None
+
+    def take(self, line: bytes) -> None:
+        """The next line, with its end. Raises ValueError when it does not follow."""
+        if not line.endswith(b"\n"):
+            self.unfinished = len(line)
+            return
+        record, new = unseal(line[:-1])
+        link = self._link
+        if link is None:
+            self.opening = record["prev"] if new.seq > 1 else None
+            link = Link(new.seq - 1, FIRST_HASH if new.seq == 1 else record["prev"])
+        if new.seq != link.seq + 1:
+            raise ValueError(f"record {new.seq} follows record {link.seq}")
+        if record["prev"] != link.hash:
+            raise ValueError("the record does not follow the one before: prev is not its hash")
+        if record["kind"] == Kind.GATEWAY and record["tag"] == "pruned":
+            self.pruned.update(str(record["reason"]).replace(",", " ").split())
+        self._link = new
+        self.found = self.found or new.hash == self._contains
+        self.records += 1
+
+    def bad(self, line: int | None, why: str, file: Path) -> VerifyResult:
+        return VerifyResult(False, self.records, line, why, str(file), self.last_hash)
+
+
+def _in_use(path: Path) -> bool:
+    """Whether a gateway has the file open for writing: it keeps a lock on it."""
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def _walk(files: list[Segment], cursor: str | None, order: Order) -> Iterator[tuple[int, bytes, int]]:
