@@ -14,7 +14,7 @@ from collections import deque
 from typing import Literal
 
 from gateway.audit.chain import Chain
-from gateway.audit.record import AuditRecord, Kind
+from gateway.audit.record import AuditRecord, Kind, digest_of
 from gateway.audit.redact import redact_literals
 from gateway.audit.search import AuditFilter, Page, VerifyResult, search, verify
 from gateway.clock import SYSTEM_CLOCK, Clock
@@ -62,6 +62,7 @@ class AuditLog:
         queue_limit: int = QUEUE_LIMIT,
         retry_seconds: float = RETRY_SECONDS,
         intent_seconds: float = INTENT_SECONDS,
+        stop_seconds: float = STOP_SECONDS,
     ) -> None:
         self._config = config
         self._chain = Chain(config.file, retention=config.retention, clock=clock)
@@ -69,6 +70,9 @@ class AuditLog:
         self._queue_limit = queue_limit
         self._retry_seconds = retry_seconds
         self._intent_seconds = intent_seconds
+        self._stop_seconds = stop_seconds
+        self._clock = clock
+        self._give_up_at = 0.0
         self._condition = threading.Condition()
         self._idle = False
         self._urgent = False
@@ -110,10 +114,11 @@ class AuditLog:
         What cannot be written within ten seconds is lost and counted.
         """
         with self._condition:
+            self._give_up_at = self._clock.monotonic() + self._stop_seconds
             self._stopping = True
             self._condition.notify()
         if self._thread is not None:
-            await asyncio.to_thread(self._thread.join, STOP_SECONDS)
+            await asyncio.to_thread(self._thread.join, self._stop_seconds + self._retry_seconds)
             if not self._thread.is_alive():
                 self._chain.close()
         self._ended = True
@@ -124,12 +129,9 @@ class AuditLog:
 
     def append(self, record: AuditRecord) -> None:
         """Record something that has happened. Never waits and never fails; see :attr:`healthy`."""
-        if record.kind == Kind.STATEMENT and record.verdict == "allow":
-            if self._config.statements == "held":
-                return
-            if self._config.redact == "literals":
-                record = _redacted(record)
-        self._push(_Entry(record), urgent=False)
+        if record.kind == Kind.STATEMENT and record.verdict == "allow" and self._config.statements == "held":
+            return
+        self._push(_Entry(self._redacted(record)), urgent=False)
 
     async def intent(self, record: AuditRecord) -> None:
         """Record something that is about to happen: it is on disk when this returns.
@@ -137,6 +139,7 @@ class AuditLog:
         Raises :class:`AuditUnavailable`, and then it must not happen. The record is still written when that
         becomes possible, for the attempt is worth knowing.
         """
+        record = self._redacted(record)
         if not self.healthy:
             if not self._ended and self.queue_depth < self._queue_limit:
                 self._push(_Entry(record), urgent=False)
@@ -175,6 +178,17 @@ class AuditLog:
     async def verify(self) -> VerifyResult:
         """Check the whole chain."""
         return await asyncio.to_thread(verify, self._config.file)
+
+    def _redacted(self, record: AuditRecord) -> AuditRecord:
+        """Without literals, where they are to be left out: nobody had to decide on them."""
+        if self._config.redact == "none" or record.kind != Kind.STATEMENT or record.hold_id is not None:
+            return record
+        return dataclasses.replace(
+            record,
+            sql=None if record.sql is None else redact_literals(record.sql),
+            sql_digest=None if record.sql is None else digest_of(record.sql),
+            parameters=None if record.parameters is None else ("?",) * len(record.parameters),
+        )
 
     def _push(self, entry: _Entry, *, urgent: bool) -> None:
         if self._ended:
@@ -224,7 +238,7 @@ class AuditLog:
             except OSError as error:
                 self._failed(error, batch)
                 with self._condition:
-                    if self._stopping:
+                    if self._stopping and self._clock.monotonic() >= self._give_up_at:
                         self._abandon(batch)
                         return
                     self._condition.wait(self._retry_seconds)
@@ -253,14 +267,6 @@ class AuditLog:
     def _reason(self, error: OSError) -> str:
         what = error.strerror or str(error)
         return f"the audit file {self._config.file} cannot be written: {what}"
-
-
-def _redacted(record: AuditRecord) -> AuditRecord:
-    return dataclasses.replace(
-        record,
-        sql=None if record.sql is None else redact_literals(record.sql),
-        parameters=None if record.parameters is None else ("?",) * len(record.parameters),
-    )
 
 
 def _answer(entry: _Entry, failure: str | None) -> None:

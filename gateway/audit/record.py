@@ -15,7 +15,7 @@ from typing import Any, Final
 from gateway.clock import now
 from gateway.store.records import iso
 
-__all__ = ["FIRST_HASH", "VERSION", "AuditRecord", "Kind", "Link", "seal", "unseal"]
+__all__ = ["FIRST_HASH", "VERSION", "AuditRecord", "Kind", "Link", "digest_of", "seal", "unseal"]
 
 VERSION = 1
 FIRST_HASH = "0" * 64
@@ -71,7 +71,8 @@ class Kind(StrEnum):
 
 @dataclass(slots=True)
 class AuditRecord:
-    """What happened. ``v``, ``seq``, ``sql_digest``, ``prev`` and ``hash`` are added when it is written.
+    """What happened. ``v``, ``seq``, ``prev`` and ``hash`` are added when it is written, and ``sql_digest`` where
+    it is None.
 
     ``kind`` is one of :class:`Kind`. ``verdict`` is allow, hold or deny for a statement, approve or reject
     for a decision. ``obligations`` are what the statement ran under, or would have. ``tag`` is the command tag
@@ -90,6 +91,7 @@ class AuditRecord:
     client_addr: str | None = None
     application_name: str | None = None
     sql: str | None = None
+    sql_digest: str | None = None
     parameters: tuple[str | None, ...] | None = None
     actions: tuple[str, ...] = ()
     relations: tuple[str, ...] = ()
@@ -119,9 +121,9 @@ class Link:
 
 def seal(record: AuditRecord, link: Link) -> tuple[bytes, Link]:
     """The line (with its line end) of ``record`` as the one after ``link``, and the chain's new end."""
-    digest = None
-    if record.sql is not None:
-        digest = hashlib.sha256(record.sql.encode("utf-8", "backslashreplace")).hexdigest()
+    digest = record.sql_digest
+    if digest is None and record.sql is not None:
+        digest = digest_of(record.sql)
     seq = link.seq + 1
     body = json.dumps(
         {
@@ -161,6 +163,11 @@ def seal(record: AuditRecord, link: Link) -> tuple[bytes, Link]:
     )
     sealed = hashlib.sha256(body.encode("ascii")).hexdigest()
     return f'{body[:-1]}{_TAIL}{sealed}"}}\n'.encode("ascii"), Link(seq, sealed)
+
+
+def digest_of(sql: str) -> str:
+    """The SHA-256 of a statement's text, in hexadecimal."""
+    return hashlib.sha256(sql.encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def unseal(line: bytes) -> tuple[dict[str, Any], Link]:
