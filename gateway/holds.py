@@ -6,9 +6,10 @@ this module only carries the news. A decision is in the audit before the session
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from datetime import timedelta
 from typing import TypeVar
 
@@ -53,6 +54,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 RETRY_SECONDS = 1.0
+STOP_SECONDS = 5.0
 MAX_PAGE = 500
 
 _ENDS = frozenset({HoldState.WITHDRAWN, HoldState.ABANDONED, HoldState.INTERRUPTED})
@@ -87,12 +89,17 @@ class Holds:
         *,
         clock: Clock = SYSTEM_CLOCK,
         retry_seconds: float = RETRY_SECONDS,
+        stop_seconds: float = STOP_SECONDS,
     ) -> None:
         self._store = store
         self._bus = bus
         self._audit = audit
         self._clock = clock
         self._retry_seconds = retry_seconds
+        self._stop_seconds = stop_seconds
+        self._owed = 0
+        self._nothing_owed = asyncio.Event()
+        self._nothing_owed.set()
         self._ids = Ulids(clock)
         self._waiting: dict[str, _Waiting] = {}
         self._stopped = False
@@ -112,7 +119,10 @@ class Holds:
             self._announce(hold)
 
     async def stop(self) -> None:
-        """End every open hold of this process as interrupted, and open no more."""
+        """End every open hold of this process as interrupted, and open no more.
+
+        What the store is still owed (ends, outcomes) has a few seconds to arrive there.
+        """
         self._stopped = True
         reason = "the gateway is stopping"
         try:
@@ -128,6 +138,11 @@ class Holds:
             ]
         for hold in ended:
             self._settle(hold)
+        try:
+            async with asyncio.timeout(self._stop_seconds):
+                await self._nothing_owed.wait()
+        except TimeoutError:
+            logger.error("%d changes of holds could not be stored; the audit has them", self._owed)
 
     # The session's side
 
@@ -185,7 +200,8 @@ class Holds:
                 if hold is not None:
                     self._bus.publish("hold.outcome", hold.to_dict())
 
-        await complete(self._now_or_later(keep, f"outcome of {hold_id}"), name=f"outcome of {hold_id}")
+        name = f"outcome of {hold_id}"
+        await complete(self._now_or_later(keep, name), name=name)
 
     # The approver's side
 
@@ -399,21 +415,35 @@ class Holds:
     async def _now_or_later(self, action: Callable[[], Awaitable[T]], name: str) -> T | None:
         """Do it, or keep trying in the background and return None."""
         try:
-            return await action()
+            with self._owing():
+                return await action()
         except StoreUnavailable as error:
             logger.error("%s waits for the store: %s", name, error)
 
         async def later() -> None:
-            while True:
-                await asyncio.sleep(self._retry_seconds)
-                try:
-                    await action()
-                    return
-                except StoreUnavailable:
-                    continue
+            with self._owing():
+                while True:
+                    await asyncio.sleep(self._retry_seconds)
+                    try:
+                        await action()
+                        return
+                    except StoreUnavailable:
+                        continue
 
         spawn(later(), name=name)
         return None
+
+    @contextlib.contextmanager
+    def _owing(self) -> Iterator[None]:
+        """Something has happened that the store does not know yet."""
+        self._owed += 1
+        self._nothing_owed.clear()
+        try:
+            yield
+        finally:
+            self._owed -= 1
+            if not self._owed:
+                self._nothing_owed.set()
 
 
 def _check_decider(hold: Hold, who: str, groups: Collection[str], roles: Collection[str]) -> None:
