@@ -8,6 +8,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Final
 
 from gateway import clock
@@ -38,6 +39,12 @@ GAUGE_SECONDS: Final = 1.0
 """How often what is only counted elsewhere is copied into the metrics."""
 
 LAST_TASKS_SECONDS: Final = 5.0
+
+_AT_START: Final = (
+    *("listen.address", "listen.port", "admin.address", "admin.port", "admin.tls", "store.url"),
+    "audit.file",
+)
+"""Keys of the configuration that are looked at once."""
 
 
 class _HoldMetrics:
@@ -104,6 +111,7 @@ class Gateway:
         started.push_async_callback(self.audit.stop)
         self.store = await open_store(config.store.url)
         started.push_async_callback(self.store.close)
+        await self.store.acquire()
         self.bus.listen(_HoldMetrics(self.metrics))
         self.holds = Holds(self.store, self.bus, self.audit, config.limits)
         await self.holds.start()
@@ -165,11 +173,6 @@ class Gateway:
         Returns the keys that changed and count only after a restart.
         """
         old = self.config
-        later = [
-            name
-            for name in ("listen", "admin", "store", "audit")
-            if getattr(old, name) != getattr(config, name)
-        ]
         tls = server_tls(config.listen.tls) if config.listen.tls != old.listen.tls else self._tls
         self.config = config
         self._tls = self.listener.tls = tls
@@ -177,9 +180,10 @@ class Gateway:
         self._authenticator = self._new_authenticator(config)
         self._connector.forget()
         self.holds.limits = config.limits
+        self.audit.use(config.audit)
         self.sessions.use(self.judge)
         self._record("reload", f"policy {config.policy.version[:12]}")
-        return later
+        return [key for key in _AT_START if attrgetter(key)(old) != attrgetter(key)(config)]
 
     async def check(self, sql: str, user: str | None, database: str | None) -> Judgement:
         """What would be decided about ``sql``; nothing is run."""
@@ -228,6 +232,8 @@ async def serve(config_path: str) -> int:
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    # What it says of a migration is of no use to whoever starts a gateway.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         gateway = Gateway(load_config(config_path))
         await gateway.start()

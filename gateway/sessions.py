@@ -1,6 +1,7 @@
 """The sessions of this gateway, for the management port and for shutting down."""
 
 import asyncio
+import logging
 from typing import Final
 
 from gateway.metrics import Metrics
@@ -8,6 +9,8 @@ from gateway.session import Session, SessionInfo
 from rules import Judge
 
 __all__ = ["SessionInfo", "SessionRegistry"]
+
+logger = logging.getLogger(__name__)
 
 KILL_WAIT_SECONDS: Final = 5.0
 """How long sessions that were ended by force may take to write their last records."""
@@ -56,7 +59,11 @@ class SessionRegistry:
             session.use(judge)
 
     async def drain(self, grace: float) -> None:
-        """End all sessions: idle ones and holds now, running statements within ``grace`` seconds."""
+        """End all sessions: idle ones and holds now, running statements within ``grace`` seconds.
+
+        Sessions that do not end even by force (what they wait for may hang) are left behind and logged: what
+        comes after, above all the last records, must not depend on them.
+        """
         for session in tuple(self._sessions.values()):
             session.drain()
         try:
@@ -65,5 +72,8 @@ class SessionRegistry:
         except TimeoutError:
             for session in tuple(self._sessions.values()):
                 session.kill("the gateway's shutdown")
-            async with asyncio.timeout(KILL_WAIT_SECONDS):
-                await self._empty.wait()
+            try:
+                async with asyncio.timeout(KILL_WAIT_SECONDS):
+                    await self._empty.wait()
+            except TimeoutError:
+                logger.error("%d sessions did not end: %s", len(self._sessions), ", ".join(self._sessions))

@@ -78,7 +78,7 @@ class Chain:
 
     def __init__(self, path: Path, *, retention: float | None, clock: Clock) -> None:
         self._path = path
-        self._retention = None if retention is None else timedelta(seconds=retention)
+        self.keep_for(retention)
         self._clock = clock
         self._file = -1
         self._identity: tuple[int, int] | None = None
@@ -86,6 +86,10 @@ class Chain:
         self._day: date | None = None
         self._damaged = False
         self.link = Link()
+
+    def keep_for(self, retention: float | None) -> None:
+        """How many seconds records are kept, from the next write on; None: for ever."""
+        self._retention = None if retention is None else timedelta(seconds=retention)
 
     def open(self) -> None:
         """Open or create the file and find the end of the chain. Raises OSError.

@@ -98,6 +98,11 @@ class AuditLog:
         """Records not yet on disk."""
         return len(self._queue) + self._writing
 
+    def use(self, config: Audit) -> None:
+        """Record by another configuration from now on; the file stays what it is."""
+        self._config = dataclasses.replace(config, file=self._config.file)
+        self._chain.keep_for(config.retention)
+
     async def start(self) -> None:
         """Open the file and find the end of the chain. Raises :class:`AuditUnavailable` with what to do."""
         try:

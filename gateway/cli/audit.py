@@ -1,5 +1,6 @@
 """``holdgate audit``: tail, search, export, verify; by the management port, or on the file itself."""
 
+import dataclasses
 import json
 import re
 import sys
@@ -114,21 +115,21 @@ def verify_chain(options: Namespace) -> int:
     """Check the hash chain from its first record to its last."""
     source = _source(options)
     assert isinstance(source, _File)
-    result = verify(source.path)
+    if options.contains is not None and not re.fullmatch("[0-9a-f]{64}", options.contains):
+        raise CliError("--contains takes the hash of a record: 64 digits from 0 to f", USAGE)
+    try:
+        result = verify(source.path, contains=options.contains)
+    except OSError as error:
+        raise CliError(f"the audit cannot be read: {error.strerror or error}") from None
     if options.json:
-        print_json(
-            {
-                "ok": result.ok,
-                "records": result.records,
-                "file": result.file,
-                "first_bad_line": result.first_bad_line,
-                "why": result.why,
-            }
-        )
+        print_json(dataclasses.asdict(result))
     elif result.ok:
-        print(one_line(f"{result.records} records, unbroken" + (f" ({result.why})" if result.why else "")))
+        last = f", the last with hash {result.last_hash}" if result.last_hash else ""
+        note = f" ({result.why})" if result.why else ""
+        print(one_line(f"{result.records} records, unbroken{last}{note}"))
     else:
-        print(one_line(f"holdgate: {result.file}:{result.first_bad_line}: {result.why}"), file=sys.stderr)
+        place = f"{result.file}:{result.first_bad_line}" if result.first_bad_line else result.file
+        print(one_line(f"holdgate: {place}: {result.why}"), file=sys.stderr)
     return 0 if result.ok else FAILED
 
 

@@ -169,6 +169,9 @@ def _add_audit(commands: "argparse._SubParsersAction[_Parser]") -> None:
     source = verify.add_mutually_exclusive_group(required=True)
     source.add_argument("-c", "--config", metavar="FILE", help="the audit of this configuration")
     source.add_argument("--file", metavar="FILE", help="this audit file")
+    verify.add_argument(
+        "--contains", metavar="HASH", help="also that the record with this hash, known from before, is there"
+    )
     _json(verify)
     verify.set_defaults(run="audit:verify_chain")
 

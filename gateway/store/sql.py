@@ -26,6 +26,8 @@ _GATEWAY_LOCK = 0x686F6C6467617465
 _SCHEMA_LOCK = _GATEWAY_LOCK + 1
 _LIMIT_LOCK = _GATEWAY_LOCK + 2
 
+_ONE_GATEWAY = "; stop it, or set store.url to a store of this gateway's own"
+
 _CHUNK = 500
 """Ids in one query; both databases cap the number of parameters."""
 
@@ -86,7 +88,7 @@ class SqlStore:
             await connection.execution_options(isolation_level="AUTOCOMMIT")
             granted = await connection.scalar(select(func.pg_try_advisory_lock(_GATEWAY_LOCK)))
         if not granted:
-            raise StoreInUse("another gateway runs on this store")
+            raise StoreInUse(f"another gateway runs on this store{_ONE_GATEWAY}")
 
     async def close(self) -> None:
         """Let go of everything."""
@@ -348,7 +350,7 @@ class SqlStore:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(handle)
-            raise StoreInUse(f"another gateway runs on {self._engine.url.database}") from error
+            raise StoreInUse(f"another gateway runs on {self._engine.url.database}{_ONE_GATEWAY}") from error
         self._lock_file = handle
 
 

@@ -29,9 +29,9 @@ from gateway.holds import (
 from gateway.store import SqlStore, StoreUnavailable, open_store
 from gateway.tasks import cancel_all, running
 from tests.gateway.audit.samples import records
-from tests.gateway.audit.test_log import full_disk
 from tests.gateway.management import SteppedClock, hold_request
 from tests.gateway.store.samples import postgresql_url, sqlite_url
+from tests.support.disk import full_disk
 from tests.support.postgres import Postgres
 from tests.support.relay import Relay
 

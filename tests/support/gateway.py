@@ -294,6 +294,13 @@ class RunningGateway:
         """The audit's records so far."""
         return audit_records(self.directory, **wanted)
 
+    async def written(self) -> None:
+        """Return once every record is on disk. The writer is a thread and announces it to nobody."""
+        audit = self.gateway.audit
+        async with asyncio.timeout(_PATIENCE):
+            while audit.queue_depth or not audit.healthy:
+                await asyncio.sleep(0.005)
+
     async def close_clients(self) -> None:
         """Close what :meth:`client` made."""
         for client in self._clients:

@@ -1,7 +1,6 @@
 """The audit's files: continued, rotated, removed in time, and put right after a crash."""
 
 import os
-import resource
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import pytest
 from gateway.audit import verify
 from gateway.audit.chain import Chain, ChainError, Segment, first_record, last_line, lines_back, segments
 from tests.gateway.audit.samples import NOON, SetClock, lines, record, records, write
+from tests.support.disk import full_disk
 
 DAY = 86_400.0
 
@@ -28,17 +28,6 @@ def open_chain(
         yield chain
     finally:
         chain.close()
-
-
-@contextmanager
-def files_may_have(size: int) -> Iterator[None]:
-    """Writing beyond ``size`` bytes of a file fails, as on a disk that is full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture
@@ -157,7 +146,7 @@ class TestTrouble:
             chain.write([record(1)])
             size = path.stat().st_size
             for room in (0, 1, 100):
-                with files_may_have(size + room), pytest.raises(OSError, match="File too large"):
+                with full_disk(path, room), pytest.raises(OSError, match="File too large"):
                     chain.write([record(2), record(3)])
                 assert path.stat().st_size == size
             chain.write([record(2), record(3)])

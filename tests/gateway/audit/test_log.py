@@ -3,10 +3,8 @@
 import asyncio
 import logging
 import os
-import resource
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import pytest
 from gateway.audit import AuditFilter, AuditLog, AuditRecord, AuditUnavailable, Kind, verify
 from gateway.config.model import Audit
 from tests.gateway.audit.samples import record, records, write
+from tests.support.disk import full_disk
 
 
 @pytest.fixture
@@ -28,17 +27,6 @@ async def log(path: Path) -> AsyncIterator[AuditLog]:
     await opened.start()
     yield opened
     await opened.stop()
-
-
-@contextmanager
-def full_disk(path: Path, room: int = 0) -> Iterator[None]:
-    """No file may grow beyond what the audit has now, and ``room`` bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + room, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 async def until(log: AuditLog, *, healthy: bool) -> None:
