@@ -12,3 +12,8 @@ depends_on: str | None = None
 def upgrade() -> None:
     """Add the column; the holds there are owe nothing."""
     op.add_column("holds", sa.Column("obligations", sa.Text, nullable=False, server_default="[]"))
+
+
+def downgrade() -> None:
+    """Remove the column."""
+    op.drop_column("holds", "obligations")
