@@ -11,6 +11,7 @@ from typing import Final
 
 from gateway import clock
 from gateway.arbiter import Arbiter, Ruling
+from gateway.asking import Asking
 from gateway.audit import AuditUnavailable
 from gateway.conversation import Conversation
 from gateway.recorder import Recorder
@@ -29,6 +30,8 @@ INTERNAL_ERROR: Final = ServerError(
     sqlstate.INTERNAL_ERROR, "internal error in the gateway", severity="FATAL"
 )
 
+_WITHDRAWN: Final = ServerError(sqlstate.QUERY_CANCELED, "canceling statement due to user request")
+
 
 class Rulings:
     """Rules on requests. ``resume`` is called when a request that had to wait is done with."""
@@ -36,12 +39,14 @@ class Rulings:
     def __init__(
         self,
         talk: Conversation,
+        asking: Asking,
         arbiter: Arbiter,
         waiting: Waiting,
         recorder: Recorder,
         resume: Callable[[], None],
     ) -> None:
         self._talk = talk
+        self._asking = asking
         self._arbiter = arbiter
         self._waiting = waiting
         self._recorder = recorder
@@ -52,6 +57,8 @@ class Rulings:
         """A cancel on its way to the server: what it does not hit now it must not hit later."""
         self.current: Request | None = None
         """The request that is being ruled on."""
+        self.withdrawn = False
+        """The client canceled what it had sent while the gateway asked the server something."""
 
     @property
     def busy(self) -> bool:
@@ -71,7 +78,8 @@ class Rulings:
         """Rule on a request."""
         self.current = request
         talk = self._talk
-        must_wait = self.cancelling is not None or (self._context_unsettled and not talk.core.settled)
+        must_wait = self.cancelling is not None or self._asking.wanted or self.withdrawn
+        must_wait = must_wait or (self._context_unsettled and not talk.core.settled)
         if not must_wait and talk.farewell is None:
             arrived = clock.monotonic()
             ruling = self._arbiter.rule(request)
@@ -102,6 +110,7 @@ class Rulings:
         else:
             self._slow = None
             self.current = None
+            self.withdrawn = False
             self._resume()
 
     async def _rule_and_wait(self, request: Request) -> None:
@@ -109,6 +118,7 @@ class Rulings:
         statement_id = self._recorder.next_statement_id()
         if self.cancelling is not None:
             await asyncio.wait({self.cancelling})
+        await self._asking.quiet()
         await talk.until_settled()
         if talk.over.done():
             return
@@ -120,6 +130,8 @@ class Rulings:
         error: ServerError | Released
         if not self._recorder.audit.healthy:
             error = unavailable("the audit cannot be written")
+        elif self.withdrawn:
+            error = await self._record_refusal(ruling, statement_id, _WITHDRAWN)
         elif ruling.error is not None:
             error = await self._record_refusal(ruling, statement_id, ruling.error)
         elif ruling.decision is Decision.DENY:
@@ -133,6 +145,7 @@ class Rulings:
             self._forward(request, ruling, statement_id, None)
             return
         if isinstance(error, Released):
+            await talk.until_settled()
             self._arbiter.release(ruling, error.hold.id, error.hold.decided_by)
             self._forward(request, ruling, statement_id, error.waited)
             return

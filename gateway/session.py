@@ -9,6 +9,7 @@ from typing import Final
 
 from gateway import clock
 from gateway.arbiter import Arbiter
+from gateway.asking import Asking
 from gateway.audit import Kind
 from gateway.cancel import CancelKey
 from gateway.config import Config
@@ -27,6 +28,7 @@ from protocol.events import (
     NEED_DATA,
     PAUSED,
     CommitFailed,
+    HiddenFinished,
     ParameterChanged,
     Ready,
     RequestReady,
@@ -128,7 +130,8 @@ class Session:
         self._arbiter = Arbiter(judge, recorder.metrics, recorder.who, recorder.state, core.names)
         self._waiting = Waiting(config, holds, recorder, self._talk.notify)
         self._outcomes = Outcomes(holds, recorder, core.names)
-        self._rulings = Rulings(self._talk, self._arbiter, self._waiting, recorder, self._pump)
+        self._asking = Asking(self._talk)
+        self._rulings = Rulings(self._talk, self._asking, self._arbiter, self._waiting, recorder, self._pump)
         self._started_at = clock.now()
         self._read_ahead_full = False
         self._bytes_up = self._bytes_down = 0
@@ -160,7 +163,7 @@ class Session:
         who, core = self._recorder.who, self._core
         if self._waiting.waiting:
             state = "held"
-        elif not core.settled:
+        elif not core.settled and not core.hiding:
             state = "active"
         elif core.status == TransactionStatus.IDLE:
             state = "idle"
@@ -189,6 +192,17 @@ class Session:
     def use(self, judge: Judge) -> None:
         """Judge by another policy from the next request on."""
         self._arbiter.use(judge)
+
+    async def ask(self, sql: str) -> list[tuple[str | None, ...]]:
+        """The rows of a statement run in this session unseen by its client: text columns, None for NULL.
+
+        ``sql`` is one statement that changes nothing, in ASCII and without a backslash, with every name
+        qualified. It runs once the server owes nothing, and what the client sends meanwhile waits. In an open
+        transaction a savepoint guards it, so it may fail there; in the middle of a series of the extended
+        protocol its failure is the client's. Raises ``CannotAsk`` where nothing could be asked, and
+        ``AskError`` with what the server reported.
+        """
+        return await self._asking.ask(sql)
 
     def kill(self, by: str) -> None:
         """End the session for an administrator."""
@@ -223,6 +237,11 @@ class Session:
             return
         if self._core.settled or self._rulings.cancelling is not None:
             return
+        if self._core.hiding:
+            if self._rulings.current is None and not self._core.buffered:
+                # What runs is not the client's, and it waits for nothing.
+                return
+            self._rulings.withdrawn = True
         self._rulings.cancelling = spawn(self._cancel(), name=f"cancel {self.id}")
         await asyncio.wait({self._rulings.cancelling})
 
@@ -346,6 +365,8 @@ class Session:
                     self._outcomes.ended(event.execution)
             elif isinstance(event, ParameterChanged):
                 self._recorder.state.parameter(event.name, event.value)
+            elif isinstance(event, HiddenFinished):
+                self._asking.finished(event.hidden)
             elif isinstance(event, UpstreamFatal):
                 self._talk.why = f"the server ended the session: {event.report.get('M', '')}"
             elif isinstance(event, CommitFailed):
@@ -372,6 +393,9 @@ class Session:
 
     def _mind_read_ahead(self, marker: object) -> None:
         talk = self._talk
+        if marker is NEED_DATA and not self._rulings.busy:
+            # What was canceled was no whole request.
+            self._rulings.withdrawn = False
         full = marker is PAUSED and self._core.buffered >= self._config().limits.read_ahead_bytes
         if full and not self._read_ahead_full:
             talk.client.pause_reading()

@@ -45,9 +45,13 @@ class SessionRegistry:
         """All sessions, oldest first."""
         return [session.info() for session in self._sessions.values()]
 
+    def find(self, session_id: str) -> Session | None:
+        """The session of an id, if there is one."""
+        return self._sessions.get(session_id)
+
     def kill(self, session_id: str, by: str) -> bool:
         """End a session for ``by``; False when there is none of this id."""
-        session = self._sessions.get(session_id)
+        session = self.find(session_id)
         if session is None:
             return False
         session.kill(by)

@@ -35,6 +35,12 @@ _ERROR_HEAD: Final = 16 << 10
 _OPENED_LIMIT: Final = 1 << 20
 """No message that is waited for until it is whole is longer than this, whatever its header claims."""
 
+_COLLECTED_LIMIT: Final = 256 << 20
+"""The same for a row that is collected."""
+
+_COLLECTED: Final = _OPENED | {int(B.DATA_ROW), int(B.NOTICE_RESPONSE)}
+_REPORTS: Final = frozenset({int(B.ERROR_RESPONSE), int(B.NOTICE_RESPONSE)})
+
 
 class Observer(Protocol):
     """Who is asked about each message that is not a row."""
@@ -50,11 +56,23 @@ class Observer(Protocol):
 class BackendWalker:
     """Cuts server bytes; feed it chunks, it gives what goes to the client."""
 
-    __slots__ = ("_base", "_keep", "_left", "_observer", "_stash", "position")
+    __slots__ = (
+        "_base",
+        "_keep",
+        "_left",
+        "_missing",
+        "_observer",
+        "_stash",
+        "collecting",
+        "position",
+    )
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
-        self._stash = b""
+        self._stash: list[bytes] = []
+        self._missing = 0
+        self.collecting = False
+        """Whether rows are looked at like other messages: nothing the client asked for is being answered."""
         self._left = 0
         self._keep = True
         self._base = 0
@@ -69,7 +87,7 @@ class BackendWalker:
     @property
     def at_boundary(self) -> bool:
         """Whether what was given so far ends at a message's end."""
-        return self._left == 0
+        return self._left == 0 or not self._keep
 
     def walk(self, data: bytes, out: list[bytes]) -> None:
         """Append to ``out`` what the client gets for ``data``.
@@ -77,8 +95,13 @@ class BackendWalker:
         Raises ``UpstreamViolation``; what came in front of the fault is in ``out`` then.
         """
         if self._stash:
-            data = self._stash + data
-            self._stash = b""
+            # Joined only when it is whole: a message may come in very many pieces.
+            self._stash.append(data)
+            self._missing -= len(data)
+            if self._missing > 0:
+                return
+            data = b"".join(self._stash)
+            self._stash.clear()
         size = len(data)
         start = pos = 0
         if self._left:
@@ -89,10 +112,12 @@ class BackendWalker:
         observer = self._observer
         unpack = HEADER.unpack_from
         rows = 0
+        need = HEADER_SIZE
+        collecting = self.collecting
         try:
             while size - pos >= HEADER_SIZE:
                 tag, length = unpack(data, pos)
-                if tag in _PASSED and 4 <= length <= 0x3FFFFFFF:
+                if tag in _PASSED and not collecting and 4 <= length <= 0x3FFFFFFF:
                     if tag != rows:
                         observer.row_allowed(tag)
                         rows = tag
@@ -105,18 +130,18 @@ class BackendWalker:
                 rows = 0
                 end = pos + 1 + length
                 payload = b""
-                if tag in _OPENED:
-                    if tag == B.ERROR_RESPONSE:
-                        need = min(end, pos + HEADER_SIZE + _ERROR_HEAD)
-                    elif length > _OPENED_LIMIT:
+                if tag in (_COLLECTED if collecting else _OPENED):
+                    need = 1 + length
+                    if tag in _REPORTS:
+                        need = min(need, HEADER_SIZE + _ERROR_HEAD)
+                    elif length > (_COLLECTED_LIMIT if tag == B.DATA_ROW else _OPENED_LIMIT):
                         raise UpstreamViolation(f"the server sent message type {tag} with length {length}")
-                    else:
-                        need = end
-                    if need > size:
+                    if pos + need > size:
                         break
-                    payload = data[pos + HEADER_SIZE : need]
+                    payload = data[pos + HEADER_SIZE : pos + need]
                 self.position = self._base + end
                 instead = observer.backend_message(tag, payload)
+                need, collecting = HEADER_SIZE, self.collecting
                 if instead is not None:
                     if pos > start:
                         out.append(data[start:pos])
@@ -132,4 +157,5 @@ class BackendWalker:
                 out.append(data if start == 0 and pos == size else data[start:pos])
         self._base += pos
         if pos < size:
-            self._stash = data[pos:]
+            self._stash.append(data[pos:])
+            self._missing = need - (size - pos)

@@ -8,32 +8,21 @@ invents. A ``ProtocolViolation`` ends the session; any other exception is a bug.
 Source: PostgreSQL documentation, "Message Flow".
 """
 
-from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 from . import gather, messages
-from .backend import BackendWalker
-from .copying import FENCE, CopyIn
-from .errors import FrontendViolation, ServerError, UpstreamViolation
-from .events import (
-    NEED_DATA,
-    PAUSED,
-    CommitFailed,
-    Event,
-    ParameterChanged,
-    Ready,
-    RequestReady,
-    StatementFinished,
-    Terminated,
-    UpstreamFatal,
-)
+from .errors import FrontendViolation, ServerError
+from .events import NEED_DATA, PAUSED, Event, RequestReady, Terminated
+from .exchange import Exchange
 from .frontend import Frame, FrontendReader, Limits
-from .gather import Gatherer, Resolved
-from .pipeline import Disposition, Expected, ReplyQueue
-from .request import Delimiter, Execution, Kind, Request
-from .state import ANYTIME, REPLIES, Effect, Reply
+from .gather import Resolved
+from .hidden import Hidden, Place
+from .pipeline import Disposition, Expected
+from .replies import Replies
+from .request import Delimiter, Kind, Request
+from .state import Reply
 from .statements import SessionNames
-from .tags import BackendTag as B
 from .tags import FrontendTag as F
 from .tags import TransactionStatus
 
@@ -41,13 +30,8 @@ POISON: Final = b"holdgate refused this statement"
 """Not SQL: the server answers it with a syntax error, in every transaction state, and so puts an open
 transaction into status ``E`` by itself."""
 
-_POISON_PARSE: Final = messages.parse(b"holdgate", POISON)
+_POISON_PARSE: Final = messages.parse(messages.OWN_NAME, POISON)
 """Under a name, so that the unnamed statement of the client survives its refusal."""
-
-_LIGHT: Final = frozenset({int(F.PARSE), int(F.DESCRIBE), int(F.CLOSE), int(F.FLUSH)})
-"""Messages after which a Sync changes nothing that the client could miss."""
-
-_STATUSES: Final = frozenset(int(status) for status in TransactionStatus)
 
 
 class ProxyConnection:
@@ -55,37 +39,33 @@ class ProxyConnection:
 
     def __init__(self, limits: Limits, status: int = TransactionStatus.IDLE) -> None:
         self._limits = limits
+        self._exchange = Exchange(status)
+        self._gatherer = self._exchange.gatherer
+        self._copy = self._exchange.copy
         self._reader = FrontendReader(limits)
-        self._walker = BackendWalker(self)
-        self._queue = ReplyQueue()
-        self.names = SessionNames()
-        self._gatherer = Gatherer(self.names)
+        self._replies = Replies(self._exchange)
+        self._walker = self._replies.walker
         self._to_client: list[bytes] = []
-        self._to_upstream: list[bytes] = []
         self._invented: list[bytes] = []
-        self._events: deque[Event] = deque()
         self._outstanding: Resolved | None = None
-        self._segment = 0
-        self._status = status
-        self._unsynced = False
-        self._unsynced_work = False
-        self._unflushed = False
-        self._skipping = False
         self._faking = False
-        self._copy = CopyIn()
-        self._reported = 0
+
+    @property
+    def names(self) -> SessionNames:
+        """The prepared statements and portals of the session."""
+        return self._exchange.names
 
     # What the gateway asks -----------------------------------------------------------------------------
 
     @property
     def status(self) -> int:
         """The transaction status the server reported last."""
-        return self._status
+        return self._exchange.status
 
     @property
     def settled(self) -> bool:
         """Whether the server owes nothing: its state is then known exactly."""
-        return self._queue.head() is None and not self._copy.doubtful
+        return self._exchange.settled
 
     @property
     def copying(self) -> bool:
@@ -95,7 +75,7 @@ class ProxyConnection:
     @property
     def in_transaction(self) -> bool:
         """Whether a refusal now must fail a transaction that the server has open."""
-        return self._status != TransactionStatus.IDLE or self._unsynced
+        return self._exchange.status != TransactionStatus.IDLE or self._exchange.unsynced
 
     @property
     def at_client_boundary(self) -> bool:
@@ -133,7 +113,7 @@ class ProxyConnection:
 
     def data_to_upstream(self) -> list[bytes]:
         """What is to be written to the server; each call takes it away."""
-        data, self._to_upstream = self._to_upstream, []
+        data, self._exchange.to_upstream = self._exchange.to_upstream, []
         return data
 
     def notice(self, report: ServerError) -> None:
@@ -144,11 +124,11 @@ class ProxyConnection:
 
     def next_event(self) -> Event:
         """The next event, or ``NEED_DATA`` or ``PAUSED``. Raises ``FrontendViolation``."""
-        if self._events:
-            return self._events.popleft()
+        if self._exchange.events:
+            return self._exchange.events.popleft()
         if self._copy.wanted and (self._outstanding is not None or len(self._gatherer)):
             raise _inside_copy()
-        if self._outstanding is not None:
+        if self._outstanding is not None or self._exchange.hidden is not None:
             return PAUSED
         while True:
             if self._gatherer.faulty or self._gatherer.size >= self._limits.batch:
@@ -168,11 +148,11 @@ class ProxyConnection:
     def _take(self, frame: Frame, tag: int, raw: bytes) -> Event | None:
         if frame is Frame.COPY_REST:
             if self._copy.passing:
-                self._send(raw)
+                self._exchange.send(raw)
             return None
         if tag == F.TERMINATE:
             return Terminated()
-        if (self._skipping or self._faking) and frame is not Frame.COPY_PIECE:
+        if (self._exchange.skipping or self._faking) and frame is not Frame.COPY_PIECE:
             if tag == F.SYNC:
                 self._sync_after_skipping()
             return None
@@ -186,20 +166,20 @@ class ProxyConnection:
             return self._ends_batch(frame, tag, raw)
         if tag == F.COPY_DATA:
             # A server that is not in COPY ignores it; with nothing under way there is no need to trouble it.
-            self._copy.passing = self._copy.wanted or len(self._queue) > 0
+            self._copy.passing = self._copy.wanted or len(self._exchange.queue) > 0
             if self._copy.passing:
-                self._send(raw)
+                self._exchange.send(raw)
             return None
         if tag == F.COPY_DONE or tag == F.COPY_FAIL:
             self._copy_ends(frame, raw)
             return None
         if tag == F.SYNC and self._copy.wanted:
             self._copy.ignored += 1
-            self._send(raw)
+            self._exchange.send(raw)
             return None
         if tag == F.FLUSH:
-            self._send(raw)
-            self._unflushed = False
+            self._exchange.send(raw)
+            self._exchange.unflushed = False
             return None
         return self._sync_or_query(frame, tag, raw)
 
@@ -218,7 +198,7 @@ class ProxyConnection:
         if not self._doubt_settled(raw):
             return None
         if tag == F.SYNC:
-            self._send_sync()
+            self._exchange.send_sync()
             return None
         if frame is Frame.TOO_LARGE:
             kind = Kind.QUERY if tag == F.QUERY else Kind.FUNCTION_CALL
@@ -239,12 +219,12 @@ class ProxyConnection:
         return self._batch_ends(Delimiter.OTHER)
 
     def _batch_ends(self, delimiter: Delimiter, raw: bytes = b"") -> Event | None:
-        if not self._gatherer.settled(self._segment):
+        if not self._gatherer.settled(self._exchange.segment):
             if raw:
                 self._reader.put_back(raw)
             self.request_answers()
             return PAUSED
-        resolved = self._gatherer.resolve(delimiter, self._segment)
+        resolved = self._gatherer.resolve(delimiter, self._exchange.segment)
         if resolved.request.executions or resolved.request.fault:
             return self._ask(resolved)
         self._outstanding = resolved
@@ -263,21 +243,11 @@ class ProxyConnection:
         if self._copy.wanted:
             self._copy.wanted = False
             # With Syncs ignored nobody knows whether the client will still ask for the outcome.
-            self._unflushed = self._unsynced
-            self._send(raw)
-        elif len(self._queue):
-            self._queue.push(Expected(Reply.COPY_END))
-            self._send(raw)
-
-    def _copy_starts(self) -> None:
-        start = self._queue.copy_starts()
-        self._copy.started(wanted=start.wanted, ignored=start.ignored)
-        if start.open:
-            # The Sync behind the COPY, if there was one, was none.
-            self._unsynced = self._unsynced_work = self._unflushed = True
-        if start.broken is not None:
-            self._undo([start.broken])
-            self._skipped([start.broken])
+            self._exchange.unflushed = self._exchange.unsynced
+            self._exchange.send(raw)
+        elif len(self._exchange.queue):
+            self._exchange.queue.push(Expected(Reply.COPY_END))
+            self._exchange.send(raw)
 
     def _doubt_settled(self, raw: bytes) -> bool:
         """Whether the server's next ReadyForQuery can be told from one for a Sync around a failed COPY.
@@ -287,14 +257,43 @@ class ProxyConnection:
         if not self._copy.doubtful:
             return True
         self._reader.put_back(raw)
-        self._send_fence()
+        self._exchange.send_fence()
         return False
 
-    def _send_fence(self) -> None:
-        self._copy.fenced = True
-        self._send(FENCE)
-        self._queue.push(Expected(Reply.CLOSE, Disposition.SKIP))
-        self._send_sync(Disposition.SKIP)
+    # Statements of the gateway's own -------------------------------------------------------------------
+
+    @property
+    def place(self) -> Place:
+        """Where the session stands, for ``hide``."""
+        exchange = self._exchange
+        if not exchange.settled or exchange.skipping or exchange.status == TransactionStatus.FAILED:
+            return Place.NOWHERE
+        if self._copy.wanted or self._copy.undecided or self._reader.inside_copy_data:
+            return Place.NOWHERE
+        if exchange.unsynced_work:
+            # Whether a transaction is open, and whose, is known again only behind the client's next Sync.
+            return Place.SERIES
+        return Place.TRANSACTION if exchange.status == TransactionStatus.IN_TRANSACTION else Place.IDLE
+
+    @property
+    def hiding(self) -> bool:
+        """Whether statements of the gateway's own are under way."""
+        return self._exchange.hidden is not None
+
+    def hide(self, statements: Sequence[bytes], *, guarded: bool = False) -> Hidden:
+        """Run statements of the gateway's own, in order, of whose answers the client sees nothing.
+
+        Call it only while ``place`` is not ``NOWHERE``; what the client sends meanwhile waits, and a
+        ``HiddenFinished`` event follows. None of them may be a COPY. Statements that may fail belong inside a
+        transaction only ``guarded`` by a savepoint, and into a series not at all. What the server reports
+        meanwhile of its own accord goes to the client, except what it tells of the course of statements.
+        """
+        place = self.place
+        assert place is not Place.NOWHERE, "statements that the server would not run"
+        guarded = guarded and place is Place.TRANSACTION
+        hidden = Hidden(statements, guarded=guarded, in_series=place is Place.SERIES)
+        self._replies.hide(hidden)
+        return hidden
 
     # Rulings -------------------------------------------------------------------------------------------
 
@@ -322,7 +321,7 @@ class ProxyConnection:
         encoded = messages.error_response(error)
         work = any(execution.at < at for execution in request.executions)
         if not self.in_transaction and not work:
-            self._undo(resolved.expected)
+            self._exchange.undo(resolved.expected)
             self._invent(encoded)
             if request.kind is not Kind.BATCH or request.delimiter is Delimiter.SYNC:
                 self._fake_ready()
@@ -330,15 +329,15 @@ class ProxyConnection:
                 self._faking = True
             return
         if request.kind is not Kind.BATCH:
-            self._queue.push(Expected(Reply.QUERY, Disposition.REPLACE, replacement=encoded))
-            self._send(messages.query(POISON))
-            self._synced()
+            self._exchange.queue.push(Expected(Reply.QUERY, Disposition.REPLACE, replacement=encoded))
+            self._exchange.send(messages.query(POISON))
+            self._exchange.synced()
             return
         self._send_messages(resolved, at)
-        self._undo(resolved.expected[at:])
-        self._queue.push(Expected(Reply.PARSE, Disposition.REPLACE, replacement=encoded))
-        self._send(_POISON_PARSE)
-        self._unsynced = True
+        self._exchange.undo(resolved.expected[at:])
+        self._exchange.queue.push(Expected(Reply.PARSE, Disposition.REPLACE, replacement=encoded))
+        self._exchange.send(_POISON_PARSE)
+        self._exchange.unsynced = True
         self._send_delimiter(Delimiter.SYNC if request.delimiter is Delimiter.SYNC else Delimiter.FLUSH)
 
     def release_locks(self) -> bool:
@@ -349,23 +348,24 @@ class ProxyConnection:
         to the client's own. With a Bind or Execute behind it, a Sync would commit work that a refusal must
         still undo, so there it is not sent.
         """
-        if not self._unsynced or self._unsynced_work or self._status != TransactionStatus.IDLE:
+        exchange = self._exchange
+        if not exchange.unsynced or exchange.unsynced_work or exchange.status != TransactionStatus.IDLE:
             return False
         if not self.settled or self._reader.inside_copy_data:
             return False
-        self._send_sync(Disposition.SKIP)
+        exchange.send_sync(Disposition.SKIP)
         return True
 
     def request_answers(self) -> None:
         """Make the server send what it may still hold back: nobody else might flush it."""
-        if self._unflushed and not self._reader.inside_copy_data:
-            self._send(messages.FLUSH)
-            self._unflushed = False
+        if not self._reader.inside_copy_data:
+            self._exchange.request_answers()
 
     def _claim(self, request: Request) -> Resolved:
         resolved = self._outstanding
         assert resolved is not None, "a ruling though no request is outstanding"
         assert resolved.request is request, "a ruling for another request than the outstanding one"
+        assert self._exchange.hidden is None, "a ruling while statements of the gateway's own are under way"
         if self._copy.wanted:
             raise _inside_copy()
         self._outstanding = None
@@ -373,55 +373,42 @@ class ProxyConnection:
 
     def _moot(self, request: Request, resolved: Resolved) -> bool:
         """An earlier message of the segment failed meanwhile: the server would skip these, so they are."""
-        if not self._skipping:
+        if not self._exchange.skipping:
             return False
-        self._undo(resolved.expected)
-        self._skipped(resolved.expected)
+        self._exchange.undo(resolved.expected)
+        self._exchange.skipped(resolved.expected)
         if request.delimiter is Delimiter.SYNC:
             self._sync_after_skipping()
         return True
 
     def _send_messages(self, resolved: Resolved, count: int) -> None:
         for i in range(count):
-            raw = resolved.request.messages[i]
-            self._send(raw)
-            self._queue.push(resolved.expected[i])
-            if raw[0] not in _LIGHT:
-                self._unsynced_work = True
+            self._exchange.send_expecting(resolved.request.messages[i], resolved.expected[i])
         if resolved.request.kind is Kind.BATCH:
-            self._unsynced = self._unflushed = True
+            self._exchange.unsynced = self._exchange.unflushed = True
         else:
-            self._synced()
+            self._exchange.synced()
 
     def _send_delimiter(self, delimiter: Delimiter) -> None:
         if delimiter is Delimiter.SYNC:
-            self._send_sync()
+            self._exchange.send_sync()
         elif delimiter is Delimiter.FLUSH:
-            self._send(messages.FLUSH)
-            self._unflushed = False
-
-    def _send_sync(self, disposition: Disposition = Disposition.FORWARD) -> None:
-        self._send(messages.SYNC)
-        self._queue.push(Expected(Reply.SYNC, disposition))
-        self._synced()
-
-    def _synced(self) -> None:
-        self._unsynced = self._unsynced_work = self._unflushed = False
-        self._segment += 1
+            self._exchange.send(messages.FLUSH)
+            self._exchange.unflushed = False
 
     def _sync_after_skipping(self) -> None:
         if self._faking:
             self._faking = False
             self._fake_ready()
             return
-        self._skipping = False
-        self._send_sync()
+        self._exchange.skipping = False
+        self._exchange.send_sync()
         if self._copy.doubtful:
-            self._send_fence()
+            self._exchange.send_fence()
 
     def _fake_ready(self) -> None:
-        self._invent(messages.ready_for_query(self._status))
-        self._segment += 1
+        self._invent(messages.ready_for_query(self._exchange.status))
+        self._exchange.segment += 1
 
     def _invent(self, data: bytes) -> None:
         """Give the client a message that is not the server's, behind the one that is under way."""
@@ -429,151 +416,6 @@ class ProxyConnection:
             self._to_client.append(data)
         else:
             self._invented.append(data)
-
-    def _send(self, data: bytes) -> None:
-        self._to_upstream.append(data)
-
-    def _undo(self, expectations: list[Expected]) -> None:
-        for expected in reversed(expectations):
-            if expected.change is not None:
-                expected.change.undo()
-
-    def _skipped(self, expectations: list[Expected]) -> None:
-        for expected in expectations:
-            if expected.execution is not None:
-                self._events.append(StatementFinished(expected.execution, 0, "", None, 0, {}, skipped=True))
-
-    # The server's messages (called by the walker) ------------------------------------------------------
-
-    def row_allowed(self, tag: int) -> None:
-        """See ``backend.Observer``."""
-        head = self._queue.head()
-        if head is None or tag not in REPLIES[head.reply] or head.disposition is not Disposition.FORWARD:
-            raise UpstreamViolation(f"the server sent message type {tag} though no result is due")
-
-    def backend_message(self, tag: int, payload: bytes) -> bytes | None:
-        """See ``backend.Observer``."""
-        if tag == B.READY_FOR_QUERY:
-            return self._ready(payload)
-        if tag == B.ERROR_RESPONSE:
-            return self._error(payload)
-        if tag in ANYTIME:
-            if tag == B.PARAMETER_STATUS:
-                self._events.append(ParameterChanged(*messages.decode_parameter_status(payload)))
-            return None
-        expected, effect = self._queue.advance(tag)
-        if expected.disposition is Disposition.SKIP:
-            self._copy.fence_passed()
-            return b""
-        if expected.disposition is Disposition.REPLACE:
-            raise UpstreamViolation(f"the server accepted what was meant to fail (message type {tag})")
-        if effect is Effect.FINISHES or effect is Effect.FINISHES_ONE:
-            self._finished(expected, tag, payload)
-        elif effect is Effect.ANSWERS:
-            if expected.change is not None:
-                expected.change.confirm()
-        elif effect is Effect.ASKS_DATA:
-            self._copy_starts()
-        elif effect is Effect.BOTH_WAYS:
-            expected.copying = self._copy.wanted = True
-        elif tag == B.PARAMETER_DESCRIPTION and expected.statement is not None:
-            expected.statement.parameter_types = messages.decode_parameter_description(payload)
-        return None
-
-    def _finished(self, expected: Expected, tag: int, payload: bytes) -> None:
-        if expected.copying:
-            expected.copying = False
-            self._copy.succeeded()
-        execution = expected.execution
-        if execution is None:
-            return
-        text, rows = messages.decode_command_tag(payload) if tag == B.COMMAND_COMPLETE else ("", None)
-        self._events.append(
-            StatementFinished(
-                execution,
-                expected.finished,
-                text,
-                rows,
-                self._answer_size(),
-                {},
-                suspended=tag == B.PORTAL_SUSPENDED,
-            )
-        )
-        expected.finished += 1
-
-    def _answer_size(self) -> int:
-        """Bytes of the server since the last statement was reported."""
-        size = self._walker.position - self._reported
-        self._reported = self._walker.position
-        return size
-
-    def _ready(self, payload: bytes) -> bytes | None:
-        if len(payload) != 1 or payload[0] not in _STATUSES:
-            raise UpstreamViolation("malformed ReadyForQuery")
-        expected = self._queue.ready()
-        if expected is None:
-            if not self._copy.answered():
-                raise UpstreamViolation("the server sent ReadyForQuery though it was not due")
-            # The Sync ended the skipping, too.
-            self._skipping = False
-        elif expected.disposition is Disposition.REPLACE:
-            raise UpstreamViolation("the server accepted what was meant to fail")
-        self._status = payload[0]
-        if self._status == TransactionStatus.IDLE:
-            # Portals live no longer than their transaction.
-            self.names.portals.clear()
-        self._events.append(Ready(self._status, expected.execution if expected is not None else None))
-        return b"" if expected is not None and expected.disposition is Disposition.SKIP else None
-
-    def _error(self, payload: bytes) -> bytes | None:
-        report = messages.decode_report(payload)
-        if report.get("V", report.get("S")) in ("FATAL", "PANIC"):
-            self._events.append(UpstreamFatal(report))
-            return None
-        settled = self._queue.fail()
-        head = settled[0]
-        if head.copying:
-            self._copy.failed()
-            if self._copy.doubtful and not self._queue.only_ready_due():
-                raise UpstreamViolation("what the server answers after this failed COPY cannot be told apart")
-        if head.reply is Reply.CLOSE and head.disposition is Disposition.SKIP:
-            self._copy.fence_passed()
-            return b""
-        if head.reply is Reply.SYNC:
-            self._events.append(CommitFailed(report))
-            # A Sync the client did not send: it waits for its own before it goes on.
-            self._skipping = head.disposition is Disposition.SKIP
-        elif head.reply is not Reply.QUERY and head.reply is not Reply.FUNCTION_CALL:
-            # Only a Sync of the client's that is under way ends the skipping; without one, its next will.
-            self._skipping = not self._queue.client_synced()
-            if self._skipping:
-                self._gatherer.drop()
-                self._unsynced = self._unsynced_work = self._unflushed = False
-        self._undo(settled)
-        self._report_failure(settled, report)
-        if head.disposition is Disposition.REPLACE:
-            head.disposition = Disposition.FORWARD
-            return head.replacement
-        return None
-
-    def _report_failure(self, settled: list[Expected], report: dict[str, str]) -> None:
-        failing = True
-        for expected in settled:
-            execution: Execution | None = expected.execution
-            if execution is None:
-                continue
-            self._events.append(
-                StatementFinished(
-                    execution,
-                    expected.finished,
-                    "",
-                    None,
-                    self._answer_size(),
-                    report if failing else {},
-                    skipped=not failing,
-                )
-            )
-            failing = False
 
 
 def _inside_copy() -> FrontendViolation:

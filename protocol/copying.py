@@ -16,7 +16,7 @@ from typing import Final
 
 from . import messages
 
-FENCE: Final = messages.close_statement(b"holdgate")
+FENCE: Final = messages.close_statement(messages.OWN_NAME)
 
 
 class CopyIn:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from .hidden import Hidden
 from .request import Execution, Request
 
 
@@ -65,6 +66,13 @@ class UpstreamFatal:
 
 
 @dataclass(frozen=True, slots=True)
+class HiddenFinished:
+    """Statements of the gateway's own have ended; see ``hidden.report``."""
+
+    hidden: Hidden
+
+
+@dataclass(frozen=True, slots=True)
 class Terminated:
     """The client said Terminate."""
 
@@ -91,6 +99,7 @@ Event = (
     | CommitFailed
     | Ready
     | ParameterChanged
+    | HiddenFinished
     | UpstreamFatal
     | Terminated
     | _Marker

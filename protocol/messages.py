@@ -112,14 +112,33 @@ def query(sql: bytes) -> bytes:
     return message(FrontendTag.QUERY, sql + b"\0")
 
 
+OWN_NAME: Final = b"holdgate:own"
+"""The name of everything the gateway prepares, binds or closes of its own."""
+
+
 def parse(name: bytes, sql: bytes) -> bytes:
     """A Parse without parameter types."""
     return message(FrontendTag.PARSE, name + b"\0" + sql + b"\0" + b"\0\0")
 
 
+def bind(portal: bytes, statement: bytes) -> bytes:
+    """A Bind without parameters; results come as text."""
+    return message(FrontendTag.BIND, portal + b"\0" + statement + b"\0" + bytes(6))
+
+
+def execute(portal: bytes) -> bytes:
+    """An Execute without a row limit."""
+    return message(FrontendTag.EXECUTE, portal + b"\0" + bytes(4))
+
+
 def close_statement(name: bytes) -> bytes:
     """Close of a prepared statement."""
     return message(FrontendTag.CLOSE, b"S" + name + b"\0")
+
+
+def close_portal(name: bytes) -> bytes:
+    """Close of a portal."""
+    return message(FrontendTag.CLOSE, b"P" + name + b"\0")
 
 
 SYNC: Final = message(FrontendTag.SYNC)

@@ -28,6 +28,7 @@ class Disposition(Enum):
     FORWARD = "to the client as they are"
     SKIP = "not shown to the client: it did not ask"
     REPLACE = "its error gives way to ours; what else comes is shown"
+    COLLECT = "not shown to the client, but kept: the gateway asked"
 
 
 @dataclass(slots=True, eq=False)

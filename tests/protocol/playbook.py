@@ -11,14 +11,14 @@
         is_ready("I"),
     )
 
-``client``, ``server``, ``forward``, ``refuse``, ``tell``, ``release_locks`` and ``request_answers`` are inputs, all
-else is what the input in front of it brings about; nothing may be left out. :func:`play` runs the script
+``client``, ``server``, ``forward``, ``refuse``, ``hide``, ``tell``, ``release_locks`` and ``request_answers`` are
+inputs, all else is what the input in front of it brings about; nothing may be left out. :func:`play` runs the script
 with the bytes of every input whole, byte by byte, and cut in two at every place: the conversation must be the
 same. Outputs of one input are compared channel by channel, since their order across channels is nobody's
 business.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -29,6 +29,7 @@ from protocol.events import (
     PAUSED,
     CommitFailed,
     Event,
+    HiddenFinished,
     ParameterChanged,
     Ready,
     RequestReady,
@@ -51,6 +52,8 @@ __all__ = [
     "fatal_seen",
     "finished",
     "forward",
+    "hidden",
+    "hide",
     "is_ready",
     "play",
     "refuse",
@@ -72,8 +75,10 @@ _ORDER: Final[tuple[_Channel, ...]] = ("up", "down", "event")
 
 @dataclass(frozen=True, slots=True)
 class _Input:
-    verb: Literal["client", "server", "forward", "refuse", "tell", "release_locks", "request_answers"]
+    verb: Literal["client", "server", "forward", "refuse", "hide", "tell", "release_locks", "request_answers"]
     data: bytes = b""
+    statements: tuple[bytes, ...] = ()
+    guarded: bool = False
     error: ServerError = REFUSED
     at: int = 0
 
@@ -106,6 +111,11 @@ def forward() -> _Input:
 def refuse(at: int = 0, error: ServerError = REFUSED) -> _Input:
     """The request asked about last is refused at its message ``at``."""
     return _Input("refuse", error=error, at=at)
+
+
+def hide(*statements: str, guarded: bool = False) -> _Input:
+    """Statements of the gateway's own."""
+    return _Input("hide", statements=tuple(sql.encode() for sql in statements), guarded=guarded)
 
 
 def tell(text: str) -> _Input:
@@ -177,6 +187,13 @@ def changed(name: str, value: str) -> _Output:
 def commit_failed(sqlstate: str) -> _Output:
     """The commit at a Sync failed."""
     return _event("commit failed", sqlstate)
+
+
+def hidden(
+    rows: Sequence[tuple[str | None, ...]] = (), tags: Sequence[str] = (), sqlstate: str = ""
+) -> _Output:
+    """Statements of the gateway's own ended."""
+    return _event("hidden", str(list(rows)), ", ".join(tags), sqlstate)
 
 
 def fatal_seen(sqlstate: str) -> _Output:
@@ -312,6 +329,8 @@ def _do(core: ProxyConnection, step: _Input, piece: bytes, asked: list[Request])
         core.forward(asked.pop())
     elif step.verb == "refuse":
         core.refuse(asked.pop(), step.error, step.at)
+    elif step.verb == "hide":
+        core.hide(step.statements, guarded=step.guarded)
     elif step.verb == "tell":
         core.notice(step.error)
     elif step.verb == "release_locks":
@@ -354,6 +373,8 @@ def _shown(event: Event) -> str:
         return changed(event.name, event.value).text
     if isinstance(event, CommitFailed):
         return commit_failed(event.report["C"]).text
+    if isinstance(event, HiddenFinished):
+        return hidden(event.hidden.rows, event.hidden.tags, event.hidden.report.get("C", "")).text
     if isinstance(event, UpstreamFatal):
         return fatal_seen(event.report["C"]).text
     assert isinstance(event, Terminated), event

@@ -185,7 +185,7 @@ class TestPieces:
         walker = BackendWalker(Watcher({"T": b""}))
         raw = row_description("a")
         assert given_for(walker, raw[:7]) == []
-        assert not walker.at_boundary
+        assert walker.at_boundary, "nothing of it was given"
         assert given_for(walker, raw[7:] + no_data()) == [no_data()]
 
 

@@ -17,7 +17,7 @@ def test_nothing_is_under_way_at_first() -> None:
 
 
 def test_the_fence_is_a_close_of_a_name_that_no_client_should_use() -> None:
-    assert C("S", "holdgate") == FENCE
+    assert C("S", "holdgate:own") == FENCE
 
 
 def test_syncs_around_a_copy_that_succeeds_are_never_answered() -> None:

@@ -1,0 +1,88 @@
+"""Asking the server something in a client's own session, unseen by the client."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+from gateway.conversation import Conversation
+from protocol.hidden import Hidden, Place
+
+__all__ = ["AskError", "Asking", "CannotAsk"]
+
+_NOT_NOW: Final = "the session is not where the server would answer: in a failed transaction or inside COPY"
+
+
+class AskError(Exception):
+    """The server answered with an error; ``report`` has its fields by their one-letter code."""
+
+    def __init__(self, report: dict[str, str]) -> None:
+        super().__init__(report.get("M", "the server reported an error"))
+        self.report = report
+
+
+class CannotAsk(Exception):
+    """Nothing was sent: the session is over, or not where a question could be asked."""
+
+
+class Asking:
+    """Asks one question after the other; whoever wants to forward something waits until none is ``wanted``."""
+
+    def __init__(self, talk: Conversation) -> None:
+        self._talk = talk
+        self._turn = asyncio.Lock()
+        self._waiters = 0
+        self._answers: dict[Hidden, asyncio.Future[None]] = {}
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody asks, or waits to."""
+        return self._waiters > 0
+
+    async def quiet(self) -> None:
+        """Until nobody asks or waits to."""
+        await self._quiet.wait()
+
+    async def ask(self, sql: str) -> list[tuple[str | None, ...]]:
+        """The rows of one statement, as text; see ``Session.ask``."""
+        if not sql.isascii() or "\\" in sql:
+            raise ValueError("a question must read the same in every encoding and with every kind of string")
+        self._waiters += 1
+        self._quiet.clear()
+        try:
+            async with self._turn:
+                await self._talk.until_settled()
+                hidden = await self.run([sql.encode()])
+        finally:
+            self._waiters -= 1
+            if not self._waiters:
+                self._quiet.set()
+        if hidden.report:
+            raise AskError(hidden.report)
+        return hidden.rows
+
+    async def run(self, statements: Sequence[bytes], *, guarded: bool = True) -> Hidden:
+        """Run statements of the gateway's own; call it only when the server owes nothing.
+
+        See ``ProxyConnection.hide``. Raises ``CannotAsk``; an error of the server is in what is returned.
+        """
+        talk = self._talk
+        if talk.over.done():
+            raise CannotAsk("the session is over")
+        if talk.core.place is Place.NOWHERE:
+            raise CannotAsk(_NOT_NOW)
+        hidden = talk.core.hide(statements, guarded=guarded)
+        answer = self._answers[hidden] = asyncio.get_running_loop().create_future()
+        talk.flush()
+        ends: set[asyncio.Future[Any]] = {answer, talk.over}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise CannotAsk("the session ended before the server answered")
+        return hidden
+
+    def finished(self, hidden: Hidden) -> None:
+        """The server answered."""
+        answer = self._answers.pop(hidden, None)
+        if answer is not None and not answer.done():
+            answer.set_result(None)

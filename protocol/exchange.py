@@ -1,0 +1,124 @@
+"""Where one session stands with its server: what is owed, what is open, and what is on its way up.
+
+Shared by the two halves of ``ProxyConnection``: what comes from the client, and what comes from the server.
+"""
+
+from collections import deque
+from typing import Final
+
+from . import messages
+from .copying import FENCE, CopyIn
+from .events import Event, StatementFinished
+from .gather import Gatherer
+from .hidden import Hidden
+from .pipeline import Disposition, Expected, ReplyQueue
+from .state import Reply
+from .statements import SessionNames
+from .tags import FrontendTag as F
+
+_LIGHT: Final = frozenset({int(F.PARSE), int(F.DESCRIBE), int(F.CLOSE), int(F.FLUSH)})
+"""Messages after which a Sync changes nothing that the client could miss."""
+
+
+class Exchange:
+    """The state of one session with its server, and what is to be written there."""
+
+    __slots__ = (
+        "copy",
+        "events",
+        "gatherer",
+        "hidden",
+        "names",
+        "queue",
+        "segment",
+        "skipping",
+        "status",
+        "to_upstream",
+        "unflushed",
+        "unsynced",
+        "unsynced_work",
+    )
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        """The transaction status the server reported last."""
+        self.queue = ReplyQueue()
+        self.copy = CopyIn()
+        self.names = SessionNames()
+        self.gatherer = Gatherer(self.names)
+        self.events: deque[Event] = deque()
+        self.to_upstream: list[bytes] = []
+        self.segment = 0
+        """Counts what the client's Syncs, Querys and FunctionCalls delimit."""
+        self.unsynced = False
+        """Messages were sent behind the last Sync."""
+        self.unsynced_work = False
+        """Some of them did more than prepare and describe."""
+        self.unflushed = False
+        """The server may hold back answers to some of them."""
+        self.skipping = False
+        """The server skips what it reads up to a Sync that the client has yet to send."""
+        self.hidden: Hidden | None = None
+        """Statements of the gateway's own that are under way."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether the server owes nothing."""
+        return self.queue.head() is None and not self.copy.doubtful
+
+    def send(self, data: bytes) -> None:
+        """Write bytes for which the server owes nothing, or whose reply is pushed by the caller."""
+        self.to_upstream.append(data)
+
+    def send_expecting(self, raw: bytes, expected: Expected) -> None:
+        """Write a message of the client's extended series."""
+        self.to_upstream.append(raw)
+        self.queue.push(expected)
+        if raw[0] not in _LIGHT:
+            self.unsynced_work = True
+
+    def send_sync(self, disposition: Disposition = Disposition.FORWARD) -> None:
+        """Write a Sync that ends the client's segment."""
+        self.send(messages.SYNC)
+        self.queue.push(Expected(Reply.SYNC, disposition))
+        self.synced()
+
+    def send_fence(self) -> None:
+        """Write what tells the answers to Syncs around a failed COPY from those that follow."""
+        self.copy.fenced = True
+        self.send(FENCE)
+        self.queue.push(Expected(Reply.CLOSE, Disposition.SKIP))
+        self.send_sync(Disposition.SKIP)
+
+    def request_answers(self) -> None:
+        """Write a Flush if the server may hold back answers."""
+        if self.unflushed:
+            self.send(messages.FLUSH)
+            self.unflushed = False
+
+    def synced(self) -> None:
+        """A new segment begins."""
+        self.nothing_open()
+        self.segment += 1
+
+    def nothing_open(self) -> None:
+        """Nothing was sent behind the last Sync."""
+        self.unsynced = self.unsynced_work = self.unflushed = False
+
+    def fail_series(self) -> None:
+        """A message of the client's series failed; until its Sync, the server skips what it reads."""
+        self.skipping = True
+        self.gatherer.drop()
+        self.nothing_open()
+
+    def undo(self, expectations: list[Expected]) -> None:
+        """The server will carry out none of these."""
+        for expected in reversed(expectations):
+            if expected.change is not None:
+                expected.change.undo()
+
+    def skipped(self, expectations: list[Expected]) -> None:
+        """The server was not given these: an earlier message of their segment failed."""
+        for expected in expectations:
+            if expected.execution is not None:
+                self.events.append(StatementFinished(expected.execution, 0, "", None, 0, {}, skipped=True))

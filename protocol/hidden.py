@@ -1,0 +1,103 @@
+"""Statements of the gateway's own in a client's server session, of which the client sees nothing.
+
+They are sent as a series of the extended protocol under a name of their own, never as a Query: that would
+drop the client's unnamed statement. The series ends with a Sync wherever that commits nothing of the
+client's; in the middle of a client's series it must not, and so ends with a Flush.
+
+Source: PostgreSQL documentation, "Message Flow" (Extended Query, Pipelining) and "SAVEPOINT".
+"""
+
+from collections.abc import Iterator, Sequence
+from enum import Enum
+from typing import Final
+
+from . import messages
+from .messages import OWN_NAME
+from .pipeline import Disposition, Expected
+from .state import Reply
+from .tags import BackendTag as B
+
+_SAVEPOINT: Final = b'SAVEPOINT "holdgate:own"'
+_RELEASE: Final = b'RELEASE SAVEPOINT "holdgate:own"'
+_ROLL_BACK: Final = b'ROLLBACK TO SAVEPOINT "holdgate:own"'
+
+
+class Place(Enum):
+    """Where in its conversation a session stands, for statements of the gateway's own."""
+
+    IDLE = "no transaction is open: they are a transaction of their own, and may fail"
+    TRANSACTION = "a transaction is open: a failure fails it, unless they are guarded by a savepoint"
+    SERIES = "in the middle of a series: a failure is the client's, and there is no savepoint"
+    NOWHERE = "the server would not run them: it owes an answer, reads COPY data, or has failed"
+
+
+class Hidden:
+    """Statements sent in one go. The server stops at the first that fails.
+
+    ``rows`` are those of all statements in order, columns as text with bytes that are not UTF-8 as surrogate
+    escapes, NULL as None. ``tags`` are the command tags of those that succeeded. ``report`` is the error's
+    fields by their one-letter code, empty on success. ``guarded`` statements run inside a savepoint, which is
+    rolled back if one of them fails. ``in_series``: a failure was passed to the client as that of its series.
+    """
+
+    __slots__ = ("_ran", "_undone", "guarded", "in_series", "report", "rows", "statements", "tags")
+
+    def __init__(self, statements: Sequence[bytes], *, guarded: bool, in_series: bool) -> None:
+        self.statements = tuple(statements)
+        self.guarded = guarded
+        self.in_series = in_series
+        self.rows: list[tuple[str | None, ...]] = []
+        self.tags: list[str] = []
+        self.report: dict[str, str] = {}
+        self._ran = 0
+        self._undone = False
+
+    def series(self) -> Iterator[tuple[bytes, Expected]]:
+        """The messages to send, each with what the server will owe for it."""
+        if self.guarded:
+            return _series((_SAVEPOINT, *self.statements, _RELEASE), synced=True)
+        return _series(self.statements, synced=not self.in_series)
+
+    def undoing(self) -> Iterator[tuple[bytes, Expected]]:
+        """What is to be sent once the server is ready again: nothing if all went well, or was undone."""
+        if not self.report or self._undone:
+            return iter(())
+        self._undone = True
+        return _series((_ROLL_BACK, _RELEASE) if self.guarded else (), synced=True)
+
+    def answered(self, tag: int, payload: bytes) -> None:
+        """Take one reply of the server."""
+        if tag == B.DATA_ROW:
+            values = messages.decode_data_row(payload)
+            self.rows.append(
+                tuple(None if value is None else value.decode("utf-8", "surrogateescape") for value in values)
+            )
+        elif tag == B.COMMAND_COMPLETE and not self._undone:
+            self._ran += 1
+            if self._ran > self.guarded and len(self.tags) < len(self.statements):
+                self.tags.append(messages.decode_command_tag(payload)[0])
+
+    def failed(self, report: dict[str, str]) -> None:
+        """The server reported an error. Of several, the first is the reason."""
+        self.report = self.report or report
+
+
+def _series(statements: Sequence[bytes], *, synced: bool) -> Iterator[tuple[bytes, Expected]]:
+    # What a failure left behind is closed first: a portal stays even in the transaction that failed.
+    yield from _closing()
+    for sql in statements:
+        yield messages.parse(OWN_NAME, sql), _owed(Reply.PARSE)
+        yield messages.bind(OWN_NAME, OWN_NAME), _owed(Reply.BIND)
+        yield messages.execute(OWN_NAME), _owed(Reply.EXECUTE)
+        yield from _closing()
+    if synced:
+        yield messages.SYNC, _owed(Reply.SYNC)
+
+
+def _closing() -> Iterator[tuple[bytes, Expected]]:
+    yield messages.close_portal(OWN_NAME), _owed(Reply.CLOSE)
+    yield messages.close_statement(OWN_NAME), _owed(Reply.CLOSE)
+
+
+def _owed(reply: Reply) -> Expected:
+    return Expected(reply, Disposition.COLLECT)

@@ -1,0 +1,247 @@
+"""The server's half of a session: every message is accounted for, and passed, replaced, collected or dropped."""
+
+from typing import Final
+
+from . import messages
+from .backend import BackendWalker
+from .errors import UpstreamViolation
+from .events import CommitFailed, HiddenFinished, ParameterChanged, Ready, StatementFinished, UpstreamFatal
+from .exchange import Exchange
+from .hidden import Hidden
+from .pipeline import Disposition, Expected
+from .request import Execution
+from .state import ANYTIME, REPLIES, Effect, Reply
+from .tags import BackendTag as B
+from .tags import TransactionStatus
+
+_STATUSES: Final = frozenset(int(status) for status in TransactionStatus)
+
+_ABOUT_STATEMENTS: Final = frozenset({"DEBUG", "LOG"})
+"""Severities of what the server reports of a statement's own course, if a client asked it to
+(``client_min_messages``). A client cannot want to hear that of statements that are not its own."""
+
+
+class Replies:
+    """Observes the walk through the server's messages; see ``backend.Observer``."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self.walker = BackendWalker(self)
+        self._reported = 0
+
+    def row_allowed(self, tag: int) -> None:
+        """See ``backend.Observer``."""
+        head = self._exchange.queue.head()
+        if head is None or tag not in REPLIES[head.reply] or head.disposition is not Disposition.FORWARD:
+            raise UpstreamViolation(f"the server sent message type {tag} though no result is due")
+
+    def backend_message(self, tag: int, payload: bytes) -> bytes | None:
+        """See ``backend.Observer``."""
+        exchange = self._exchange
+        if tag == B.READY_FOR_QUERY:
+            return self._ready(payload)
+        if tag == B.ERROR_RESPONSE:
+            return self._error(payload)
+        if tag in ANYTIME:
+            return self._anytime(tag, payload)
+        expected, effect = exchange.queue.advance(tag)
+        if expected.disposition is Disposition.COLLECT:
+            return self._collected(expected, effect, tag, payload)
+        if expected.disposition is Disposition.SKIP:
+            exchange.copy.fence_passed()
+            return b""
+        if expected.disposition is Disposition.REPLACE:
+            raise UpstreamViolation(f"the server accepted what was meant to fail (message type {tag})")
+        if effect is Effect.FINISHES or effect is Effect.FINISHES_ONE:
+            self._finished(expected, tag, payload)
+        elif effect is Effect.ANSWERS:
+            if expected.change is not None:
+                expected.change.confirm()
+        elif effect is Effect.ASKS_DATA:
+            self._copy_starts()
+        elif effect is Effect.BOTH_WAYS:
+            expected.copying = exchange.copy.wanted = True
+        elif tag == B.PARAMETER_DESCRIPTION and expected.statement is not None:
+            expected.statement.parameter_types = messages.decode_parameter_description(payload)
+        return None
+
+    def _anytime(self, tag: int, payload: bytes) -> bytes | None:
+        exchange = self._exchange
+        if tag == B.PARAMETER_STATUS:
+            exchange.events.append(ParameterChanged(*messages.decode_parameter_status(payload)))
+        elif tag == B.NOTICE_RESPONSE and exchange.hidden is not None:
+            report = messages.decode_report(payload)
+            if report.get("V", report.get("S")) in _ABOUT_STATEMENTS:
+                return b""
+        return None
+
+    def _copy_starts(self) -> None:
+        exchange = self._exchange
+        start = exchange.queue.copy_starts()
+        exchange.copy.started(wanted=start.wanted, ignored=start.ignored)
+        if start.open:
+            # The Sync behind the COPY, if there was one, was none.
+            exchange.unsynced = exchange.unsynced_work = exchange.unflushed = True
+        if start.broken is not None:
+            exchange.undo([start.broken])
+            exchange.skipped([start.broken])
+
+    def _finished(self, expected: Expected, tag: int, payload: bytes) -> None:
+        exchange = self._exchange
+        if expected.copying:
+            expected.copying = False
+            exchange.copy.succeeded()
+        execution = expected.execution
+        if execution is None:
+            return
+        text, rows = messages.decode_command_tag(payload) if tag == B.COMMAND_COMPLETE else ("", None)
+        exchange.events.append(
+            StatementFinished(
+                execution,
+                expected.finished,
+                text,
+                rows,
+                self._answer_size(),
+                {},
+                suspended=tag == B.PORTAL_SUSPENDED,
+            )
+        )
+        expected.finished += 1
+
+    def _answer_size(self) -> int:
+        """Bytes of the server since the last statement was reported."""
+        size = self.walker.position - self._reported
+        self._reported = self.walker.position
+        return size
+
+    def _ready(self, payload: bytes) -> bytes | None:
+        exchange = self._exchange
+        if len(payload) != 1 or payload[0] not in _STATUSES:
+            raise UpstreamViolation("malformed ReadyForQuery")
+        expected = exchange.queue.ready()
+        if expected is None:
+            if not exchange.copy.answered():
+                raise UpstreamViolation("the server sent ReadyForQuery though it was not due")
+            # The Sync ended the skipping, too.
+            exchange.skipping = False
+        elif expected.disposition is Disposition.REPLACE:
+            raise UpstreamViolation("the server accepted what was meant to fail")
+        exchange.status = payload[0]
+        if exchange.status == TransactionStatus.IDLE:
+            # Portals live no longer than their transaction.
+            exchange.names.portals.clear()
+        if expected is not None and expected.disposition is Disposition.COLLECT:
+            self._hidden_ready()
+            return b""
+        exchange.events.append(Ready(exchange.status, expected.execution if expected is not None else None))
+        return b"" if expected is not None and expected.disposition is Disposition.SKIP else None
+
+    # Errors --------------------------------------------------------------------------------------------
+
+    def _error(self, payload: bytes) -> bytes | None:
+        exchange = self._exchange
+        report = messages.decode_report(payload)
+        if report.get("V", report.get("S")) in ("FATAL", "PANIC"):
+            exchange.events.append(UpstreamFatal(report))
+            return None
+        settled = exchange.queue.fail()
+        head = settled[0]
+        if head.disposition is Disposition.COLLECT:
+            return self._hidden_failed(report)
+        if head.copying:
+            exchange.copy.failed()
+            if exchange.copy.doubtful and not exchange.queue.only_ready_due():
+                raise UpstreamViolation("what the server answers after this failed COPY cannot be told apart")
+        if head.reply is Reply.CLOSE and head.disposition is Disposition.SKIP:
+            exchange.copy.fence_passed()
+            return b""
+        if head.reply is Reply.SYNC:
+            exchange.events.append(CommitFailed(report))
+            # A Sync the client did not send: it waits for its own before it goes on.
+            exchange.skipping = head.disposition is Disposition.SKIP
+        elif head.reply is not Reply.QUERY and head.reply is not Reply.FUNCTION_CALL:
+            # Only a Sync of the client's that is under way ends the skipping; without one, its next will.
+            exchange.skipping = not exchange.queue.client_synced()
+            if exchange.skipping:
+                exchange.fail_series()
+        exchange.undo(settled)
+        self._report_failure(settled, report)
+        if head.disposition is Disposition.REPLACE:
+            head.disposition = Disposition.FORWARD
+            return head.replacement
+        return None
+
+    def _report_failure(self, settled: list[Expected], report: dict[str, str]) -> None:
+        failing = True
+        for expected in settled:
+            execution: Execution | None = expected.execution
+            if execution is None:
+                continue
+            self._exchange.events.append(
+                StatementFinished(
+                    execution,
+                    expected.finished,
+                    "",
+                    None,
+                    self._answer_size(),
+                    report if failing else {},
+                    skipped=not failing,
+                )
+            )
+            failing = False
+
+    # Statements of the gateway's own -------------------------------------------------------------------
+
+    def hide(self, hidden: Hidden) -> None:
+        """Send statements of the gateway's own."""
+        exchange = self._exchange
+        exchange.hidden = hidden
+        self.walker.collecting = True
+        for raw, expected in hidden.series():
+            exchange.send(raw)
+            exchange.queue.push(expected)
+        if hidden.in_series:
+            exchange.send(messages.FLUSH)
+        elif exchange.status == TransactionStatus.IDLE:
+            # What the client prepared and described before has no transaction any more.
+            exchange.nothing_open()
+
+    def _collected(self, expected: Expected, effect: Effect, tag: int, payload: bytes) -> bytes:
+        hidden = self._hidden
+        if effect is Effect.ASKS_DATA or effect is Effect.BOTH_WAYS:
+            raise UpstreamViolation("the server asks for COPY data in a statement of the gateway's own")
+        hidden.answered(tag, payload)
+        if hidden.in_series and self._exchange.queue.head() is None and effect is not Effect.CONTINUES:
+            self._hidden_finished()
+        return b""
+
+    def _hidden_ready(self) -> None:
+        exchange, undoing = self._exchange, list(self._hidden.undoing())
+        if not undoing:
+            self._hidden_finished()
+        for raw, expected in undoing:
+            exchange.send(raw)
+            exchange.queue.push(expected)
+
+    def _hidden_failed(self, report: dict[str, str]) -> bytes | None:
+        hidden = self._hidden
+        hidden.failed(report)
+        if not hidden.in_series:
+            return b""
+        # The series is the client's, and the server skips the rest of it: the client has to know.
+        self._exchange.fail_series()
+        self._hidden_finished()
+        return None
+
+    def _hidden_finished(self) -> None:
+        exchange = self._exchange
+        exchange.events.append(HiddenFinished(self._hidden))
+        exchange.hidden = None
+        self.walker.collecting = False
+        self._reported = self.walker.position
+
+    @property
+    def _hidden(self) -> Hidden:
+        hidden = self._exchange.hidden
+        assert hidden is not None, "only what is under way is answered"
+        return hidden
