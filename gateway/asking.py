@@ -1,14 +1,21 @@
 """Asking the server something in a client's own session, unseen by the client."""
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
 from gateway.conversation import Conversation
-from protocol.hidden import Hidden, Place
+from protocol.hidden import Answer, Hidden, Place
 
-__all__ = ["AskError", "Asking", "CannotAsk"]
+__all__ = ["AskError", "Asking", "CannotAsk", "Row"]
 
+Row = tuple[str | None, ...]
+"""One row's columns as text, None for NULL."""
+
+_BEGIN: Final = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_READ_ONLY: Final = b"SET LOCAL transaction_read_only = on"
+_IN_SERIES: Final = "a series of the extended protocol is not finished"
 _NOT_NOW: Final = "the session is not where the server would answer: in a failed transaction or inside COPY"
 
 
@@ -44,25 +51,30 @@ class Asking:
         """Until nobody asks or waits to."""
         await self._quiet.wait()
 
-    async def ask(self, sql: str) -> list[tuple[str | None, ...]]:
-        """The rows of one statement, as text; see ``Session.ask``."""
-        if not sql.isascii() or "\\" in sql:
-            raise ValueError("a question must read the same in every encoding and with every kind of string")
-        self._waiters += 1
-        self._quiet.clear()
-        try:
-            async with self._turn:
-                await self._talk.until_settled()
-                hidden = await self.run([sql.encode()])
-        finally:
-            self._waiters -= 1
-            if not self._waiters:
-                self._quiet.set()
-        if hidden.report:
-            raise AskError(hidden.report)
-        return hidden.rows
+    async def ask(self, sql: str) -> list[Row]:
+        """The rows of one statement; see ``Session.ask``."""
+        question = _checked(sql)
+        async with self._my_turn():
+            hidden = await self.run([question])
+        return _answers(hidden)[0].rows
 
-    async def run(self, statements: Sequence[bytes], *, guarded: bool = True) -> Hidden:
+    async def ask_together(self, queries: Sequence[str], settings: Sequence[str] = ()) -> list[list[Row]]:
+        """The rows of each query; see ``Session.ask_together``."""
+        asked = [_checked(sql) for sql in (*settings, *queries)]
+        async with self._my_turn():
+            place = self._talk.core.place
+            if place is Place.SERIES:
+                raise CannotAsk(_IN_SERIES)
+            if place is Place.IDLE:
+                hidden = await self.run([_BEGIN, *asked, b"ROLLBACK"])
+            else:
+                hidden = await self.run([_READ_ONLY, *asked], passing=True)
+        first = 1 + len(settings)
+        return [answer.rows for answer in _answers(hidden)[first : first + len(queries)]]
+
+    async def run(
+        self, statements: Sequence[bytes], *, guarded: bool = True, passing: bool = False
+    ) -> Hidden:
         """Run statements of the gateway's own; call it only when the server owes nothing.
 
         See ``ProxyConnection.hide``. Raises ``CannotAsk``; an error of the server is in what is returned.
@@ -72,7 +84,7 @@ class Asking:
             raise CannotAsk("the session is over")
         if talk.core.place is Place.NOWHERE:
             raise CannotAsk(_NOT_NOW)
-        hidden = talk.core.hide(statements, guarded=guarded)
+        hidden = talk.core.hide(statements, guarded=guarded, passing=passing)
         answer = self._answers[hidden] = asyncio.get_running_loop().create_future()
         talk.flush()
         ends: set[asyncio.Future[Any]] = {answer, talk.over}
@@ -81,8 +93,34 @@ class Asking:
             raise CannotAsk("the session ended before the server answered")
         return hidden
 
+    @contextlib.asynccontextmanager
+    async def _my_turn(self) -> AsyncIterator[None]:
+        """One at a time, when the server owes nothing."""
+        self._waiters += 1
+        self._quiet.clear()
+        try:
+            async with self._turn:
+                await self._talk.until_settled()
+                yield
+        finally:
+            self._waiters -= 1
+            if not self._waiters:
+                self._quiet.set()
+
     def finished(self, hidden: Hidden) -> None:
         """The server answered."""
         answer = self._answers.pop(hidden, None)
         if answer is not None and not answer.done():
             answer.set_result(None)
+
+
+def _checked(sql: str) -> bytes:
+    if not sql.isascii() or "\\" in sql:
+        raise ValueError("a question must read the same in every encoding and with every kind of string")
+    return sql.encode()
+
+
+def _answers(hidden: Hidden) -> list[Answer]:
+    if hidden.report:
+        raise AskError(hidden.report)
+    return hidden.answers

@@ -2,14 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from gateway import clock
 from gateway.arbiter import Arbiter
-from gateway.asking import Asking
+from gateway.asking import Asking, Row
 from gateway.audit import Kind
 from gateway.cancel import CancelKey
 from gateway.config import Config
@@ -193,7 +193,7 @@ class Session:
         """Judge by another policy from the next request on."""
         self._arbiter.use(judge)
 
-    async def ask(self, sql: str) -> list[tuple[str | None, ...]]:
+    async def ask(self, sql: str) -> list[Row]:
         """The rows of a statement run in this session unseen by its client: text columns, None for NULL.
 
         ``sql`` is one statement that changes nothing, in ASCII and without a backslash, with every name
@@ -203,6 +203,15 @@ class Session:
         ``AskError`` with what the server reported.
         """
         return await self._asking.ask(sql)
+
+    async def ask_together(self, queries: Sequence[str], settings: Sequence[str] = ()) -> list[list[Row]]:
+        """The rows of each query, all from one read-only transaction and one round trip.
+
+        ``settings`` are ``SET LOCAL`` statements for it. In a transaction of the client's it is a subtransaction
+        that is rolled back, and reads at that transaction's isolation level. Otherwise as ``ask``, but in the
+        middle of a series it raises ``CannotAsk``.
+        """
+        return await self._asking.ask_together(queries, settings)
 
     def kill(self, by: str) -> None:
         """End the session for an administrator."""

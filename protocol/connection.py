@@ -280,18 +280,24 @@ class ProxyConnection:
         """Whether statements of the gateway's own are under way."""
         return self._exchange.hidden is not None
 
-    def hide(self, statements: Sequence[bytes], *, guarded: bool = False) -> Hidden:
+    def hide(self, statements: Sequence[bytes], *, guarded: bool = False, passing: bool = False) -> Hidden:
         """Run statements of the gateway's own, in order, of whose answers the client sees nothing.
 
         Call it only while ``place`` is not ``NOWHERE``; what the client sends meanwhile waits, and a
         ``HiddenFinished`` event follows. None of them may be a COPY. Statements that may fail belong inside a
-        transaction only ``guarded`` by a savepoint, and into a series not at all. What the server reports
-        meanwhile of its own accord goes to the client, except what it tells of the course of statements.
+        transaction only ``guarded`` by a savepoint, and into a series not at all. ``passing`` ones are guarded,
+        and inside a transaction undone although they succeeded. What the server reports meanwhile of its own
+        accord goes to the client, except what it tells of the course of statements.
         """
         place = self.place
         assert place is not Place.NOWHERE, "statements that the server would not run"
-        guarded = guarded and place is Place.TRANSACTION
-        hidden = Hidden(statements, guarded=guarded, in_series=place is Place.SERIES)
+        hidden = Hidden(
+            tuple(statements),
+            guarded=(guarded or passing) and place is Place.TRANSACTION,
+            passing=passing,
+            in_series=place is Place.SERIES,
+            began_idle=place is Place.IDLE,
+        )
         self._replies.hide(hidden)
         return hidden
 

@@ -8,6 +8,7 @@ Source: PostgreSQL documentation, "Message Flow" (Extended Query, Pipelining) an
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
@@ -16,6 +17,7 @@ from .messages import OWN_NAME
 from .pipeline import Disposition, Expected
 from .state import Reply
 from .tags import BackendTag as B
+from .tags import TransactionStatus
 
 _SAVEPOINT: Final = b'SAVEPOINT "holdgate:own"'
 _RELEASE: Final = b'RELEASE SAVEPOINT "holdgate:own"'
@@ -31,51 +33,69 @@ class Place(Enum):
     NOWHERE = "the server would not run them: it owes an answer, reads COPY data, or has failed"
 
 
+@dataclass(slots=True)
+class Answer:
+    """What one statement gave: its rows, columns as text with bytes that are not UTF-8 as surrogate escapes and
+    NULL as None, and its command tag (empty for a statement without any words)."""
+
+    rows: list[tuple[str | None, ...]] = field(default_factory=list)
+    tag: str = ""
+
+
+@dataclass(slots=True, eq=False)
 class Hidden:
     """Statements sent in one go. The server stops at the first that fails.
 
-    ``rows`` are those of all statements in order, columns as text with bytes that are not UTF-8 as surrogate
-    escapes, NULL as None. ``tags`` are the command tags of those that succeeded. ``report`` is the error's
-    fields by their one-letter code, empty on success. ``guarded`` statements run inside a savepoint, which is
-    rolled back if one of them fails. ``in_series``: a failure was passed to the client as that of its series.
+    ``answers`` are those of the statements that succeeded, in order; ``report`` is the error's fields by their
+    one-letter code, empty on success. ``guarded`` statements run inside a savepoint, which is rolled back if one
+    of them fails, or in any case where they are ``passing``. Of those ``in_series`` a failure was passed to the
+    client, as that of its own series. ``began_idle``: no transaction was open before.
     """
 
-    __slots__ = ("_ran", "_undone", "guarded", "in_series", "report", "rows", "statements", "tags")
-
-    def __init__(self, statements: Sequence[bytes], *, guarded: bool, in_series: bool) -> None:
-        self.statements = tuple(statements)
-        self.guarded = guarded
-        self.in_series = in_series
-        self.rows: list[tuple[str | None, ...]] = []
-        self.tags: list[str] = []
-        self.report: dict[str, str] = {}
-        self._ran = 0
-        self._undone = False
+    statements: tuple[bytes, ...]
+    guarded: bool = False
+    passing: bool = False
+    in_series: bool = False
+    began_idle: bool = False
+    answers: list[Answer] = field(default_factory=list)
+    report: dict[str, str] = field(default_factory=dict)
+    _completed: int = 0
+    _answer: Answer = field(default_factory=Answer)
+    _undone: bool = False
 
     def series(self) -> Iterator[tuple[bytes, Expected]]:
         """The messages to send, each with what the server will owe for it."""
-        if self.guarded:
-            return _series((_SAVEPOINT, *self.statements, _RELEASE), synced=True)
-        return _series(self.statements, synced=not self.in_series)
+        if not self.guarded:
+            return _series(self.statements, synced=not self.in_series)
+        behind = (_ROLL_BACK, _RELEASE) if self.passing else (_RELEASE,)
+        return _series((_SAVEPOINT, *self.statements, *behind), synced=True)
 
-    def undoing(self) -> Iterator[tuple[bytes, Expected]]:
-        """What is to be sent once the server is ready again: nothing if all went well, or was undone."""
+    def undoing(self, status: int) -> Iterator[tuple[bytes, Expected]]:
+        """What is to be sent now that the server is ready: nothing if all went well, or was undone."""
         if not self.report or self._undone:
             return iter(())
         self._undone = True
-        return _series((_ROLL_BACK, _RELEASE) if self.guarded else (), synced=True)
+        if self.guarded:
+            return _series((_ROLL_BACK, _RELEASE), synced=True)
+        # A transaction that they began themselves failed with them.
+        ended = self.began_idle and status != TransactionStatus.IDLE
+        return _series((b"ROLLBACK",) if ended else (), synced=True)
 
     def answered(self, tag: int, payload: bytes) -> None:
         """Take one reply of the server."""
+        if self._undone:
+            return
         if tag == B.DATA_ROW:
             values = messages.decode_data_row(payload)
-            self.rows.append(
+            self._answer.rows.append(
                 tuple(None if value is None else value.decode("utf-8", "surrogateescape") for value in values)
             )
-        elif tag == B.COMMAND_COMPLETE and not self._undone:
-            self._ran += 1
-            if self._ran > self.guarded and len(self.tags) < len(self.statements):
-                self.tags.append(messages.decode_command_tag(payload)[0])
+        elif tag == B.COMMAND_COMPLETE or tag == B.EMPTY_QUERY_RESPONSE:
+            self._completed += 1
+            answer, self._answer = self._answer, Answer()
+            if self._completed > self.guarded and len(self.answers) < len(self.statements):
+                answer.tag = messages.decode_command_tag(payload)[0]
+                self.answers.append(answer)
 
     def failed(self, report: dict[str, str]) -> None:
         """The server reported an error. Of several, the first is the reason."""

@@ -216,7 +216,7 @@ class Replies:
         return b""
 
     def _hidden_ready(self) -> None:
-        exchange, undoing = self._exchange, list(self._hidden.undoing())
+        exchange, undoing = self._exchange, list(self._hidden.undoing(self._exchange.status))
         if not undoing:
             self._hidden_finished()
         for raw, expected in undoing:

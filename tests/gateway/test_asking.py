@@ -68,6 +68,35 @@ async def test_megabytes_in_one_column(session: Session) -> None:
     assert text == "x" * 20_000_000
 
 
+@pytest.mark.parametrize("transaction", [False, True])
+async def test_several_questions_in_one_snapshot(
+    session: Session, client: RawClient, transaction: bool
+) -> None:
+    if transaction:
+        await client.query("BEGIN")
+    settings = ["SET LOCAL search_path = pg_catalog, pg_temp", "SET LOCAL jit = off"]
+    where = "SELECT pg_catalog.current_setting('search_path')"
+    answers = await session.ask_together([where, "SELECT 1 WHERE false", where], settings)
+    assert answers == [[("pg_catalog, pg_temp",)], [], [("pg_catalog, pg_temp",)]]
+    with pytest.raises(AskError, match="read-only transaction"):
+        await session.ask_together(["CREATE TABLE public.t ()"], settings)
+    with pytest.raises(AskError, match="division by zero"):
+        await session.ask_together([FAILS], settings)
+    assert client.status == ("T" if transaction else "I")
+    assert await session.ask(where) == [('"$user", public',)]
+    assert tags(await client.query("CREATE TEMP TABLE t ()")) == "CZ"
+
+
+async def test_several_questions_are_not_asked_in_the_middle_of_a_series(
+    session: Session, client: RawClient
+) -> None:
+    await client.send(P("SELECT 1"), B(), H())
+    assert tags(await client.read_until("2")) == "12"
+    with pytest.raises(CannotAsk, match="not finished"):
+        await session.ask_together(["SELECT 1"])
+    assert tags(await client.exchange(E(), S())) == "DCZ"
+
+
 @pytest.mark.parametrize("sql", ["SELECT 'ä'", r"SELECT '\'"])
 async def test_a_question_that_reads_in_two_ways_is_not_asked(session: Session, sql: str) -> None:
     with pytest.raises(ValueError, match="read the same"):

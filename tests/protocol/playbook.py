@@ -79,6 +79,7 @@ class _Input:
     data: bytes = b""
     statements: tuple[bytes, ...] = ()
     guarded: bool = False
+    passing: bool = False
     error: ServerError = REFUSED
     at: int = 0
 
@@ -113,9 +114,10 @@ def refuse(at: int = 0, error: ServerError = REFUSED) -> _Input:
     return _Input("refuse", error=error, at=at)
 
 
-def hide(*statements: str, guarded: bool = False) -> _Input:
+def hide(*statements: str, guarded: bool = False, passing: bool = False) -> _Input:
     """Statements of the gateway's own."""
-    return _Input("hide", statements=tuple(sql.encode() for sql in statements), guarded=guarded)
+    encoded = tuple(sql.encode() for sql in statements)
+    return _Input("hide", statements=encoded, guarded=guarded, passing=passing)
 
 
 def tell(text: str) -> _Input:
@@ -330,7 +332,7 @@ def _do(core: ProxyConnection, step: _Input, piece: bytes, asked: list[Request])
     elif step.verb == "refuse":
         core.refuse(asked.pop(), step.error, step.at)
     elif step.verb == "hide":
-        core.hide(step.statements, guarded=step.guarded)
+        core.hide(step.statements, guarded=step.guarded, passing=step.passing)
     elif step.verb == "tell":
         core.notice(step.error)
     elif step.verb == "release_locks":
@@ -374,7 +376,12 @@ def _shown(event: Event) -> str:
     if isinstance(event, CommitFailed):
         return commit_failed(event.report["C"]).text
     if isinstance(event, HiddenFinished):
-        return hidden(event.hidden.rows, event.hidden.tags, event.hidden.report.get("C", "")).text
+        answers = event.hidden.answers
+        return hidden(
+            [row for answer in answers for row in answer.rows],
+            [answer.tag for answer in answers],
+            event.hidden.report.get("C", ""),
+        ).text
     if isinstance(event, UpstreamFatal):
         return fatal_seen(event.report["C"]).text
     assert isinstance(event, Terminated), event

@@ -101,6 +101,16 @@ class TestIdle:
             hidden(sqlstate="42501"),
         )
 
+    def test_a_transaction_of_its_own_that_failed_is_ended(self) -> None:
+        play(
+            hide("BEGIN", ASKED, "ROLLBACK", passing=True),
+            upstream(series("BEGIN", ASKED, "ROLLBACK", end=S())),
+            server(CLOSED, answer("BEGIN"), error(code="42501"), ready("E")),
+            upstream(series("ROLLBACK", end=S())),
+            server(CLOSED, answer("ROLLBACK"), ready()),
+            hidden(tags=["BEGIN"], sqlstate="42501"),
+        )
+
     def test_nothing_is_guarded_where_no_transaction_is_open(self) -> None:
         play(
             hide(ASKED, guarded=True),
@@ -182,6 +192,17 @@ class TestTransaction:
             asks("Query COMMIT"),
             forward(),
             upstream(Q("COMMIT")),
+            status="T",
+        )
+
+    def test_passing_statements_are_undone_where_they_succeed(self) -> None:
+        ends = f'ROLLBACK TO SAVEPOINT "{OWN}"', f'RELEASE SAVEPOINT "{OWN}"'
+        play(
+            hide("SET LOCAL a = b", ASKED, passing=True),
+            upstream(series(f'SAVEPOINT "{OWN}"', "SET LOCAL a = b", ASKED, *ends, end=S())),
+            server(CLOSED, answer("SAVEPOINT"), answer("SET"), answer("SELECT 1", ROW)),
+            server(answer("ROLLBACK"), answer("RELEASE"), ready("T")),
+            hidden([("x", None)], ["SET", "SELECT 1"]),
             status="T",
         )
 
@@ -322,7 +343,7 @@ class TestMeanwhile:
             assert core.at_client_boundary
         assert core.data_to_client() == []
         assert core.next_event() == HiddenFinished(asked)
-        assert asked.rows == [(text,)]
+        assert [answer.rows for answer in asked.answers] == [[(text,)]]
 
     def test_the_end_of_the_session_is_the_clients_to_know(self) -> None:
         play(
