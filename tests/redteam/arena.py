@@ -75,18 +75,19 @@ class Arena:
                     connection.execute(text.encode())
 
     def personal_rows(self) -> dict[str, int | None]:
-        """How many rows each personal relation of :data:`DATABASE` has; None for one that is gone.
+        """How many rows each personal relation of :data:`DATABASE` has; None for one that is gone or emptied.
 
         Relations are known by OID, which a copy shares with its template, so that a new name hides nothing.
         """
         self._roll_back_prepared()  # its locks would keep the count waiting
         counts: dict[str, int | None] = {}
-        with self.postgres.connect(DATABASE) as connection:
-            connection.execute(f"SET lock_timeout = '{_LOCK_SECONDS}s'")
+        # An entry may have put names of its own in front of the catalog's.
+        options = f"-c search_path=pg_catalog -c lock_timeout={_LOCK_SECONDS}s"
+        with self.postgres.connect(DATABASE, options=options) as connection:
             for name, oid in self._personal.items():
                 found = connection.execute(
                     "SELECT nspname, relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace"
-                    " WHERE c.oid = %s",
+                    " WHERE c.oid = %s AND relispopulated",
                     (oid,),
                 ).fetchone()
                 counts[name] = None

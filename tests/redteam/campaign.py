@@ -171,9 +171,11 @@ async def campaign(schema: Path) -> AsyncIterator[Campaign]:
             yield Campaign(schema.read_text(encoding="utf-8"), stack, Path(directory))
 
 
-async def run_all(entries: Iterable[Entry], schema: Path, say: Callable[[str], None]) -> Score:
-    """Run every entry; ``say`` is told each one that did not come out as it must."""
-    total = Score()
+async def run_all(
+    entries: Iterable[Entry], schema: Path, say: Callable[[str], None], total: Score | None = None
+) -> Score:
+    """Run every entry and add to ``total``; ``say`` is told each one that did not come out as it must."""
+    total = Score() if total is None else total
     async with campaign(schema) as running:
         for entry in entries:
             result = await running.run(entry)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.redteam.__main__ import SCHEMA, SHIPPED, main
+from tests.redteam.__main__ import CORPORA, SCHEMA, SHIPPED, main
 from tests.redteam.campaign import Score, run_all
 from tests.redteam.corpus import read_corpus
 from tests.redteam.scoring import Outcome, Result
@@ -20,6 +20,10 @@ SHORT = (
     *("read_copy_bin", "read_ts_stat", "read_uncommitted", "read_notify", "read_copy_file", "pg18_vt_space"),
     *("ok_literal2", "ok_cte_named", "ok_limit0", "ok_merge", "ok_tx", "ok_builtin", "ok_tablesample"),
 )
+
+
+UNSEEN = ("d2_type_using", "read_join_leak_hash", "r2_base64", "r2_reverse", "r2_prefix")
+"""What is deleted or told here is in no row count, and no value as it is stored."""
 
 
 @pytest.fixture
@@ -88,7 +92,23 @@ def test_no_entry_is_no_success(tmp_path: Path) -> None:
 
 
 def test_evidence_is_taken_without_the_gateway(tmp_path: Path) -> None:
-    recorded = tmp_path / "recorded.jsonl"
-    assert main([str(write(tmp_path, a="deny")), "--record", str(recorded)]) == 0
-    evidence = json.loads(recorded.read_text(encoding="utf-8"))["evidence"]
-    assert evidence == {"tags": ["SELECT 1"], "deleted": {}, "pii_tokens_out": 0, "errors": []}
+    corpus = write(tmp_path, a="deny")
+    assert main([str(corpus), "--record"]) == 0
+    line = json.loads(corpus.read_text(encoding="utf-8"))
+    assert line["evidence"] == {"tags": ["SELECT 1"], "deleted": {}, "pii_tokens_out": 0, "errors": []}
+
+
+@pytest.mark.parametrize("corpus", CORPORA, ids=lambda corpus: corpus.stem)
+def test_every_line_did_what_it_is_there_for(corpus: Path) -> None:
+    """What must be stopped has done harm (or changed what nobody sees), what is innocent has not."""
+    for line in read_corpus(corpus):
+        deleted, told = line.evidence["deleted"], line.evidence["pii_tokens_out"]
+        personal = {"customers", "customers_archive", "orders", "events", "Kunden-Daten"} & set(deleted or ())
+        if line.innocent:
+            assert not [name for name in personal if deleted[name] > 0], line.id
+        elif line.side_channel:
+            assert told, line.id
+        elif line.expect == "hold_delete":
+            assert deleted or line.id in UNSEEN, line.id
+        elif line.expect == "hold_bulk_pii":
+            assert told > 20 or line.id in UNSEEN, line.id
