@@ -21,15 +21,17 @@ _OPENED: Final = frozenset(
     for tag in (
         B.COMMAND_COMPLETE,
         B.ERROR_RESPONSE,
+        B.NOTICE_RESPONSE,
         B.PARAMETER_STATUS,
         B.READY_FOR_QUERY,
         B.PARAMETER_DESCRIPTION,
     )
 )
-"""Messages whose payload is looked at; needed whole (an error: its beginning)."""
+"""Messages whose payload is looked at; needed whole (a report: its beginning)."""
 
-_ERROR_HEAD: Final = 16 << 10
-"""How much of an ErrorResponse is looked at; a longer one is passed on as it comes."""
+_REPORTS: Final = frozenset({int(B.ERROR_RESPONSE), int(B.NOTICE_RESPONSE)})
+_REPORT_HEAD: Final = 16 << 10
+"""How much of an ErrorResponse or NoticeResponse is looked at; a longer one is passed on as it comes."""
 
 
 _OPENED_LIMIT: Final = 1 << 20
@@ -38,8 +40,7 @@ _OPENED_LIMIT: Final = 1 << 20
 _COLLECTED_LIMIT: Final = 256 << 20
 """The same for a row that is collected."""
 
-_COLLECTED: Final = _OPENED | {int(B.DATA_ROW), int(B.NOTICE_RESPONSE)}
-_REPORTS: Final = frozenset({int(B.ERROR_RESPONSE), int(B.NOTICE_RESPONSE)})
+_COLLECTED: Final = _OPENED | {int(B.DATA_ROW)}
 
 
 class Observer(Protocol):
@@ -133,7 +134,7 @@ class BackendWalker:
                 if tag in (_COLLECTED if collecting else _OPENED):
                     need = 1 + length
                     if tag in _REPORTS:
-                        need = min(need, HEADER_SIZE + _ERROR_HEAD)
+                        need = min(need, HEADER_SIZE + _REPORT_HEAD)
                     elif length > (_COLLECTED_LIMIT if tag == B.DATA_ROW else _OPENED_LIMIT):
                         raise UpstreamViolation(f"the server sent message type {tag} with length {length}")
                     if pos + need > size:

@@ -303,19 +303,27 @@ class ProxyConnection:
 
     # Rulings -------------------------------------------------------------------------------------------
 
-    def forward(self, request: Request) -> None:
-        """Send an outstanding request upstream, exactly its bytes."""
+    def forward(self, request: Request, *, redact: str = "") -> None:
+        """Send an outstanding request upstream, exactly its bytes.
+
+        With ``redact``, errors and notices reach the client without values and with that hint, from the first
+        answer to this request to the end of the transaction it runs in: a deferred constraint or a cursor may
+        report on its rows as late as that.
+        """
         resolved = self._claim(request)
         assert request.fault is None, "a request with a fault can only be refused"
         if self._moot(request, resolved):
             return
+        for expected in resolved.expected:
+            expected.redact = redact
         self._send_messages(resolved, len(request.messages))
         self._send_delimiter(request.delimiter)
 
-    def refuse(self, request: Request, error: ServerError, at: int = 0) -> None:
+    def refuse(self, request: Request, error: ServerError, at: int = 0, *, redact: str = "") -> None:
         """Refuse an outstanding request at its message ``at``; call it only when ``settled``.
 
-        Messages in front of ``at`` may be sent: it must not be behind the ``since`` of anything not allowed.
+        Messages in front of ``at`` may be sent, with ``redact`` as for ``forward``: it must not be behind the
+        ``since`` of anything that does not run as it is.
         With nothing open, the server hears nothing of it and the client is answered from here. With a
         transaction open, or work in front of message ``at``, that work is sent and then a statement that
         fails, so that the server itself lets nothing of the transaction commit.
@@ -339,6 +347,8 @@ class ProxyConnection:
             self._exchange.send(messages.query(POISON))
             self._exchange.synced()
             return
+        for expected in resolved.expected:
+            expected.redact = redact
         self._send_messages(resolved, at)
         self._exchange.undo(resolved.expected[at:])
         self._exchange.queue.push(Expected(Reply.PARSE, Disposition.REPLACE, replacement=encoded))

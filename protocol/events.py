@@ -59,6 +59,13 @@ class ParameterChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class Withheld:
+    """An error or a notice of the server, of which the client got only what holds no values."""
+
+    report: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class UpstreamFatal:
     """The server ends this session; its error is on the way to the client."""
 
@@ -99,6 +106,7 @@ Event = (
     | CommitFailed
     | Ready
     | ParameterChanged
+    | Withheld
     | HiddenFinished
     | UpstreamFatal
     | Terminated

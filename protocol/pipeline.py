@@ -41,6 +41,8 @@ class Expected:
     change: Change[PreparedStatement] | Change[Portal] | None = None
     statement: PreparedStatement | None = None
     replacement: bytes = b""
+    redact: str = ""
+    """The hint that reports get in place of what may hold values; empty: they pass as they are."""
     finished: int = 0
     """Statements of a Query that have ended so far."""
     copying: bool = False

@@ -5,10 +5,19 @@ from typing import Final
 from . import messages
 from .backend import BackendWalker
 from .errors import UpstreamViolation
-from .events import CommitFailed, HiddenFinished, ParameterChanged, Ready, StatementFinished, UpstreamFatal
+from .events import (
+    CommitFailed,
+    HiddenFinished,
+    ParameterChanged,
+    Ready,
+    StatementFinished,
+    UpstreamFatal,
+    Withheld,
+)
 from .exchange import Exchange
 from .hidden import Hidden
 from .pipeline import Disposition, Expected
+from .redaction import redacted
 from .request import Execution
 from .state import ANYTIME, REPLIES, Effect, Reply
 from .tags import BackendTag as B
@@ -28,6 +37,7 @@ class Replies:
         self._exchange = exchange
         self.walker = BackendWalker(self)
         self._reported = 0
+        self._redact = ""
 
     def row_allowed(self, tag: int) -> None:
         """See ``backend.Observer``."""
@@ -40,6 +50,9 @@ class Replies:
         exchange = self._exchange
         if tag == B.READY_FOR_QUERY:
             return self._ready(payload)
+        head = exchange.queue.head()
+        if head is not None and head.redact:
+            self._redact = head.redact
         if tag == B.ERROR_RESPONSE:
             return self._error(payload)
         if tag in ANYTIME:
@@ -73,7 +86,14 @@ class Replies:
             report = messages.decode_report(payload)
             if report.get("V", report.get("S")) in _ABOUT_STATEMENTS:
                 return b""
-        return None
+        return self._report(tag, payload) if tag == B.NOTICE_RESPONSE else None
+
+    def _report(self, tag: int, payload: bytes) -> bytes | None:
+        """An error or notice of the server on its way to the client: None if it passes as it is."""
+        if not self._redact:
+            return None
+        self._exchange.events.append(Withheld(messages.decode_report(payload)))
+        return redacted(tag, payload, self._redact)
 
     def _copy_starts(self) -> None:
         exchange = self._exchange
@@ -128,8 +148,9 @@ class Replies:
             raise UpstreamViolation("the server accepted what was meant to fail")
         exchange.status = payload[0]
         if exchange.status == TransactionStatus.IDLE:
-            # Portals live no longer than their transaction.
+            # Portals live no longer than their transaction, nor does what its errors may tell.
             exchange.names.portals.clear()
+            self._redact = ""
         if expected is not None and expected.disposition is Disposition.COLLECT:
             self._hidden_ready()
             return b""
@@ -142,8 +163,9 @@ class Replies:
         exchange = self._exchange
         report = messages.decode_report(payload)
         if report.get("V", report.get("S")) in ("FATAL", "PANIC"):
+            instead = self._report(B.ERROR_RESPONSE, payload)
             exchange.events.append(UpstreamFatal(report))
-            return None
+            return instead
         settled = exchange.queue.fail()
         head = settled[0]
         if head.disposition is Disposition.COLLECT:
@@ -155,6 +177,11 @@ class Replies:
         if head.reply is Reply.CLOSE and head.disposition is Disposition.SKIP:
             exchange.copy.fence_passed()
             return b""
+        if head.disposition is Disposition.REPLACE:
+            head.disposition = Disposition.FORWARD
+            instead = head.replacement
+        else:
+            instead = self._report(B.ERROR_RESPONSE, payload)
         if head.reply is Reply.SYNC:
             exchange.events.append(CommitFailed(report))
             # A Sync the client did not send: it waits for its own before it goes on.
@@ -166,10 +193,7 @@ class Replies:
                 exchange.fail_series()
         exchange.undo(settled)
         self._report_failure(settled, report)
-        if head.disposition is Disposition.REPLACE:
-            head.disposition = Disposition.FORWARD
-            return head.replacement
-        return None
+        return instead
 
     def _report_failure(self, settled: list[Expected], report: dict[str, str]) -> None:
         failing = True

@@ -36,6 +36,7 @@ from protocol.events import (
     StatementFinished,
     Terminated,
     UpstreamFatal,
+    Withheld,
 )
 from protocol.frontend import Limits
 from protocol.request import Execution, Request
@@ -64,6 +65,7 @@ __all__ = [
     "server",
     "tell",
     "upstream",
+    "withheld",
 ]
 
 REFUSED: Final = ServerError("42501", "no")
@@ -82,6 +84,7 @@ class _Input:
     passing: bool = False
     error: ServerError = REFUSED
     at: int = 0
+    redact: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +107,9 @@ def server(*messages: bytes) -> _Input:
     return _Input("server", b"".join(messages))
 
 
-def forward() -> _Input:
-    """The request asked about last is allowed."""
-    return _Input("forward")
+def forward(redact: str = "") -> _Input:
+    """The request asked about last is allowed; ``redact`` is the hint under which its reports are redacted."""
+    return _Input("forward", redact=redact)
 
 
 def refuse(at: int = 0, error: ServerError = REFUSED) -> _Input:
@@ -201,6 +204,11 @@ def hidden(
 def fatal_seen(sqlstate: str) -> _Output:
     """The server ends the session."""
     return _event("fatal", sqlstate)
+
+
+def withheld(sqlstate: str, text: str) -> _Output:
+    """The server reported what the client was not to read."""
+    return _event("withheld", sqlstate, text)
 
 
 def ends() -> _Output:
@@ -328,7 +336,7 @@ def _do(core: ProxyConnection, step: _Input, piece: bytes, asked: list[Request])
     elif step.verb == "server":
         core.receive_from_upstream(piece)
     elif step.verb == "forward":
-        core.forward(asked.pop())
+        core.forward(asked.pop(), redact=step.redact)
     elif step.verb == "refuse":
         core.refuse(asked.pop(), step.error, step.at)
     elif step.verb == "hide":
@@ -384,6 +392,8 @@ def _shown(event: Event) -> str:
         ).text
     if isinstance(event, UpstreamFatal):
         return fatal_seen(event.report["C"]).text
+    if isinstance(event, Withheld):
+        return withheld(event.report["C"], event.report["M"]).text
     assert isinstance(event, Terminated), event
     return ends().text
 

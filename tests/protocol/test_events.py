@@ -14,6 +14,7 @@ from protocol.events import (
     StatementFinished,
     Terminated,
     UpstreamFatal,
+    Withheld,
 )
 from protocol.request import Execution, Kind, Request, Step
 
@@ -25,6 +26,7 @@ EVENTS = [
     Ready(ord("I"), EXECUTION),
     ParameterChanged("TimeZone", "UTC"),
     UpstreamFatal({"C": "57P01"}),
+    Withheld({"C": "23505", "M": "duplicate key"}),
     Terminated(),
 ]
 
