@@ -11,7 +11,7 @@ from rules.facts import Action, EffectFacts, Facts, Nature, ParameterBound, RowB
 from rules.formatting import format_sql
 from rules.judge import Judge, TooHeavy, unread
 from rules.policy import Policy
-from rules.readonly import Boundary, Containment, containment
+from rules.readonly import Boundary, Containment, containment, joint
 from rules.verdict import Approval, Decision, Effect, Judgement, Obligation, Verdict
 
 __all__ = [
@@ -41,5 +41,6 @@ __all__ = [
     "compile_policy",
     "containment",
     "format_sql",
+    "joint",
     "unread",
 ]

@@ -12,6 +12,7 @@ Source: PostgreSQL documentation, reference page of SET TRANSACTION.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
@@ -37,7 +38,8 @@ class Containment:
 
     ``needed`` is false where nothing in it could write.  ``undo``: what it does is undone afterwards.
     ``obstacle`` says why it cannot be run read-only, None if it can.  ``shares`` is false where it cannot be told
-    to leave a transaction it runs in as it is, so that none of the gateway's own may be open around it.
+    to leave a transaction it runs in as it is, and to behave there as it would without: none of the gateway's own
+    may be open around it then.  ``takes_data``: it may be a COPY from the client.
     """
 
     needed: bool = True
@@ -45,6 +47,7 @@ class Containment:
     obstacle: str | None = None
     boundary: Boundary = Boundary.NONE
     shares: bool = True
+    takes_data: bool = False
 
 
 _OPENS: Final = words("BEGIN START")
@@ -65,6 +68,12 @@ _RUNS_READ_ONLY: Final = words(
 )
 """By first key word; what writes among them PostgreSQL refuses (25006)."""
 
+_SHARES: Final = (_RUNS_READ_ONLY - {"CALL", "DO"}) | (_CANNOT_WRITE - _BOUNDARIES - {"DISCARD"})
+"""What runs inside a transaction as it does outside; a procedure may end its transaction only outside."""
+
+_WRITES_LARGE_OBJECTS: Final = words(
+    "lo_creat lo_create lo_from_bytea lo_put lo_truncate lo_truncate64 lo_unlink lowrite"
+)
 _REFUSES_TRANSACTIONS: Final = re.compile(
     r"(?:CREATE|ALTER|DROP) (?:DATABASE|TABLESPACE|SYSTEM|SUBSCRIPTION)\b"
 )
@@ -75,25 +84,56 @@ _REACHES_OUT: Final = frozenset([Nature.SERVER_FILE, Nature.REPLICATION])
 def containment(facts: Facts) -> Containment:
     """How a message with these facts is run read-only."""
     if facts.unreadable is not None:
-        return Containment(
-            obstacle="its text cannot be read with certainty", boundary=Boundary.UNKNOWN, shares=False
-        )
+        return _UNREADABLE
     statements = facts.statements
     kinds = [_first_word(statement) for statement in statements]
     boundary = _boundary(statements, kinds)
-    shares = (
-        boundary is Boundary.NONE
-        and all(kind in _RUNS_READ_ONLY or kind in _CANNOT_WRITE for kind in kinds)
-        and not any(_takes_data(statement) for statement in statements)
-    )
+    takes_data = any(map(_takes_data, statements))
+    shares = boundary is Boundary.NONE and not takes_data and all(map(_SHARES.__contains__, kinds))
     if all(_cannot_write(statement, kind) for statement, kind in zip(statements, kinds, strict=True)):
         return Containment(needed=False, boundary=boundary, shares=shares)
-    obstacle = _obstacle(facts, kinds)
-    undo = any(
-        effect.action is Action.CALL or effect.nature in (Nature.OPAQUE, Nature.READINGS_DIFFER)
-        for effect in facts.effects
+    return Containment(
+        undo=any(map(_does_what_nobody_read, facts.effects)),
+        obstacle=_obstacle(facts, kinds),
+        boundary=boundary,
+        shares=shares,
+        takes_data=takes_data,
     )
-    return Containment(True, undo, obstacle, boundary, shares)
+
+
+def joint(several: Sequence[Containment]) -> Containment:
+    """How a message is run read-only that may be any of several."""
+    first = several[0]
+    if all(one == first for one in several):
+        return first
+    boundaries = {one.boundary for one in several}
+    obstacle = next((one.obstacle for one in several if one.obstacle is not None), None)
+    if obstacle is None and len(boundaries) > 1:
+        obstacle = "its name may stand for statements of different kinds"
+    return Containment(
+        needed=any(one.needed for one in several),
+        undo=any(one.undo for one in several),
+        obstacle=obstacle,
+        boundary=first.boundary if len(boundaries) == 1 else Boundary.UNKNOWN,
+        shares=all(one.shares for one in several),
+        takes_data=any(one.takes_data for one in several),
+    )
+
+
+_UNREADABLE: Final = Containment(
+    obstacle="its text cannot be read with certainty",
+    boundary=Boundary.UNKNOWN,
+    shares=False,
+    takes_data=True,
+)
+
+
+def _does_what_nobody_read(effect: EffectFacts) -> bool:
+    """Whether the effect is code nobody has read, or a change that a read-only transaction let pass once."""
+    if effect.nature in (Nature.OPAQUE, Nature.READINGS_DIFFER):
+        return True
+    name = (effect.relation or "").rpartition(".")[2]
+    return effect.action is Action.CALL and name in _WRITES_LARGE_OBJECTS
 
 
 def _first_word(statement: StatementFacts) -> str:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules import Boundary, Containment, Facts, containment
+from rules import Boundary, Containment, Facts, containment, joint
 from rules.facts import Action, EffectFacts, Nature, StatementFacts
 from tests.rules.policies import context, strict_judge
 
@@ -57,7 +57,12 @@ def test_what_runs_read_only_keeps_what_it_did(sql: str) -> None:
     ["SELECT crm.vat(1)", "DO $$ BEGIN END $$", "CALL crm.p()", "SELECT lo_unlink(5)", "SELECT 1; CALL p()"],
 )
 def test_what_code_did_that_nobody_has_read_is_undone(sql: str) -> None:
-    assert contained(sql) == Containment(needed=True, undo=True)
+    found = contained(sql)
+    assert (found.needed, found.undo, found.obstacle) == (True, True, None)
+
+
+def test_reading_a_large_object_is_not_undone() -> None:
+    assert not contained("SELECT lo_get(5)").undo
 
 
 @pytest.mark.parametrize(
@@ -89,7 +94,7 @@ def test_what_code_did_that_nobody_has_read_is_undone(sql: str) -> None:
 def test_what_cannot_write_by_itself_runs_as_it_is(sql: str, boundary: Boundary) -> None:
     found = contained(sql)
     assert (found.needed, found.obstacle, found.boundary) == (False, None, boundary)
-    assert found.shares is (boundary is Boundary.NONE)
+    assert found.shares is (boundary is Boundary.NONE and sql != "DISCARD ALL")
 
 
 @pytest.mark.parametrize(
@@ -144,10 +149,29 @@ def test_what_reaches_out_of_the_database_is_not_contained() -> None:
 
 
 @pytest.mark.parametrize(
-    "sql", ["COPY crm.orders FROM STDIN", "VACUUM", "BEGIN", "LISTEN a; COMMIT", "SELEC"]
+    "sql",
+    ["COPY crm.orders FROM STDIN", "VACUUM", "BEGIN", "LISTEN a; COMMIT", "CALL p()", "DISCARD ALL", "SELEC"],
 )
 def test_what_may_disturb_a_transaction_shares_none(sql: str) -> None:
     assert not contained(sql).shares
+
+
+@pytest.mark.parametrize(
+    "sql", ["COPY crm.orders FROM STDIN", "SELECT 1; COPY crm.orders FROM STDIN", "SELEC"]
+)
+def test_what_may_wait_for_data(sql: str) -> None:
+    assert contained(sql).takes_data
+    assert not contained("COPY crm.orders TO STDOUT").takes_data
+
+
+def test_a_name_that_may_stand_for_several_texts_is_run_as_the_worst_of_them() -> None:
+    select, call, begin = contained("SELECT 1"), contained("CALL p()"), contained("BEGIN")
+    assert joint([select, select]) == select
+    assert joint([select, call]) == Containment(undo=True, shares=False)
+    mixed = joint([contained("SHOW work_mem"), begin])
+    assert (mixed.needed, mixed.boundary, mixed.shares) == (False, Boundary.UNKNOWN, False)
+    assert mixed.obstacle == "its name may stand for statements of different kinds"
+    assert joint([select, contained("VACUUM")]).obstacle == contained("VACUUM").obstacle
 
 
 _KINDS = st.sampled_from(
