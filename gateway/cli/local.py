@@ -5,10 +5,15 @@ import getpass
 import secrets
 import sys
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gateway.cli.errors import DENY, FAILED, HOLD, USAGE, CliError
 from gateway.cli.output import one_line, print_fields, print_json, visible
+
+if TYPE_CHECKING:
+    from gateway.config import ConfigProblem
 
 __all__ = ["check", "demo", "scram_verifier", "serve", "validate"]
 
@@ -43,26 +48,37 @@ def demo(options: Namespace) -> int:
 
 
 def validate(options: Namespace) -> int:
-    """Say whether the configuration can be used, and every reason why not."""
+    """Say whether the configuration can be used and its tests pass, and every reason why not."""
+    from gateway.cli.policy_tests import run_policy_tests
     from gateway.config import ConfigError, load_config
 
     try:
         config = load_config(options.config)
     except ConfigError as error:
-        if options.json:
-            problems = [
-                {"file": p.file, "line": p.line, "column": p.column, "path": p.path, "message": p.message}
-                for p in error.problems
-            ]
-            print_json({"valid": False, "problems": problems})
-        else:
-            print(visible(str(error)), file=sys.stderr)
-        return FAILED
+        return _invalid(error.problems, options)
+    failures = run_policy_tests(config)
+    if failures:
+        return _invalid(failures, options)
+    count = len(config.tests)
     if options.json:
-        print_json({"valid": True, "problems": [], "policy": config.policy.version})
+        print_json({"valid": True, "problems": [], "policy": config.policy.version, "tests": count})
     else:
-        print(f"{one_line(options.config)}: valid")
+        tests = f", {count} {'test' if count == 1 else 'tests'} passed" if count else ""
+        print(f"{one_line(options.config)}: valid{tests}")
     return 0
+
+
+def _invalid(problems: "Sequence[ConfigProblem]", options: Namespace) -> int:
+    if options.json:
+        listed = [
+            {"file": p.file, "line": p.line, "column": p.column, "path": p.path, "message": p.message}
+            for p in problems
+        ]
+        print_json({"valid": False, "problems": listed})
+    else:
+        for problem in problems:
+            print(visible(str(problem)), file=sys.stderr)
+    return FAILED
 
 
 def check(options: Namespace) -> int:

@@ -89,6 +89,10 @@ class Document:
         self._faulty.add(path)
         self.problems.append(ConfigProblem(self.file, line, column, dotted(path), message))
 
+    def position(self, path: Path) -> tuple[int, int]:
+        """Line and column, from 1, of the value of ``path``."""
+        return self._values.get(path, (1, 1))
+
     def is_faulty(self, path: Path) -> bool:
         """Whether a problem of exactly this value was noted already, so that no second one need follow."""
         return path in self._faulty

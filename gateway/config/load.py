@@ -28,6 +28,7 @@ from gateway.config.model import (
     User,
     is_loopback,
 )
+from gateway.config.policy_tests import read_policy_tests
 from gateway.config.section import Section
 from rules import Policy, PolicyError, compile_policy
 
@@ -94,6 +95,7 @@ def _assemble(top: Section, file: Path) -> Config | None:
     limits = _limits(top.section("limits"))
     shutdown = _shutdown(top.section("shutdown"))
     policy = _policy(top, databases, users, groups)
+    tests = read_policy_tests(top)
     if policy is None:
         return None
     return Config(
@@ -108,6 +110,7 @@ def _assemble(top: Section, file: Path) -> Config | None:
         limits=limits,
         shutdown=shutdown,
         policy=policy,
+        tests=tests,
     )
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "Listen",
     "ListenTls",
     "Login",
+    "PolicyTest",
     "Role",
     "Shutdown",
     "SslMode",
@@ -174,6 +175,22 @@ class Shutdown:
 
 
 @dataclass(frozen=True, slots=True)
+class PolicyTest:
+    """What the policy must say of a statement. ``groups`` None: those the configuration gives the user;
+    ``rule`` and ``obligations`` None: any. ``line`` and ``column`` are where it is written."""
+
+    sql: str
+    expect: Literal["allow", "hold", "deny"]
+    user: str = ""
+    database: str = ""
+    groups: frozenset[str] | None = None
+    rule: str | None = None
+    obligations: frozenset[str] | None = None
+    line: int = 0
+    column: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything the file says, checked."""
 
@@ -188,6 +205,7 @@ class Config:
     limits: Limits
     shutdown: Shutdown
     policy: "Policy"
+    tests: tuple[PolicyTest, ...] = ()
 
     def database(self, name: str) -> Database | None:
         """The database of this name, else the one called ``*``, else None."""
