@@ -52,6 +52,12 @@ rules:
     when: {{action: ddl, groups: [support]}}
     then: deny
 defaults: {{unreadable: hold, unknown_relation: hold, opaque_function: hold, otherwise: allow}}
+# What these rules must say: `holdgate validate -c FILE` runs the tests.
+tests:
+  - {{sql: SELECT email FROM customer WHERE customer_id = 5, user: {requester}, expect: allow}}
+  - {{sql: SELECT email FROM customer, user: {requester}, expect: hold, rule: bulk}}
+  - {{sql: DELETE FROM customer WHERE customer_id = 42, user: {requester}, expect: hold, rule: erasure}}
+  - {{sql: CREATE TABLE copy (email text), user: {requester}, expect: deny}}
 shutdown: {{grace: 2s}}
 """
 

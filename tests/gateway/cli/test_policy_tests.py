@@ -8,6 +8,7 @@ import pytest
 from gateway.cli import main
 from gateway.cli.policy_tests import run_policy_tests
 from gateway.config import load_config
+from gateway.demo.settings import Passwords, write_config
 
 _POLICY = """\
 databases: {shop: {host: db}}
@@ -82,3 +83,15 @@ def test_a_faulty_file_is_not_tested(file: Path, capsys: pytest.CaptureFixture[s
     file.write_text(_POLICY + _FAILING + "colour: red\n", encoding="utf-8")
     assert main(["validate", "-c", str(file), "--json"]) == 1
     assert [one["path"] for one in json.loads(capsys.readouterr().out)["problems"]] == ["colour"]
+
+
+def test_the_example_and_the_demonstration_say_of_themselves_what_is_true(tmp_path: Path) -> None:
+    keys = "A" * 43 + "="
+    verifier = f"SCRAM-SHA-256$4096:c2FsdHNhbHRzYWx0c2FsdA==${keys}:{keys}"
+    secrets = {"SHOP_PASSWORD": "x", "ALICE_VERIFIER": verifier, "CAROL_VERIFIER": verifier}
+    example = load_config(Path(__file__).parents[3] / "config.example.yaml", environment=secrets)
+    passwords = Passwords(superuser="x", app="y")
+    demo = load_config(write_config(tmp_path, port=1, admin_port=2, upstream_port=3, passwords=passwords))
+    for config in (example, demo):
+        assert len(config.tests) >= 4
+        assert run_policy_tests(config) == []
