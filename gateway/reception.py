@@ -81,7 +81,12 @@ async def receive(sock: socket.socket, tls: ServerTls | None) -> Arrival | None:
 
 
 async def _over_tls(link: Link) -> Arrival | None:
-    packet = await link.read_startup(MAX_STARTUP_BYTES + 4)
+    try:
+        packet = await link.read_startup(MAX_STARTUP_BYTES + 4)
+    except BaseException:
+        # The socket is the link's by now: nobody else can close it.
+        link.abort()
+        raise
     try:
         asks: FirstPacket = parse_first_packet(packet, ssl_done=True, gss_done=True)
     except StartupRefused as refused:
@@ -95,8 +100,9 @@ async def _over_tls(link: Link) -> Arrival | None:
 
 
 async def _encrypted(sock: socket.socket, tls: ServerTls) -> Link:
-    loop = asyncio.get_running_loop()
-    _, link = await loop.connect_accepted_socket(Link, sock, ssl=tls.context)
+    # With TLS, uvloop returns a protocol of its own where asyncio returns what the factory made.
+    link = Link()
+    await asyncio.get_running_loop().connect_accepted_socket(lambda: link, sock, ssl=tls.context)
     return link
 
 

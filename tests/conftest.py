@@ -4,14 +4,35 @@ One server per test process serves all of its tests; each test that writes gets 
 test fails, the end of the log of every server or gateway it used is added to its report.
 """
 
+import asyncio
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvloop
 
 from tests.support.certificates import Authority
 from tests.support.postgres import Postgres, run_postgres, tls_bindir
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Tests run on the loop that serves: uvloop and asyncio's own differ in what they return and forgive."""
+    return {"uvloop": _new_loop}
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    loop = uvloop.new_event_loop()
+    loop.set_exception_handler(_stop_when_told)
+    return loop
+
+
+def _stop_when_told(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    # uvloop runs signal handlers as callbacks: what the one for a test's time limit raises arrives here.
+    if isinstance(context.get("exception"), pytest.fail.Exception):
+        loop.stop()
+    loop.default_exception_handler(context)
 
 
 @pytest.fixture(scope="session")

@@ -493,7 +493,7 @@ class TestTrouble:
     @pytest.mark.parametrize(
         ("url", "says"),
         [
-            ("postgresql://nobody@127.0.0.1:1/nothing", "Connect call failed"),
+            ("postgresql://nobody@127.0.0.1:1/nothing", "Connection refused"),
             ("postgresql://a@b/c?sslmode=perhaps", "store.url: sslmode must be one of"),
             ("postgresql://a@b/c?what=this", "store.url: unknown options what"),
             ("postgresql://a@b:port/c", "the store cannot be used"),
