@@ -14,6 +14,7 @@ from gateway.arbiter import Arbiter, Ruling
 from gateway.asking import Asking
 from gateway.audit import AuditUnavailable
 from gateway.conversation import Conversation
+from gateway.obligations import Obligations
 from gateway.recorder import Recorder
 from gateway.tasks import spawn
 from gateway.waiting import Released, Waiting, unavailable
@@ -42,6 +43,7 @@ class Rulings:
         asking: Asking,
         arbiter: Arbiter,
         waiting: Waiting,
+        obligations: Obligations,
         recorder: Recorder,
         resume: Callable[[], None],
     ) -> None:
@@ -49,6 +51,7 @@ class Rulings:
         self._asking = asking
         self._arbiter = arbiter
         self._waiting = waiting
+        self._obligations = obligations
         self._recorder = recorder
         self._resume = resume
         self._slow: asyncio.Task[None] | None = None
@@ -79,11 +82,17 @@ class Rulings:
         self.current = request
         talk = self._talk
         must_wait = self.cancelling is not None or self._asking.wanted or self.withdrawn
-        must_wait = must_wait or (self._context_unsettled and not talk.core.settled)
+        standing = talk.core.standing if talk.core.settled else None
+        # What changed the context, or is enclosed, must have ended before it is known what anything else does.
+        must_wait = must_wait or (
+            standing is None and (self._context_unsettled or talk.core.standing.enclosed)
+        )
         if not must_wait and talk.farewell is None:
             arrived = clock.monotonic()
-            ruling = self._arbiter.rule(request)
-            if ruling.decision is Decision.ALLOW and ruling.error is None and self._recorder.audit.healthy:
+            ruling = self._arbiter.rule(request, standing)
+            certain = standing is not None or not ruling.read_only
+            allowed = ruling.decision is Decision.ALLOW and ruling.error is None
+            if allowed and certain and self._recorder.audit.healthy:
                 self._forward(request, ruling, self._recorder.next_statement_id(), None)
                 self._recorder.metrics.overhead_seconds.observe(clock.monotonic() - arrived)
                 return
@@ -93,7 +102,12 @@ class Rulings:
         self._recorder.started(ruling, statement_id, held)
         self._context_unsettled = self._context_unsettled or ruling.changes_context
         self.current = None
-        self._talk.core.forward(request)
+        core = self._talk.core
+        enclosure = self._arbiter.enclosure(request, ruling, core.standing)
+        if isinstance(enclosure, str):
+            raise RuntimeError(f"what is to run read-only cannot any more: {enclosure}")
+        redact = self._obligations.redaction(ruling, statement_id)
+        core.forward(request, redact=redact, enclosure=enclosure)
 
     async def _rule_slowly(self, request: Request) -> None:
         talk = self._talk
@@ -122,7 +136,7 @@ class Rulings:
         await talk.until_settled()
         if talk.over.done():
             return
-        ruling = self._arbiter.rule(request)
+        ruling = self._arbiter.rule(request, talk.core.standing)
         if talk.farewell is not None:
             talk.say_goodbye(talk.farewell)
             talk.finish()
@@ -155,7 +169,8 @@ class Rulings:
         if talk.half_closed and talk.client_gone:
             talk.finish()
             return
-        talk.core.refuse(request, error, ruling.at)
+        redact = self._obligations.redaction(ruling, statement_id)
+        talk.core.refuse(request, error, ruling.at, redact=redact)
 
     async def _record_refusal(self, ruling: Ruling, statement_id: str, error: ServerError) -> ServerError:
         try:

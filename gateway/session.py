@@ -16,6 +16,7 @@ from gateway.config import Config
 from gateway.conversation import Conversation
 from gateway.holds import Holds, HoldState
 from gateway.link import Link
+from gateway.obligations import Obligations
 from gateway.outcomes import Outcomes
 from gateway.recorder import Recorder
 from gateway.rulings import INTERNAL_ERROR, Rulings
@@ -35,6 +36,7 @@ from protocol.events import (
     StatementFinished,
     Terminated,
     UpstreamFatal,
+    Withheld,
 )
 from protocol.tags import TransactionStatus
 from rules import Judge
@@ -131,7 +133,15 @@ class Session:
         self._waiting = Waiting(config, holds, recorder, self._talk.notify)
         self._outcomes = Outcomes(holds, recorder, core.names)
         self._asking = Asking(self._talk)
-        self._rulings = Rulings(self._talk, self._asking, self._arbiter, self._waiting, recorder, self._pump)
+        self._rulings = Rulings(
+            self._talk,
+            self._asking,
+            self._arbiter,
+            self._waiting,
+            Obligations(config),
+            recorder,
+            self._pump,
+        )
         self._started_at = clock.now()
         self._read_ahead_full = False
         self._bytes_up = self._bytes_down = 0
@@ -379,9 +389,9 @@ class Session:
             elif isinstance(event, UpstreamFatal):
                 self._talk.why = f"the server ended the session: {event.report.get('M', '')}"
             elif isinstance(event, CommitFailed):
-                self._recorder.audit.append(
-                    self._recorder.base(Kind.STATEMENT, tag="(commit failed)", sqlstate=event.report.get("C"))
-                )
+                self._recorder.commit_failed(event.report.get("C"))
+            elif isinstance(event, Withheld):
+                self._recorder.withheld(event.report)
             elif isinstance(event, Terminated):
                 self._talk.flush()
                 self._talk.finish("client disconnected")
