@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -370,9 +369,3 @@ async def test_what_goes_around_is_not_seen_afterwards(gateway: RunningGateway, 
             assert heard[1].values == [b"0"]
             heard = await client.query("SELECT count(*) FROM pg_cursors WHERE name LIKE 'holdgate%'")
             assert heard[1].values == [b"0"]
-
-
-async def audited(gateway: RunningGateway, **wanted: Any) -> list[dict[str, Any]]:
-    """The statements' records, once they are on disk."""
-    await gateway.gateway.audit.flush() if hasattr(gateway.gateway.audit, "flush") else None
-    return gateway.audit(kind="statement", **wanted)
