@@ -7,16 +7,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+import rules
 from gateway import clock
 from gateway.identity import Principal, SessionState
 from gateway.metrics import Metrics
 from protocol import sqlstate
+from protocol.enclosure import NOTHING_AROUND, Boundary, Conduct, Enclosure, Standing, enclose
 from protocol.errors import ServerError
 from protocol.messages import printable
 from protocol.request import Execution, Request, Step
 from protocol.statements import SessionNames
 from protocol.values import parameter_text
-from rules import Context, Decision, Judge, Judgement, Parameter, Policy
+from rules import (
+    Containment,
+    Context,
+    Decision,
+    Facts,
+    Judge,
+    Judgement,
+    Obligation,
+    Parameter,
+    containment,
+    joint,
+    united,
+)
 
 __all__ = ["Arbiter", "Release", "Ruled", "Ruling", "execution_parameters", "shown_parameters", "shown_sql"]
 
@@ -53,29 +67,51 @@ class Ruled:
 
     execution: Execution
     judgement: Judgement
+    readings: tuple[Facts, ...]
+    """The facts of every text it may stand for."""
     release: Release | None = None
+    _containment: Containment | None = None
 
     @property
     def decision(self) -> Decision:
         """What applies now."""
         return self.judgement.verdict.decision if self.release is None else Decision.ALLOW
 
+    @property
+    def read_only(self) -> bool:
+        """Whether it is to run read-only: it must, and might write."""
+        return Obligation.READ_ONLY in self.judgement.verdict.obligations and self.containment.needed
+
+    @property
+    def containment(self) -> Containment:
+        """How it is run read-only."""
+        if self._containment is None:
+            self._containment = joint([containment(facts) for facts in self.readings])
+        return self._containment
+
 
 @dataclass(slots=True, eq=False)
 class Ruling:
     """What was decided about a request. ``deciding`` is its strictest execution, None where nothing executes.
 
-    ``error`` is set where the request cannot be forwarded whatever anybody decides. ``at`` is the first message
-    that a refusal must not send: there begins what is not allowed, or what cannot be forwarded.
+    ``redacts``: its errors and notices are to reach the client without values. ``error`` is set where the
+    request cannot be forwarded whatever anybody decides. ``at`` is the first message that a refusal must not
+    send: there begins what is not allowed, what does not run as it is, or what cannot be forwarded.
     """
 
     decision: Decision
     ruled: list[Ruled]
     deciding: Ruled | None
     policy_version: str
+    redacts: bool = False
     error: ServerError | None = None
     at: int = 0
     changes_context: bool = field(default=False)
+
+    @property
+    def read_only(self) -> bool:
+        """Whether something in it is to run read-only."""
+        return any(one.read_only for one in self.ruled)
 
 
 class Arbiter:
@@ -90,60 +126,87 @@ class Arbiter:
         self._state = state
         self._names = names
 
-    @property
-    def policy(self) -> Policy:
-        """The policy judged by."""
-        return self._judge.policy
-
     def use(self, judge: Judge) -> None:
         """Judge by another policy from now on."""
         self._judge = judge
 
-    def rule(self, request: Request) -> Ruling:
-        """The ruling on a request."""
+    def rule(self, request: Request, standing: Standing | None = None) -> Ruling:
+        """The ruling on a request. Without ``standing``, where the session stands is not known yet: a ruling
+        that is ``read_only`` is then to be made again when it is."""
         version = self._judge.policy.version
         context = self._context()
         ruled: list[Ruled] = []
+        redacts = False
         for execution in request.executions:
             one = self._one(execution, context, version)
+            redacts = redacts or Obligation.REDACT_ERRORS in one.judgement.verdict.obligations
             if execution.step is Step.BIND and not one.judgement.facts.runs_code_when_planned:
                 # Planning it runs nothing that is not PostgreSQL's own; its Execute will be judged.
                 continue
             ruled.append(one)
-        deciding = max(ruled, key=lambda one: one.decision, default=None)
-        decision = deciding.decision if deciding is not None else Decision.ALLOW
         ruling = Ruling(
-            decision,
+            Decision.ALLOW,
             ruled,
-            deciding,
+            None,
             version,
+            redacts=redacts,
             changes_context=any(one.judgement.facts.changes_context for one in ruled),
         )
+        obstacle = None
+        if standing is not None and (standing.enclosed or ruling.read_only):
+            enclosure = self.enclosure(request, ruling, standing)
+            obstacle = enclosure if isinstance(enclosure, str) else None
+        if obstacle is not None:
+            for one in ruled:
+                if one.read_only:
+                    verdict = self._judge.policy.not_read_only(one.judgement.verdict, obstacle)
+                    one.judgement = replace(one.judgement, verdict=verdict)
+                    one.release = None
+        self._conclude(request, ruling)
+        if obstacle is not None and ruling.decision is Decision.ALLOW and ruling.error is None:
+            ruling.error = _not_in_series(obstacle)
+        return ruling
+
+    @staticmethod
+    def _conclude(request: Request, ruling: Ruling) -> None:
+        """From what was decided about each execution to what is decided about the request."""
+        ruled = ruling.ruled
+        deciding = ruling.deciding = max(ruled, key=_strictness, default=None)
+        ruling.decision = deciding.decision if deciding is not None else Decision.ALLOW
         # What stands in front of a refusal may be sent: nothing that is not allowed by itself may stand there.
-        stops = [one.execution.since for one in ruled if one.decision is not Decision.ALLOW]
+        stops = [one.execution.since for one in ruled if one.decision is not Decision.ALLOW or one.read_only]
         if request.fault is not None:
             stops.append(request.fault.at)
         ruling.at = min(stops, default=0)
-        if request.fault is not None and decision is not Decision.DENY:
+        if request.fault is not None and ruling.decision is not Decision.DENY:
             ruling.error = request.fault.error
-        elif deciding is not None and decision is not Decision.ALLOW and deciding.execution.unknown_name:
+        elif (
+            deciding is not None and ruling.decision is not Decision.ALLOW and deciding.execution.unknown_name
+        ):
             ruling.error = _unknown(deciding.execution)
-        return ruling
+
+    @staticmethod
+    def enclosure(request: Request, ruling: Ruling, standing: Standing) -> Enclosure | str:
+        """What goes around the request so that what is to run read-only does, or why that cannot be."""
+        if not standing.enclosed and not ruling.read_only:
+            return NOTHING_AROUND
+        for one in ruling.ruled:
+            if one.read_only and one.containment.obstacle is not None:
+                return one.containment.obstacle
+        conducts = {one.execution: _conduct(one) for one in ruling.ruled}
+        return enclose(request, conducts, standing)
 
     def _context(self) -> Context:
         prepared = {
             name: tuple(text.decode("utf-8", "surrogateescape") for text in texts)
             for name, texts in self._names.candidates().items()
         }
-        context = self._state.context(self._who, prepared)
-        # FETCH reads portals of the protocol by the same names, and of those it cannot be said what they read.
-        portals = self._names.portals.names()
-        return replace(context, cursors=context.cursors - portals) if portals & context.cursors else context
+        return self._state.context(self._who, prepared)
 
     def _one(self, execution: Execution, context: Context, version: str) -> Ruled:
         started = clock.monotonic()
         misses = self._judge.misses
-        context = _as_bound(execution, context)
+        readings: tuple[Facts, ...] = ()
         if execution.step is Step.FUNCTION_CALL:
             judgement = self._judge.judge_function_call(execution.function_oid, context)
         elif self._state.replication and any(map(_REPLICATION_COMMAND.match, execution.sql)):
@@ -153,9 +216,10 @@ class Arbiter:
         else:
             parameters = [Parameter(*parameter) for parameter in execution.parameters]
             judgements = [self._judge.judge(sql, context, parameters) for sql in execution.sql]
-            judgement = max(judgements, key=lambda each: each.verdict.decision)
+            judgement = _jointly(judgements)
+            readings = tuple(each.facts for each in judgements)
         self._metrics.classified(clock.monotonic() - started, hit=misses == self._judge.misses)
-        one = Ruled(execution, judgement)
+        one = Ruled(execution, judgement, readings or (judgement.facts,))
         release = execution.portal.ruling if execution.portal is not None else None
         if isinstance(release, Release) and release.policy_version == version:
             # A further Execute of an approved portal continues the same result.
@@ -184,7 +248,7 @@ class Arbiter:
             hashed.update(data)
 
         who = self._who
-        for text in (version, who.user, who.database, self._state.role or who.role or ""):
+        for text in (version, who.user, who.database, who.role or ""):
             part(text.encode())
         part(request.kind.value.encode())
         for message in request.messages:
@@ -199,27 +263,41 @@ class Arbiter:
         return hashed.hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class _BoundIn:
-    """What the names in a portal's statement were looked up by."""
-
-    search_path: tuple[str, ...]
-    role: str | None
-    unknown: str | None
+def _strictness(one: Ruled) -> tuple[Decision, bool]:
+    return one.decision, bool(one.judgement.verdict.obligations)
 
 
-def _as_bound(execution: Execution, context: Context) -> Context:
-    """The context in which the server planned, or will plan, what is executed: a portal keeps that of its Bind."""
-    portal = execution.portal
-    if portal is None:
-        return context
-    if execution.step is Step.BIND or execution.since < execution.at:
-        portal.bound_in = _BoundIn(context.search_path, context.role, context.unknown)
-        return context
-    bound = portal.bound_in
-    if not isinstance(bound, _BoundIn):
-        return context
-    return replace(context, search_path=bound.search_path, role=bound.role, unknown=bound.unknown)
+def _jointly(judgements: Sequence[Judgement]) -> Judgement:
+    """What is decided about something that may be any of several: the strictest, under the duties of all."""
+    strictest = max(judgements, key=lambda each: each.verdict.decision)
+    verdict = strictest.verdict
+    if len(judgements) == 1 or verdict.decision is Decision.DENY:
+        return strictest
+    obligations = united(each.verdict.obligations for each in judgements)
+    return replace(strictest, verdict=replace(verdict, obligations=obligations))
+
+
+def _conduct(one: Ruled) -> Conduct:
+    found = one.containment
+    return Conduct(one.read_only, found.undo, _BOUNDARIES[found.boundary], found.shares, found.takes_data)
+
+
+_BOUNDARIES: Final = {
+    rules.Boundary.NONE: Boundary.NONE,
+    rules.Boundary.OPENS: Boundary.OPENS,
+    rules.Boundary.CLOSES: Boundary.CLOSES,
+    rules.Boundary.KEEPS: Boundary.KEEPS,
+    rules.Boundary.UNKNOWN: Boundary.UNKNOWN,
+}
+
+
+def _not_in_series(why: str) -> ServerError:
+    return ServerError(
+        sqlstate.FEATURE_NOT_SUPPORTED,
+        f"statement refused: {why}",
+        detail="An earlier statement of the series runs read-only, in a transaction of the gateway's own.",
+        hint="Send a Sync in front of it.",
+    )
 
 
 def shown_sql(ruling: Ruling) -> str:

@@ -1,7 +1,9 @@
 """What one session leaves behind: audit records and metrics of its statements."""
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from gateway import clock
 from gateway.arbiter import Release, Ruled, Ruling, execution_parameters, shown_parameters, shown_sql
@@ -14,6 +16,24 @@ from protocol.request import Execution, Step
 from rules import Decision
 
 __all__ = ["Recorder", "Run"]
+
+MAX_WITHHELD: Final = 100
+"""Errors and notices of one statement that are recorded in full; the others are counted."""
+
+_REPORT_FIELDS: Final = {
+    "V": "severity",
+    "C": "sqlstate",
+    "M": "message",
+    "D": "detail",
+    "H": "hint",
+    "W": "where",
+    "q": "internal_query",
+    "s": "schema",
+    "t": "table",
+    "c": "column",
+    "d": "data_type",
+    "n": "constraint",
+}
 
 
 @dataclass(slots=True, eq=False)
@@ -39,6 +59,8 @@ class Recorder:
     state: SessionState
     session_id: str
     runs: dict[Execution, Run] = field(default_factory=dict)
+    _withheld: list[dict[str, str]] = field(default_factory=list)
+    _left_out: int = 0
     _count: int = 0
 
     def next_statement_id(self) -> str:
@@ -58,6 +80,31 @@ class Recorder:
             client_addr=who.client_addr,
             application_name=self.state.application_name,
             **fields,  # type: ignore[arg-type]
+        )
+
+    def withheld(self, report: Mapping[str, str]) -> None:
+        """The client got a report without its values: what it said goes into the record of what it came from."""
+        if len(self._withheld) < MAX_WITHHELD:
+            named = {name: report[code] for code, name in _REPORT_FIELDS.items() if code in report}
+            self._withheld.append(named)
+        else:
+            self._left_out += 1
+
+    def take_withheld(self) -> tuple[dict[str, str], ...]:
+        """What was withheld since this was asked last."""
+        if not self._withheld:
+            return ()
+        taken = tuple(self._withheld)
+        if self._left_out:
+            taken = (*taken, {"message": f"and {self._left_out} more"})
+        self._withheld.clear()
+        self._left_out = 0
+        return taken
+
+    def commit_failed(self, code: str | None) -> None:
+        """The commit at a Sync failed."""
+        self.audit.append(
+            self.base(Kind.STATEMENT, tag="(commit failed)", sqlstate=code, withheld=self.take_withheld())
         )
 
     def started(self, ruling: Ruling, statement_id: str, held: float | None) -> None:
@@ -132,6 +179,7 @@ class Recorder:
             rows=event.rows,
             bytes=event.size,
             sqlstate=event.report.get("C"),
+            withheld=self.take_withheld(),
             duration_ms=round(duration * 1000, 3),
             held_ms=None if run.held is None else round(run.held * 1000, 3),
         )

@@ -14,7 +14,7 @@ from gateway.arbiter import Arbiter, Ruling
 from gateway.asking import Asking
 from gateway.audit import AuditUnavailable
 from gateway.conversation import Conversation
-from gateway.following import Following
+from gateway.obligations import Obligations
 from gateway.recorder import Recorder
 from gateway.tasks import spawn
 from gateway.waiting import Released, Waiting, unavailable
@@ -41,17 +41,17 @@ class Rulings:
         self,
         talk: Conversation,
         asking: Asking,
-        following: Following,
         arbiter: Arbiter,
         waiting: Waiting,
+        obligations: Obligations,
         recorder: Recorder,
         resume: Callable[[], None],
     ) -> None:
         self._talk = talk
         self._asking = asking
-        self._following = following
         self._arbiter = arbiter
         self._waiting = waiting
+        self._obligations = obligations
         self._recorder = recorder
         self._resume = resume
         self._slow: asyncio.Task[None] | None = None
@@ -81,36 +81,33 @@ class Rulings:
         """Rule on a request."""
         self.current = request
         talk = self._talk
-        must_wait = self._following.must_ask(request)
-        must_wait = must_wait or self.cancelling is not None or self._asking.wanted or self.withdrawn
-        must_wait = must_wait or (self._context_unsettled and not talk.core.settled)
+        must_wait = self.cancelling is not None or self._asking.wanted or self.withdrawn
+        standing = talk.core.standing if talk.core.settled else None
+        # What changed the context, or is enclosed, must have ended before it is known what anything else does.
+        must_wait = must_wait or (
+            standing is None and (self._context_unsettled or talk.core.standing.enclosed)
+        )
         if not must_wait and talk.farewell is None:
             arrived = clock.monotonic()
-            ruling = self._arbiter.rule(request)
-            if self._passes(request, ruling) and self._recorder.audit.healthy:
+            ruling = self._arbiter.rule(request, standing)
+            certain = standing is not None or not ruling.read_only
+            allowed = ruling.decision is Decision.ALLOW and ruling.error is None
+            if allowed and certain and self._recorder.audit.healthy:
                 self._forward(request, ruling, self._recorder.next_statement_id(), None)
                 self._recorder.metrics.overhead_seconds.observe(clock.monotonic() - arrived)
                 return
         self._slow = spawn(self._rule_slowly(request), name=f"ruling {self._recorder.session_id}")
 
-    def _passes(self, request: Request, ruling: Ruling) -> bool:
-        """Whether the request, or a part of it in front of what cannot be judged yet, goes on as it is."""
-        allowed = ruling.decision is Decision.ALLOW and ruling.error is None
-        return allowed or self._following.cut(request, ruling) is not None
-
     def _forward(self, request: Request, ruling: Ruling, statement_id: str, held: float | None) -> None:
-        cut = self._following.cut(request, ruling) if held is None else None
-        if cut is not None:
-            # What stands behind is judged when it is known what it means.
-            ruling.ruled = [one for one in ruling.ruled if one.execution.at < cut]
         self._recorder.started(ruling, statement_id, held)
         self._context_unsettled = self._context_unsettled or ruling.changes_context
-        self._following.forwarded(ruling)
         self.current = None
-        if cut is None:
-            self._talk.core.forward(request)
-        else:
-            self._talk.core.forward_part(request, cut)
+        core = self._talk.core
+        enclosure = self._arbiter.enclosure(request, ruling, core.standing)
+        if isinstance(enclosure, str):
+            raise RuntimeError(f"what is to run read-only cannot any more: {enclosure}")
+        redact = self._obligations.redaction(ruling, statement_id)
+        core.forward(request, redact=redact, enclosure=enclosure)
 
     async def _rule_slowly(self, request: Request) -> None:
         talk = self._talk
@@ -137,14 +134,9 @@ class Rulings:
             await asyncio.wait({self.cancelling})
         await self._asking.quiet()
         await talk.until_settled()
-        await self._following.ask(request)
         if talk.over.done():
             return
-        ruling = self._arbiter.rule(request)
-        if talk.core.skipping:
-            # An earlier message of its series failed: nothing of it will be sent, whatever was decided.
-            self._forward(request, ruling, statement_id, None)
-            return
+        ruling = self._arbiter.rule(request, talk.core.standing)
         if talk.farewell is not None:
             talk.say_goodbye(talk.farewell)
             talk.finish()
@@ -154,18 +146,18 @@ class Rulings:
             error = unavailable("the audit cannot be written")
         elif self.withdrawn:
             error = await self._record_refusal(ruling, statement_id, _WITHDRAWN)
-        elif self._passes(request, ruling):
-            self._forward(request, ruling, statement_id, None)
-            return
         elif ruling.error is not None:
             error = await self._record_refusal(ruling, statement_id, ruling.error)
         elif ruling.decision is Decision.DENY:
             error = await self._record_refusal(ruling, statement_id, _denied(ruling))
-        else:
+        elif ruling.decision is Decision.HOLD:
             if talk.core.release_locks():
                 talk.flush()
                 await talk.until_settled()
             error = await self._waiting.hold(request, ruling, self._arbiter, statement_id)
+        else:
+            self._forward(request, ruling, statement_id, None)
+            return
         if isinstance(error, Released):
             await talk.until_settled()
             self._arbiter.release(ruling, error.hold.id, error.hold.decided_by)
@@ -177,7 +169,8 @@ class Rulings:
         if talk.half_closed and talk.client_gone:
             talk.finish()
             return
-        talk.core.refuse(request, error, ruling.at)
+        redact = self._obligations.redaction(ruling, statement_id)
+        talk.core.refuse(request, error, ruling.at, redact=redact)
 
     async def _record_refusal(self, ruling: Ruling, statement_id: str, error: ServerError) -> ServerError:
         try:

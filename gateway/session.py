@@ -14,9 +14,9 @@ from gateway.audit import Kind
 from gateway.cancel import CancelKey
 from gateway.config import Config
 from gateway.conversation import Conversation
-from gateway.following import Following
 from gateway.holds import Holds, HoldState
 from gateway.link import Link
+from gateway.obligations import Obligations
 from gateway.outcomes import Outcomes
 from gateway.recorder import Recorder
 from gateway.rulings import INTERNAL_ERROR, Rulings
@@ -36,6 +36,7 @@ from protocol.events import (
     StatementFinished,
     Terminated,
     UpstreamFatal,
+    Withheld,
 )
 from protocol.tags import TransactionStatus
 from rules import Judge
@@ -132,13 +133,12 @@ class Session:
         self._waiting = Waiting(config, holds, recorder, self._talk.notify)
         self._outcomes = Outcomes(holds, recorder, core.names)
         self._asking = Asking(self._talk)
-        self._following = Following(self._asking, core, recorder.state, lambda: self._arbiter.policy)
         self._rulings = Rulings(
             self._talk,
             self._asking,
-            self._following,
             self._arbiter,
             self._waiting,
+            Obligations(config),
             recorder,
             self._pump,
         )
@@ -159,9 +159,6 @@ class Session:
         self._recorder.audit.append(self._recorder.base(Kind.SESSION, tag="start"))
         talk.upstream.relay(_UpstreamSide(self))
         talk.client.relay(_ClientSide(self))
-        if self._following.wanted:
-            # Before anybody needs to know: the client may think about its first statement meanwhile.
-            spawn(self._following.ask(), name=f"following {self.id}")
         try:
             return await talk.over
         finally:
@@ -381,10 +378,8 @@ class Session:
                 self._rulings.request(event.request)
             elif isinstance(event, StatementFinished):
                 self._outcomes.finished(event)
-                self._following.finished(event)
             elif isinstance(event, Ready):
                 self._recorder.state.transaction(open_=event.status != TransactionStatus.IDLE)
-                self._following.ready(event.status)
                 if event.execution is not None:
                     self._outcomes.ended(event.execution)
             elif isinstance(event, ParameterChanged):
@@ -394,9 +389,9 @@ class Session:
             elif isinstance(event, UpstreamFatal):
                 self._talk.why = f"the server ended the session: {event.report.get('M', '')}"
             elif isinstance(event, CommitFailed):
-                self._recorder.audit.append(
-                    self._recorder.base(Kind.STATEMENT, tag="(commit failed)", sqlstate=event.report.get("C"))
-                )
+                self._recorder.commit_failed(event.report.get("C"))
+            elif isinstance(event, Withheld):
+                self._recorder.withheld(event.report)
             elif isinstance(event, Terminated):
                 self._talk.flush()
                 self._talk.finish("client disconnected")

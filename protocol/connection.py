@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from . import gather, messages
+from .enclosure import NOTHING_AROUND, Enclosure, Standing
 from .errors import FrontendViolation, ServerError
 from .events import NEED_DATA, PAUSED, Event, RequestReady, Terminated
 from .exchange import Exchange
@@ -66,16 +67,6 @@ class ProxyConnection:
     def settled(self) -> bool:
         """Whether the server owes nothing: its state is then known exactly."""
         return self._exchange.settled
-
-    @property
-    def synced(self) -> bool:
-        """Whether the status and the settings the server reported last are those it has now, once ``settled``."""
-        return not self._exchange.unsynced_work
-
-    @property
-    def skipping(self) -> bool:
-        """Whether the server skips what it is sent: an earlier message of the client's series failed."""
-        return self._exchange.skipping
 
     @property
     def copying(self) -> bool:
@@ -313,8 +304,14 @@ class ProxyConnection:
 
     # Rulings -------------------------------------------------------------------------------------------
 
-    def forward(self, request: Request, *, redact: str = "") -> None:
-        """Send an outstanding request upstream, exactly its bytes.
+    @property
+    def standing(self) -> Standing:
+        """Where the session stands, for ``enclosure.enclose``; certain only when ``settled``."""
+        exchange = self._exchange
+        return Standing(exchange.status, exchange.unsynced, bool(exchange.closing))
+
+    def forward(self, request: Request, *, redact: str = "", enclosure: Enclosure = NOTHING_AROUND) -> None:
+        """Send an outstanding request upstream, exactly its bytes, and around them what ``enclosure`` says.
 
         With ``redact``, errors and notices reach the client without values and with that hint, from the first
         answer to this request to the end of the transaction it runs in: a deferred constraint or a cursor may
@@ -326,25 +323,12 @@ class ProxyConnection:
             return
         for expected in resolved.expected:
             expected.redact = redact
-        self._send_messages(resolved, len(request.messages))
-        self._send_delimiter(request.delimiter)
-
-    def forward_part(self, request: Request, cut: int, *, redact: str = "") -> None:
-        """Send the messages of an outstanding batch in front of ``cut``, and a Flush; ``redact`` as for ``forward``.
-
-        What is left is a request of its own: the next ``RequestReady``.
-        """
-        if self._exchange.skipping:
-            self.forward(request)
+        if request.kind is not Kind.BATCH and enclosure is not NOTHING_AROUND:
+            self._send_enclosed(resolved, enclosure)
             return
-        resolved = self._claim(request)
-        front, rest = resolved.cut(cut)
-        for expected in front.expected:
-            expected.redact = redact
-        self._send_messages(front, cut)
-        self._send_delimiter(Delimiter.FLUSH)
-        self._outstanding = rest
-        self._exchange.events.append(RequestReady(rest.request))
+        self._send_messages(resolved, len(request.messages), enclosure)
+        self._exchange.closing = self._exchange.closing or enclosure.closing
+        self._send_delimiter(request.delimiter)
 
     def refuse(self, request: Request, error: ServerError, at: int = 0, *, redact: str = "") -> None:
         """Refuse an outstanding request at its message ``at``; call it only when ``settled``.
@@ -369,7 +353,7 @@ class ProxyConnection:
             else:
                 self._faking = True
             return
-        if request.kind is not Kind.BATCH:
+        if request.kind is not Kind.BATCH and not self._exchange.closing:
             self._exchange.queue.push(Expected(Reply.QUERY, Disposition.REPLACE, replacement=encoded))
             self._exchange.send(messages.query(POISON))
             self._exchange.synced()
@@ -381,7 +365,8 @@ class ProxyConnection:
         self._exchange.queue.push(Expected(Reply.PARSE, Disposition.REPLACE, replacement=encoded))
         self._exchange.send(_POISON_PARSE)
         self._exchange.unsynced = True
-        self._send_delimiter(Delimiter.SYNC if request.delimiter is Delimiter.SYNC else Delimiter.FLUSH)
+        ends = request.kind is not Kind.BATCH or request.delimiter is Delimiter.SYNC
+        self._send_delimiter(Delimiter.SYNC if ends else Delimiter.FLUSH)
 
     def release_locks(self) -> bool:
         """Before a hold: end what only Parse and Describe opened, so that the server keeps no locks and no
@@ -424,13 +409,26 @@ class ProxyConnection:
             self._sync_after_skipping()
         return True
 
-    def _send_messages(self, resolved: Resolved, count: int) -> None:
+    def _send_messages(self, resolved: Resolved, count: int, enclosure: Enclosure = NOTHING_AROUND) -> None:
+        exchange = self._exchange
         for i in range(count):
-            self._exchange.send_expecting(resolved.request.messages[i], resolved.expected[i])
+            exchange.send_enclosing(enclosure.before.get(i, ()))
+            exchange.send_expecting(resolved.request.messages[i], resolved.expected[i])
+            exchange.send_enclosing(enclosure.after.get(i, ()))
         if resolved.request.kind is Kind.BATCH:
             self._exchange.unsynced = self._exchange.unflushed = True
         else:
             self._exchange.synced()
+
+    def _send_enclosed(self, resolved: Resolved, enclosure: Enclosure) -> None:
+        """Send a Query or FunctionCall with what goes around it, and the Sync that all of it needs then."""
+        exchange = self._exchange
+        (expected,) = resolved.expected
+        expected.unready = True
+        exchange.send_enclosing(enclosure.before[0])
+        exchange.send_expecting(resolved.request.messages[0], expected)
+        exchange.send_enclosing(enclosure.after[0], leaves=True)
+        exchange.send_sync(ends=expected.execution)
 
     def _send_delimiter(self, delimiter: Delimiter) -> None:
         if delimiter is Delimiter.SYNC:

@@ -66,6 +66,9 @@ class Enclosure:
     closing: bytes = b""
 
 
+NOTHING_AROUND: Final = Enclosure()
+"""The request is sent as it is."""
+
 _SAVEPOINT: Final = b'SAVEPOINT "holdgate read only"'
 _READ_ONLY: Final = b"SET LOCAL transaction_read_only = on"
 _UNDO: Final = b'ROLLBACK TO SAVEPOINT "holdgate read only"'
@@ -106,7 +109,7 @@ def enclose(request: Request, conducts: Mapping[Execution, Conduct], standing: S
     (execution,) = request.executions
     conduct = conducts.get(execution, Conduct())
     if not conduct.read_only or standing.status == TransactionStatus.FAILED:
-        return Enclosure()
+        return NOTHING_AROUND
     if standing.status == TransactionStatus.IN_TRANSACTION:
         # A failed transaction must stay so: the first statement behind the Query fails there, and with it all.
         leave = (_READ_ONLY, _UNDO, _RELEASE) if conduct.undo else (_RELEASE,)
@@ -134,7 +137,7 @@ class _Batch:
         if obstacle is not None:
             return obstacle
         if not self._regions or all(region.state is _State.FAILED for region in self._regions):
-            return Enclosure()
+            return NOTHING_AROUND
         if self._is_whole_series():
             (region,) = self._regions
             return Enclosure({0: (_BEGIN_READ_ONLY,)}, {}, _ROLLBACK if region.undo else _COMMIT)

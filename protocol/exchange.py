@@ -4,14 +4,16 @@ Shared by the two halves of ``ProxyConnection``: what comes from the client, and
 """
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 from . import messages
 from .copying import FENCE, CopyIn
 from .events import Event, StatementFinished
 from .gather import Gatherer
-from .hidden import Hidden
+from .hidden import Hidden, own_series
 from .pipeline import Disposition, Expected, ReplyQueue
+from .request import Execution
 from .state import Reply
 from .statements import SessionNames
 from .tags import FrontendTag as F
@@ -24,6 +26,7 @@ class Exchange:
     """The state of one session with its server, and what is to be written there."""
 
     __slots__ = (
+        "closing",
         "copy",
         "events",
         "gatherer",
@@ -58,6 +61,8 @@ class Exchange:
         """The server may hold back answers to some of them."""
         self.skipping = False
         """The server skips what it reads up to a Sync that the client has yet to send."""
+        self.closing = b""
+        """What ends the transaction that the gateway opened around the client's series, behind its Sync."""
         self.hidden: Hidden | None = None
         """Statements of the gateway's own that are under way."""
 
@@ -77,10 +82,25 @@ class Exchange:
         if raw[0] not in _LIGHT:
             self.unsynced_work = True
 
-    def send_sync(self, disposition: Disposition = Disposition.FORWARD) -> None:
-        """Write a Sync that ends the client's segment."""
+    def send_enclosing(self, statements: Sequence[bytes], *, leaves: bool = False) -> None:
+        """Write statements that go around what the client asked."""
+        if statements:
+            for raw, expected in own_series(statements, disposition=Disposition.ENCLOSE):
+                expected.leaves = leaves
+                self.send(raw)
+                self.queue.push(expected)
+
+    def send_sync(
+        self, disposition: Disposition = Disposition.FORWARD, *, ends: Execution | None = None
+    ) -> None:
+        """Write a Sync that ends the client's segment, and the transaction around it if there is one."""
+        if self.closing and disposition is Disposition.FORWARD:
+            self.send(messages.SYNC)
+            self.queue.push(Expected(Reply.SYNC, disposition, unready=True))
+            self.send_enclosing((self.closing,), leaves=True)
+            self.closing = b""
         self.send(messages.SYNC)
-        self.queue.push(Expected(Reply.SYNC, disposition))
+        self.queue.push(Expected(Reply.SYNC, disposition, ends=ends))
         self.synced()
 
     def send_fence(self) -> None:

@@ -66,9 +66,9 @@ class Hidden:
     def series(self) -> Iterator[tuple[bytes, Expected]]:
         """The messages to send, each with what the server will owe for it."""
         if not self.guarded:
-            return _series(self.statements, synced=not self.in_series)
+            return own_series(self.statements, synced=not self.in_series)
         behind = (_ROLL_BACK, _RELEASE) if self.passing else (_RELEASE,)
-        return _series((_SAVEPOINT, *self.statements, *behind), synced=True)
+        return own_series((_SAVEPOINT, *self.statements, *behind), synced=True)
 
     def undoing(self, status: int) -> Iterator[tuple[bytes, Expected]]:
         """What is to be sent now that the server is ready: nothing if all went well, or was undone."""
@@ -76,10 +76,10 @@ class Hidden:
             return iter(())
         self._undone = True
         if self.guarded:
-            return _series((_ROLL_BACK, _RELEASE), synced=True)
+            return own_series((_ROLL_BACK, _RELEASE), synced=True)
         # A transaction that they began themselves failed with them.
         ended = self.began_idle and status != TransactionStatus.IDLE
-        return _series((b"ROLLBACK",) if ended else (), synced=True)
+        return own_series((b"ROLLBACK",) if ended else (), synced=True)
 
     def answered(self, tag: int, payload: bytes) -> None:
         """Take one reply of the server."""
@@ -102,22 +102,21 @@ class Hidden:
         self.report = self.report or report
 
 
-def _series(statements: Sequence[bytes], *, synced: bool) -> Iterator[tuple[bytes, Expected]]:
+def own_series(
+    statements: Sequence[bytes], *, synced: bool = False, disposition: Disposition = Disposition.COLLECT
+) -> Iterator[tuple[bytes, Expected]]:
+    """The messages that run statements of the gateway's own, each with what the server will owe for it."""
     # What a failure left behind is closed first: a portal stays even in the transaction that failed.
-    yield from _closing()
+    yield from _closing(disposition)
     for sql in statements:
-        yield messages.parse(OWN_NAME, sql), _owed(Reply.PARSE)
-        yield messages.bind(OWN_NAME, OWN_NAME), _owed(Reply.BIND)
-        yield messages.execute(OWN_NAME), _owed(Reply.EXECUTE)
-        yield from _closing()
+        yield messages.parse(OWN_NAME, sql), Expected(Reply.PARSE, disposition)
+        yield messages.bind(OWN_NAME, OWN_NAME), Expected(Reply.BIND, disposition)
+        yield messages.execute(OWN_NAME), Expected(Reply.EXECUTE, disposition)
+        yield from _closing(disposition)
     if synced:
-        yield messages.SYNC, _owed(Reply.SYNC)
+        yield messages.SYNC, Expected(Reply.SYNC, disposition)
 
 
-def _closing() -> Iterator[tuple[bytes, Expected]]:
-    yield messages.close_portal(OWN_NAME), _owed(Reply.CLOSE)
-    yield messages.close_statement(OWN_NAME), _owed(Reply.CLOSE)
-
-
-def _owed(reply: Reply) -> Expected:
-    return Expected(reply, Disposition.COLLECT)
+def _closing(disposition: Disposition) -> Iterator[tuple[bytes, Expected]]:
+    yield messages.close_portal(OWN_NAME), Expected(Reply.CLOSE, disposition)
+    yield messages.close_statement(OWN_NAME), Expected(Reply.CLOSE, disposition)

@@ -29,6 +29,7 @@ class Disposition(Enum):
     SKIP = "not shown to the client: it did not ask"
     REPLACE = "its error gives way to ours; what else comes is shown"
     COLLECT = "not shown to the client, but kept: the gateway asked"
+    ENCLOSE = "not shown to the client unless it fails: it goes around what the client asked"
 
 
 @dataclass(slots=True, eq=False)
@@ -43,6 +44,12 @@ class Expected:
     replacement: bytes = b""
     redact: str = ""
     """The hint that reports get in place of what may hold values; empty: they pass as they are."""
+    unready: bool = False
+    """Its ReadyForQuery is not the client's yet: an enclosure is to be left first."""
+    ends: Execution | None = None
+    """Of a Sync: the enclosed Query or FunctionCall whose ReadyForQuery it is."""
+    leaves: bool = False
+    """It leaves an enclosure, behind the end of what is enclosed."""
     finished: int = 0
     """Statements of a Query that have ended so far."""
     copying: bool = False

@@ -63,6 +63,10 @@ class Replies:
         if expected.disposition is Disposition.SKIP:
             exchange.copy.fence_passed()
             return b""
+        if expected.disposition is Disposition.ENCLOSE:
+            # Not the size of an answer to the client either.
+            self._reported = self.walker.position
+            return b""
         if expected.disposition is Disposition.REPLACE:
             raise UpstreamViolation(f"the server accepted what was meant to fail (message type {tag})")
         if effect is Effect.FINISHES or effect is Effect.FINISHES_ONE:
@@ -82,11 +86,18 @@ class Replies:
         exchange = self._exchange
         if tag == B.PARAMETER_STATUS:
             exchange.events.append(ParameterChanged(*messages.decode_parameter_status(payload)))
-        elif tag == B.NOTICE_RESPONSE and exchange.hidden is not None:
+        elif tag == B.NOTICE_RESPONSE and self._ours_runs():
             report = messages.decode_report(payload)
             if report.get("V", report.get("S")) in _ABOUT_STATEMENTS:
                 return b""
         return self._report(tag, payload) if tag == B.NOTICE_RESPONSE else None
+
+    def _ours_runs(self) -> bool:
+        """Whether what the server carries out now is a statement of the gateway's own."""
+        head = self._exchange.queue.head()
+        return self._exchange.hidden is not None or (
+            head is not None and head.disposition is Disposition.ENCLOSE
+        )
 
     def _report(self, tag: int, payload: bytes) -> bytes | None:
         """An error or notice of the server on its way to the client: None if it passes as it is."""
@@ -151,11 +162,16 @@ class Replies:
             # Portals live no longer than their transaction, nor does what its errors may tell.
             exchange.names.portals.clear()
             self._redact = ""
-        if expected is not None and expected.disposition is Disposition.COLLECT:
+        if expected is None:
+            exchange.events.append(Ready(exchange.status, None))
+            return None
+        if expected.disposition is Disposition.COLLECT:
             self._hidden_ready()
             return b""
-        exchange.events.append(Ready(exchange.status, expected.execution if expected is not None else None))
-        return b"" if expected is not None and expected.disposition is Disposition.SKIP else None
+        if expected.unready:
+            return b""
+        exchange.events.append(Ready(exchange.status, expected.ends or expected.execution))
+        return b"" if expected.disposition is Disposition.SKIP else None
 
     # Errors --------------------------------------------------------------------------------------------
 
@@ -170,6 +186,10 @@ class Replies:
         head = settled[0]
         if head.disposition is Disposition.COLLECT:
             return self._hidden_failed(report)
+        if head.leaves and exchange.status == TransactionStatus.FAILED:
+            # What was enclosed has failed, and the client knows: there is nothing left to leave.
+            self._reported = self.walker.position
+            return b""
         if head.copying:
             exchange.copy.failed()
             if exchange.copy.doubtful and not exchange.queue.only_ready_due():
@@ -182,8 +202,10 @@ class Replies:
             instead = head.replacement
         else:
             instead = self._report(B.ERROR_RESPONSE, payload)
-        if head.reply is Reply.SYNC:
+        around = head.disposition is Disposition.ENCLOSE and all(each.execution is None for each in settled)
+        if head.reply is Reply.SYNC or around:
             exchange.events.append(CommitFailed(report))
+        if head.reply is Reply.SYNC:
             # A Sync the client did not send: it waits for its own before it goes on.
             exchange.skipping = head.disposition is Disposition.SKIP
         elif head.reply is not Reply.QUERY and head.reply is not Reply.FUNCTION_CALL:

@@ -12,7 +12,7 @@ from rules.formatting import format_sql
 from rules.judge import Judge, TooHeavy, unread
 from rules.policy import Policy
 from rules.readonly import Boundary, Containment, containment, joint
-from rules.verdict import Approval, Decision, Effect, Judgement, Obligation, Verdict
+from rules.verdict import Approval, Decision, Effect, Judgement, Obligation, Verdict, united
 
 __all__ = [
     "Action",
@@ -42,5 +42,6 @@ __all__ = [
     "containment",
     "format_sql",
     "joint",
+    "united",
     "unread",
 ]

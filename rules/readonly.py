@@ -71,6 +71,7 @@ _RUNS_READ_ONLY: Final = words(
 _SHARES: Final = (_RUNS_READ_ONLY - {"CALL", "DO"}) | (_CANNOT_WRITE - _BOUNDARIES - {"DISCARD"})
 """What runs inside a transaction as it does outside; a procedure may end its transaction only outside."""
 
+_UNDONE_WITH_IT: Final = words("SET RESET DISCARD LISTEN UNLISTEN")
 _WRITES_LARGE_OBJECTS: Final = words(
     "lo_creat lo_create lo_from_bytea lo_put lo_truncate lo_truncate64 lo_unlink lowrite"
 )
@@ -92,9 +93,10 @@ def containment(facts: Facts) -> Containment:
     shares = boundary is Boundary.NONE and not takes_data and all(map(_SHARES.__contains__, kinds))
     if all(_cannot_write(statement, kind) for statement, kind in zip(statements, kinds, strict=True)):
         return Containment(needed=False, boundary=boundary, shares=shares)
+    undo = any(map(_does_what_nobody_read, facts.effects))
     return Containment(
-        undo=any(map(_does_what_nobody_read, facts.effects)),
-        obstacle=_obstacle(facts, kinds),
+        undo=undo,
+        obstacle=_obstacle(facts, kinds) or (_keepsake(facts, kinds) if undo else None),
         boundary=boundary,
         shares=shares,
         takes_data=takes_data,
@@ -192,6 +194,16 @@ def _obstacle(facts: Facts, kinds: list[str]) -> str | None:
         if effect.action is Action.SESSION and _may_switch_off(effect):
             return "it may set the transaction's own modes"
     return None
+
+
+def _keepsake(facts: Facts, kinds: list[str]) -> str | None:
+    """What else is in the message and must stay, though what it runs is undone."""
+    kept = next((kind for kind in kinds if kind in _UNDONE_WITH_IT), None)
+    if kept is None and any(effect.action is Action.SESSION for effect in facts.effects):
+        kept = "set_config()"
+    return (
+        None if kept is None else f"what code did that nobody has read is undone, and {kept} would be with it"
+    )
 
 
 def _may_switch_off(effect: EffectFacts) -> bool:

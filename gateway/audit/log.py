@@ -193,6 +193,10 @@ class AuditLog:
             sql=None if record.sql is None else redact_literals(record.sql),
             sql_digest=None if record.sql is None else digest_of(record.sql),
             parameters=None if record.parameters is None else ("?",) * len(record.parameters),
+            withheld=tuple(
+                {name: report[name] for name in ("severity", "sqlstate") if name in report}
+                for report in record.withheld
+            ),
         )
 
     def _push(self, entry: _Entry, *, urgent: bool) -> None:

@@ -7,6 +7,7 @@ chain is checked with nothing but ``sha256sum``: cut ``,"hash":"..."`` out of a 
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -78,7 +79,8 @@ class AuditRecord:
     for a decision. ``obligations`` are what the statement ran under, or would have. ``tag`` is the command tag
     of a statement, and the event for the other kinds: ``start``, ``end``, ``opened``, ``approved`` and so on.
     ``rows`` and ``bytes`` count what was returned or changed. ``duration_ms`` is upstream time, ``held_ms`` the
-    wait for a decision. ``reason`` is free text: why it was held, rejected or ended.
+    wait for a decision. ``withheld`` are the errors and notices of which the client got no values, field by
+    field. ``reason`` is free text: why it was held, rejected or ended.
     """
 
     kind: str
@@ -106,6 +108,7 @@ class AuditRecord:
     rows: int | None = None
     bytes: int | None = None
     sqlstate: str | None = None
+    withheld: tuple[Mapping[str, str], ...] = ()
     duration_ms: float | None = None
     held_ms: float | None = None
     reason: str | None = None
@@ -154,6 +157,7 @@ def seal(record: AuditRecord, link: Link) -> tuple[bytes, Link]:
             "rows": record.rows,
             "bytes": record.bytes,
             "sqlstate": record.sqlstate,
+            "withheld": [dict(report) for report in record.withheld],
             "duration_ms": _milliseconds(record.duration_ms),
             "held_ms": _milliseconds(record.held_ms),
             "reason": record.reason,

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from protocol.connection import ProxyConnection
+from protocol.enclosure import NOTHING_AROUND, Enclosure
 from protocol.errors import FrontendViolation, ServerError, UpstreamViolation
 from protocol.events import (
     NEED_DATA,
@@ -85,6 +86,7 @@ class _Input:
     error: ServerError = REFUSED
     at: int = 0
     redact: str = ""
+    enclosure: Enclosure = NOTHING_AROUND
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +109,9 @@ def server(*messages: bytes) -> _Input:
     return _Input("server", b"".join(messages))
 
 
-def forward(redact: str = "") -> _Input:
+def forward(redact: str = "", enclosure: Enclosure = NOTHING_AROUND) -> _Input:
     """The request asked about last is allowed; ``redact`` is the hint under which its reports are redacted."""
-    return _Input("forward", redact=redact)
+    return _Input("forward", redact=redact, enclosure=enclosure)
 
 
 def refuse(at: int = 0, error: ServerError = REFUSED) -> _Input:
@@ -336,7 +338,7 @@ def _do(core: ProxyConnection, step: _Input, piece: bytes, asked: list[Request])
     elif step.verb == "server":
         core.receive_from_upstream(piece)
     elif step.verb == "forward":
-        core.forward(asked.pop(), redact=step.redact)
+        core.forward(asked.pop(), redact=step.redact, enclosure=step.enclosure)
     elif step.verb == "refuse":
         core.refuse(asked.pop(), step.error, step.at)
     elif step.verb == "hide":

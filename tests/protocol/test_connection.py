@@ -1,10 +1,12 @@
 """The core as one face: whole conversations, in every segmentation."""
 
 from protocol.connection import ProxyConnection
-from protocol.events import NEED_DATA, PAUSED, RequestReady, StatementFinished, Withheld
+from protocol.enclosure import Enclosure
+from protocol.events import RequestReady, Withheld
 from protocol.frontend import Limits
 from tests.protocol.playbook import (
     asks,
+    breaks,
     client,
     commit_failed,
     downstream,
@@ -13,12 +15,15 @@ from tests.protocol.playbook import (
     forward,
     is_ready,
     play,
+    refusal,
+    refuse,
     server,
     upstream,
     withheld,
 )
 from tests.support.answers import (
     bind_complete,
+    close_complete,
     command_complete,
     data_row,
     error,
@@ -28,7 +33,7 @@ from tests.support.answers import (
     ready,
     row_description,
 )
-from tests.support.wire import B, E, H, P, Q, S
+from tests.support.wire import B, C, E, H, P, Q, S
 
 ONE = (row_description("a"), data_row("1"), command_complete("SELECT 1"), ready())
 
@@ -161,58 +166,233 @@ def test_the_farewell_of_the_server_is_redacted_too() -> None:
     )
 
 
-class TestParts:
-    """A batch that goes up in two parts."""
+# --- what goes around a request so that it cannot write --------------------------------------------------
 
-    def test_what_is_left_is_asked_about_next(self) -> None:
-        core = ProxyConnection(Limits())
-        core.receive_from_client(P("A") + B() + E() + P("B") + B() + E() + S())
-        event = core.next_event()
-        assert isinstance(event, RequestReady)
-        core.forward_part(event.request, 3)
-        assert b"".join(core.data_to_upstream()) == P("A") + B() + E() + H()
-        rest = core.next_event()
-        assert isinstance(rest, RequestReady)
-        assert core.next_event() is PAUSED
-        core.receive_from_upstream(parse_complete() + bind_complete() + command_complete("A"))
-        done = core.next_event()
-        assert isinstance(done, StatementFinished)
-        core.forward(rest.request)
-        assert b"".join(core.data_to_upstream()) == P("B") + B() + E() + S()
+OWN = "holdgate:own"
 
-    def test_nothing_is_left_where_the_first_part_failed(self) -> None:
-        core = ProxyConnection(Limits())
-        core.receive_from_client(P("A") + B() + E() + P("B") + B() + E() + S())
-        event = core.next_event()
-        assert isinstance(event, RequestReady)
-        core.forward_part(event.request, 3)
-        rest = core.next_event()
-        assert isinstance(rest, RequestReady)
-        core.receive_from_upstream(error())
-        core.data_to_upstream()
-        assert core.skipping
-        core.forward(rest.request)
-        assert b"".join(core.data_to_upstream()) == S()
-        skipped = [core.next_event(), core.next_event()]
-        assert all(isinstance(each, StatementFinished) for each in skipped)
 
-    def test_nothing_is_sent_where_its_series_has_failed(self) -> None:
-        core = ProxyConnection(Limits())
-        core.receive_from_client(P("A") + H() + P("B") + B() + E() + S())
-        event = core.next_event()
-        assert isinstance(event, RequestReady)
-        core.receive_from_upstream(error())
-        core.data_to_upstream()
-        core.forward_part(event.request, 2)
-        assert b"".join(core.data_to_upstream()) == S()
+def around(*statements: str) -> bytes:
+    """Statements of the gateway's own, as they are sent around a request."""
+    closing = C("P", OWN) + C("S", OWN)
+    return closing + b"".join(
+        P(sql, OWN) + B(portal=OWN, statement=OWN) + E(OWN) + closing for sql in statements
+    )
 
-    def test_whether_what_it_reported_last_is_what_it_has(self) -> None:
-        core = ProxyConnection(Limits())
-        core.receive_from_client(P("A") + H())
-        assert core.next_event() is NEED_DATA
-        assert core.synced
-        core.receive_from_client(B() + E() + H())
-        event = core.next_event()
-        assert isinstance(event, RequestReady)
-        core.forward(event.request)
-        assert not core.synced
+
+def done(*tags: str) -> bytes:
+    """What the server says to them."""
+    closing = close_complete() * 2
+    return closing + b"".join(
+        parse_complete() + bind_complete() + command_complete(tag) + closing for tag in tags
+    )
+
+
+ALONE = Enclosure({0: (b"BEGIN READ ONLY",)}, {0: (b"COMMIT",)})
+INSIDE = Enclosure({0: (b"SAVEPOINT a", b"SET LOCAL b")}, {0: (b"RELEASE a",)})
+SERIES = Enclosure({0: (b"BEGIN READ ONLY",)}, {}, b"COMMIT")
+MIDDLE = Enclosure({1: (b"BEGIN", b"SAVEPOINT a")}, {2: (b"RELEASE a",)}, b"COMMIT")
+SELECT = (row_description("a"), data_row("1"), command_complete("SELECT 1"))
+BATCH = (P("SELECT 1"), B(), E())
+BOUND = (parse_complete(), bind_complete(), data_row("1"), command_complete("SELECT 1"))
+
+
+def test_an_enclosed_query_is_answered_as_if_it_were_not() -> None:
+    play(
+        client(Q("SELECT 1")),
+        asks("Query SELECT 1"),
+        forward(enclosure=ALONE),
+        upstream(around("BEGIN READ ONLY"), Q("SELECT 1"), around("COMMIT"), S()),
+        server(done("BEGIN"), *SELECT, ready("T"), done("COMMIT"), ready()),
+        downstream(*SELECT, ready()),
+        finished("SELECT 1", "SELECT 1", rows=1),
+        is_ready("I", "SELECT 1"),
+    )
+
+
+def test_its_error_is_the_clients_and_what_follows_is_not() -> None:
+    play(
+        client(Q("SELECT 1")),
+        asks("Query SELECT 1"),
+        forward(enclosure=ALONE),
+        upstream(around("BEGIN READ ONLY"), Q("SELECT 1"), around("COMMIT"), S()),
+        server(done("BEGIN"), error(), ready("E"), done("ROLLBACK"), ready()),
+        downstream(error(), ready()),
+        finished("SELECT 1", sqlstate="22012"),
+        is_ready("I", "SELECT 1"),
+        status="I",
+    )
+    play(
+        client(Q("SELECT 1")),
+        asks("Query SELECT 1"),
+        forward(enclosure=INSIDE),
+        upstream(around("SAVEPOINT a", "SET LOCAL b"), Q("SELECT 1"), around("RELEASE a"), S()),
+        server(done("SAVEPOINT", "SET"), error(), ready("E")),
+        downstream(error()),
+        finished("SELECT 1", sqlstate="22012"),
+        server(close_complete() * 2, error("aborted", "25P02"), ready("E")),
+        downstream(ready("E")),
+        is_ready("E", "SELECT 1"),
+        status="T",
+    )
+
+
+def test_a_query_whose_enclosure_fails_is_skipped_and_told_the_reason() -> None:
+    play(
+        client(Q("SELECT 1")),
+        asks("Query SELECT 1"),
+        forward(enclosure=ALONE),
+        upstream(around("BEGIN READ ONLY"), Q("SELECT 1"), around("COMMIT"), S()),
+        server(close_complete() * 2, error("canceled", "57014"), ready()),
+        downstream(error("canceled", "57014"), ready()),
+        finished("SELECT 1", sqlstate="57014"),
+        is_ready("I", "SELECT 1"),
+    )
+
+
+def test_what_cannot_be_left_is_an_error_behind_the_answer() -> None:
+    play(
+        client(Q("SELECT 1")),
+        asks("Query SELECT 1"),
+        forward(enclosure=INSIDE),
+        upstream(around("SAVEPOINT a", "SET LOCAL b"), Q("SELECT 1"), around("RELEASE a"), S()),
+        server(done("SAVEPOINT", "SET"), *SELECT, ready("T")),
+        downstream(*SELECT),
+        finished("SELECT 1", "SELECT 1", rows=1),
+        server(close_complete() * 2, parse_complete(), error("canceled", "57014"), ready("E")),
+        downstream(error("canceled", "57014"), ready("E")),
+        commit_failed("57014"),
+        is_ready("E", "SELECT 1"),
+        status="T",
+    )
+
+
+def test_an_enclosed_series_ends_with_its_sync() -> None:
+    play(
+        client(*BATCH, S()),
+        asks("Execute SELECT 1", until="SYNC"),
+        forward(enclosure=SERIES),
+        upstream(around("BEGIN READ ONLY"), *BATCH, S(), around("COMMIT"), S()),
+        client(Q("SELECT 2")),
+        asks("Query SELECT 2"),
+        server(done("BEGIN"), *BOUND, ready("T"), done("COMMIT"), ready()),
+        downstream(*BOUND, ready()),
+        finished("SELECT 1", "SELECT 1", rows=1),
+        is_ready("I"),
+    )
+
+
+def test_a_failed_series_is_left_behind_its_sync_too() -> None:
+    play(
+        client(*BATCH, S()),
+        asks("Execute SELECT 1", until="SYNC"),
+        forward(enclosure=SERIES),
+        upstream(around("BEGIN READ ONLY"), *BATCH, S(), around("COMMIT"), S()),
+        server(done("BEGIN"), parse_complete(), error(), ready("E"), done("ROLLBACK"), ready()),
+        downstream(parse_complete(), error(), ready()),
+        finished("SELECT 1", sqlstate="22012"),
+        is_ready("I"),
+    )
+
+
+def test_a_commit_that_fails_is_that_of_the_sync() -> None:
+    play(
+        client(*BATCH, S()),
+        asks("Execute SELECT 1", until="SYNC"),
+        forward(enclosure=MIDDLE),
+        upstream(
+            BATCH[0],
+            around("BEGIN", "SAVEPOINT a"),
+            *BATCH[1:],
+            around("RELEASE a"),
+            S(),
+            around("COMMIT"),
+            S(),
+        ),
+        server(parse_complete(), done("BEGIN", "SAVEPOINT"), *BOUND[1:], done("RELEASE"), ready("T")),
+        downstream(*BOUND),
+        finished("SELECT 1", "SELECT 1", rows=1),
+        server(close_complete() * 2, parse_complete(), bind_complete(), error("deferred", "23503"), ready()),
+        downstream(error("deferred", "23503"), ready()),
+        commit_failed("23503"),
+        is_ready("I"),
+    )
+
+
+def test_behind_a_flush_the_enclosure_lasts_to_the_clients_sync() -> None:
+    play(
+        client(*BATCH, H()),
+        asks("Execute SELECT 1", until="FLUSH"),
+        forward(enclosure=MIDDLE),
+        upstream(BATCH[0], around("BEGIN", "SAVEPOINT a"), *BATCH[1:], around("RELEASE a"), H()),
+        server(parse_complete(), done("BEGIN", "SAVEPOINT"), *BOUND[1:], done("RELEASE")),
+        downstream(*BOUND),
+        finished("SELECT 1", "SELECT 1", rows=1),
+        client(S()),
+        upstream(S(), around("COMMIT"), S()),
+        server(ready("T"), done("COMMIT"), ready()),
+        downstream(ready()),
+        is_ready("I"),
+    )
+
+
+def test_after_an_error_behind_a_flush_the_clients_sync_leaves_it() -> None:
+    play(
+        client(*BATCH, H()),
+        asks("Execute SELECT 1", until="FLUSH"),
+        forward(enclosure=MIDDLE),
+        upstream(BATCH[0], around("BEGIN", "SAVEPOINT a"), *BATCH[1:], around("RELEASE a"), H()),
+        server(parse_complete(), done("BEGIN", "SAVEPOINT"), bind_complete(), error()),
+        downstream(parse_complete(), bind_complete(), error()),
+        finished("SELECT 1", sqlstate="22012"),
+        client(*BATCH, S()),
+        upstream(S(), around("COMMIT"), S()),
+        server(ready("E"), done("ROLLBACK"), ready()),
+        downstream(ready()),
+        is_ready("I"),
+    )
+
+
+def test_a_refusal_inside_the_gateways_transaction_ends_it_with_the_clients_query() -> None:
+    poison = P("holdgate refused this statement", OWN)
+    play(
+        client(*BATCH, H()),
+        asks("Execute SELECT 1", until="FLUSH"),
+        forward(enclosure=MIDDLE),
+        upstream(BATCH[0], around("BEGIN", "SAVEPOINT a"), *BATCH[1:], around("RELEASE a"), H()),
+        server(parse_complete(), done("BEGIN", "SAVEPOINT"), *BOUND[1:], done("RELEASE")),
+        downstream(*BOUND),
+        finished("SELECT 1", "SELECT 1", rows=1),
+        client(Q("COMMIT")),
+        asks("Query COMMIT"),
+        refuse(),
+        upstream(poison, S(), around("COMMIT"), S()),
+        server(error("syntax", "42601"), ready("E"), done("ROLLBACK"), ready()),
+        downstream(refusal(), ready()),
+        is_ready("I"),
+    )
+
+
+def test_what_the_server_tells_of_the_course_of_the_gateways_statements_is_kept_back() -> None:
+    debug = b"SDEBUG\0VDEBUG\0C00000\0Mrewritten\0\0"
+    debug = b"N" + (len(debug) + 4).to_bytes(4, "big") + debug
+    play(
+        client(Q("SELECT 1")),
+        asks("Query SELECT 1"),
+        forward(enclosure=ALONE),
+        upstream(around("BEGIN READ ONLY"), Q("SELECT 1"), around("COMMIT"), S()),
+        server(debug, done("BEGIN"), debug, *SELECT, ready("T"), debug, done("COMMIT"), ready()),
+        downstream(debug, *SELECT, ready()),
+        finished("SELECT 1", "SELECT 1", rows=1),
+        is_ready("I", "SELECT 1"),
+    )
+
+
+def test_rows_where_none_are_due_break_the_protocol() -> None:
+    play(
+        client(Q("SELECT 1")),
+        asks("Query SELECT 1"),
+        forward(enclosure=ALONE),
+        upstream(around("BEGIN READ ONLY"), Q("SELECT 1"), around("COMMIT"), S()),
+        server(close_complete() * 2, parse_complete(), bind_complete(), data_row("1")),
+        breaks("server", "the server sent message type 68 though no result is due"),
+    )

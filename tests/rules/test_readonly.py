@@ -129,6 +129,14 @@ def test_what_cannot_write_by_itself_runs_as_it_is(sql: str, boundary: Boundary)
         ("DISCARD TEMP; SELECT 1", "it may set the transaction's own modes"),
         ("SELECT set_config('transaction_read_only', NULL, true)", "it may set the transaction's own modes"),
         ("SELECT set_config(a, 'off', true) FROM crm.orders", "it may set the transaction's own modes"),
+        (
+            "SET work_mem = '4MB'; SELECT crm.vat(1)",
+            "what code did that nobody has read is undone, and SET would be with it",
+        ),
+        (
+            "SELECT crm.vat(1), set_config('work_mem', '4MB', false)",
+            "what code did that nobody has read is undone, and set_config() would be with it",
+        ),
         ("SELEC 1", "its text cannot be read with certainty"),
         ("SELECT 1; SELEC 1", "its text cannot be read with certainty"),
     ],

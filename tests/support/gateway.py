@@ -22,6 +22,7 @@ import psycopg
 import yaml
 
 from gateway.app import Gateway
+from gateway.audit import AuditRecord, Kind
 from gateway.config import Role, load_config
 from gateway.demo.server import free_port
 from gateway.store import open_store
@@ -300,6 +301,11 @@ class RunningGateway:
         async with asyncio.timeout(_PATIENCE):
             while audit.queue_depth or not audit.healthy:
                 await asyncio.sleep(0.005)
+
+    async def recorded(self, **wanted: object) -> list[dict[str, Any]]:
+        """The same, with all that has happened by now: a record made durable is behind what came before it."""
+        await self.gateway.audit.intent(AuditRecord(Kind.GATEWAY, tag="looked at"))
+        return self.audit(**wanted)
 
     async def close_clients(self) -> None:
         """Close what :meth:`client` made."""

@@ -23,7 +23,7 @@ def test_a_line_has_the_members_that_are_promised_in_their_order() -> None:
     promised = (
         "v seq at kind session_id statement_id user groups database client_addr application_name sql "
         "sql_digest parameters actions relations columns row_bound verdict rule obligations hold_id approved_by "
-        "tag rows bytes sqlstate duration_ms held_ms reason prev hash"
+        "tag rows bytes sqlstate withheld duration_ms held_ms reason prev hash"
     )
     assert list(json.loads(line)) == promised.split()
 

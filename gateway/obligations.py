@@ -1,0 +1,28 @@
+"""What the gateway owes where it lets a request run: what is done on the wire for the words of the policy."""
+
+from collections.abc import Callable
+
+from gateway.arbiter import Ruling
+from gateway.config import Config
+
+__all__ = ["Obligations"]
+
+
+class Obligations:
+    """Meets the obligations of one session's rulings."""
+
+    def __init__(self, config: Callable[[], Config]) -> None:
+        self._config = config
+
+    def redaction(self, ruling: Ruling, statement_id: str) -> str:
+        """The hint under which errors and notices of the request reach the client; empty: they pass as they are."""
+        if not ruling.redacts:
+            return ""
+        audit = self._config().audit
+        kept = audit.redact == "none" and audit.statements == "all"
+        if kept or any(one.release is not None for one in ruling.ruled):
+            return f"{_LEFT_OUT} The audit of the gateway has them: statement {statement_id}."
+        return _LEFT_OUT
+
+
+_LEFT_OUT = "Values are left out here, since they may be personal data."
