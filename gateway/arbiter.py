@@ -15,7 +15,7 @@ from protocol import sqlstate
 from protocol.enclosure import NOTHING_AROUND, Boundary, Conduct, Enclosure, Standing, enclose
 from protocol.errors import ServerError
 from protocol.messages import printable
-from protocol.request import Execution, Request, Step
+from protocol.request import UNNAMED, Execution, Request, Step
 from protocol.statements import SessionNames
 from protocol.values import parameter_text
 from rules import (
@@ -326,12 +326,13 @@ def execution_parameters(execution: Execution) -> list[str | None]:
 
 
 def _unknown(execution: Execution) -> ServerError:
-    name = printable(execution.unknown_name)
+    name = "" if execution.unknown_name == UNNAMED else printable(execution.unknown_name)
     if execution.portal is None and execution.step is Step.EXECUTE:
         return ServerError(sqlstate.INVALID_CURSOR_NAME, f'portal "{name}" does not exist')
+    what = f'prepared statement "{name}"' if name else "unnamed prepared statement"
     return ServerError(
         sqlstate.INVALID_STATEMENT_NAME,
-        f'prepared statement "{name}" does not exist',
+        f"{what} does not exist",
         detail="It was not prepared through this gateway in this session.",
         hint="Prepare it again.",
     )

@@ -393,9 +393,8 @@ class Session:
             elif isinstance(event, Withheld):
                 self._recorder.withheld(event.report)
             elif isinstance(event, Terminated):
-                self._talk.flush()
-                self._talk.finish("client disconnected")
-                return NEED_DATA
+                # As with a half-closed connection, what was asked before is still answered.
+                self._talk.half_closed = True
 
     def _settled(self) -> None:
         """The server owes nothing: wake who waits for that, and end a session that was waiting to end."""

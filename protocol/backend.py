@@ -25,9 +25,12 @@ _OPENED: Final = frozenset(
         B.PARAMETER_STATUS,
         B.READY_FOR_QUERY,
         B.PARAMETER_DESCRIPTION,
+        B.COPY_IN_RESPONSE,
+        B.COPY_BOTH_RESPONSE,
     )
 )
-"""Messages whose payload is looked at; needed whole (a report: its beginning)."""
+"""Messages that are needed whole (a report: its beginning): their payload is looked at, or what they begin must
+not be answered by anything inside them."""
 
 _REPORTS: Final = frozenset({int(B.ERROR_RESPONSE), int(B.NOTICE_RESPONSE)})
 _REPORT_HEAD: Final = 16 << 10

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from . import gather, messages
+from .copying import may_copy
 from .enclosure import NOTHING_AROUND, Enclosure, Standing
 from .errors import FrontendViolation, ServerError
 from .events import NEED_DATA, PAUSED, Event, RequestReady, Terminated
@@ -50,6 +51,7 @@ class ProxyConnection:
         self._invented: list[bytes] = []
         self._outstanding: Resolved | None = None
         self._faking = False
+        self._terminated = False
 
     @property
     def names(self) -> SessionNames:
@@ -92,7 +94,8 @@ class ProxyConnection:
 
     def receive_from_client(self, data: bytes) -> None:
         """Take bytes of the client; then call ``next_event`` until it returns a marker."""
-        self._reader.feed(data)
+        if not self._terminated:
+            self._reader.feed(data)
 
     def receive_from_upstream(self, data: bytes) -> None:
         """Take bytes of the server; then write ``data_to_client`` and call ``next_event``."""
@@ -127,7 +130,9 @@ class ProxyConnection:
         """The next event, or ``NEED_DATA`` or ``PAUSED``. Raises ``FrontendViolation``."""
         if self._exchange.events:
             return self._exchange.events.popleft()
-        if self._copy.wanted and (self._outstanding is not None or len(self._gatherer)):
+        if self._copy.broken or (
+            self._copy.wanted and (self._outstanding is not None or len(self._gatherer))
+        ):
             raise _inside_copy()
         if self._outstanding is not None or self._exchange.hidden is not None:
             return PAUSED
@@ -136,10 +141,15 @@ class ProxyConnection:
                 event = self._batch_ends(Delimiter.FAULT if self._gatherer.faulty else Delimiter.SIZE)
                 if event is not None:
                     return event
+            if self._copy.doubtful and not self._exchange.skipping and not self._reader.inside_copy_data:
+                # The server's next ReadyForQuery cannot be told from one for a Sync around a failed COPY.
+                self._exchange.send_fence()
+            if self._copy.possible and self.settled:
+                self._copy.possible = False
             if self._copy.undecided:
                 self.request_answers()
                 return PAUSED
-            frame = self._reader.next()
+            frame = self._reader.next() if not self._terminated else None
             if frame is None:
                 return NEED_DATA
             event = self._take(*frame)
@@ -152,6 +162,7 @@ class ProxyConnection:
                 self._exchange.send(raw)
             return None
         if tag == F.TERMINATE:
+            self._terminated = True
             return Terminated()
         if (self._exchange.skipping or self._faking) and frame is not Frame.COPY_PIECE:
             if tag == F.SYNC:
@@ -160,14 +171,13 @@ class ProxyConnection:
         if gather.is_extended(tag):
             if self._copy.wanted:
                 raise _inside_copy()
-            if self._doubt_settled(raw):
-                self._gather(frame, tag, raw)
+            self._gather(frame, tag, raw)
             return None
         if len(self._gatherer):
             return self._ends_batch(frame, tag, raw)
         if tag == F.COPY_DATA:
-            # A server that is not in COPY ignores it; with nothing under way there is no need to trouble it.
-            self._copy.passing = self._copy.wanted or len(self._exchange.queue) > 0
+            # A server that does not wait for it ignores it.
+            self._copy.passing = self._copy.wanted
             if self._copy.passing:
                 self._exchange.send(raw)
             return None
@@ -196,8 +206,6 @@ class ProxyConnection:
     def _sync_or_query(self, frame: Frame, tag: int, raw: bytes) -> Event | None:
         if tag != F.SYNC and self._copy.wanted:
             raise _inside_copy()
-        if not self._doubt_settled(raw):
-            return None
         if tag == F.SYNC:
             self._exchange.send_sync()
             return None
@@ -242,24 +250,12 @@ class ProxyConnection:
         if frame is Frame.TOO_LARGE:
             raise FrontendViolation("invalid message length")
         if self._copy.wanted:
-            self._copy.wanted = False
+            head = self._exchange.queue.head()
+            # Of several COPYs in one Query, the next may ask for data now.
+            self._copy.ended(more=head is not None and head.reply is Reply.QUERY)
             # With Syncs ignored nobody knows whether the client will still ask for the outcome.
             self._exchange.unflushed = self._exchange.unsynced
             self._exchange.send(raw)
-        elif len(self._exchange.queue):
-            self._exchange.queue.push(Expected(Reply.COPY_END))
-            self._exchange.send(raw)
-
-    def _doubt_settled(self, raw: bytes) -> bool:
-        """Whether the server's next ReadyForQuery can be told from one for a Sync around a failed COPY.
-
-        If not, ``raw`` is put back until it has answered the fence.
-        """
-        if not self._copy.doubtful:
-            return True
-        self._reader.put_back(raw)
-        self._exchange.send_fence()
-        return False
 
     # Statements of the gateway's own -------------------------------------------------------------------
 
@@ -321,6 +317,7 @@ class ProxyConnection:
         assert request.fault is None, "a request with a fault can only be refused"
         if self._moot(request, resolved):
             return
+        self._copy.possible = any(map(may_copy, request.executions))
         for expected in resolved.expected:
             expected.redact = redact
         if request.kind is not Kind.BATCH and enclosure is not NOTHING_AROUND:

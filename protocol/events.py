@@ -81,7 +81,8 @@ class HiddenFinished:
 
 @dataclass(frozen=True, slots=True)
 class Terminated:
-    """The client said Terminate."""
+    """The client said Terminate. What it sends behind that is not looked at; what it asked before is still
+    answered."""
 
 
 class _Marker:

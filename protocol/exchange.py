@@ -104,7 +104,9 @@ class Exchange:
         self.synced()
 
     def send_fence(self) -> None:
-        """Write what tells the answers to Syncs around a failed COPY from those that follow."""
+        """Write what tells the answers to Syncs around a failed COPY from those that follow, once."""
+        if self.copy.fenced:
+            return
         self.copy.fenced = True
         self.send(FENCE)
         self.queue.push(Expected(Reply.CLOSE, Disposition.SKIP))

@@ -12,7 +12,7 @@ from . import messages, sqlstate
 from .errors import FrontendViolation, ServerError
 from .framing import HEADER_SIZE
 from .pipeline import Expected
-from .request import Delimiter, Execution, Fault, Kind, Request, Step
+from .request import UNNAMED, Delimiter, Execution, Fault, Kind, Request, Step
 from .state import Reply
 from .statements import MAX_NAME, Portal, PreparedStatement, SessionNames
 from .tags import FrontendTag as F
@@ -163,7 +163,7 @@ class Gatherer:
         execution = self._execution(Step.EXECUTE, at, names.portals.get(name), name)
         execution.row_limit = row_limit
         if begun is not None:
-            execution.since = begun.since
+            execution.since, execution.unknown_name = begun.since, begun.unknown_name
             unexecuted.discard(begun)
         executions.append(execution)
         return Expected(Reply.EXECUTE, execution=execution)
@@ -184,7 +184,7 @@ class Gatherer:
         statement = portal.statement if portal is not None else None
         if portal is None or statement is None:
             return Execution(
-                step, at, at, portal=portal, unknown_name=name.decode("utf-8", "replace") or "(unnamed)"
+                step, at, at, portal=portal, unknown_name=name.decode("utf-8", "replace") or UNNAMED
             )
         types = statement.parameter_types
         parameters = tuple(

@@ -1,8 +1,8 @@
 """The queue of replies the server still owes, and what becomes of each.
 
 Every message sent upstream queues what the server will answer to it. An ErrorResponse settles everything up
-to the next Sync, because the server skips what it reads until then. When the server asks for COPY data, what
-was sent behind the COPY changes its meaning (``copying``): Syncs up to the end of the data get no answer.
+to the next Sync, because the server skips what it reads until then. When the server asks for COPY data, a
+Sync that was sent behind the COPY gets no answer (``copying``).
 
 Source: PostgreSQL documentation, "Message Flow".
 """
@@ -56,20 +56,6 @@ class Expected:
     """The server asked for COPY data."""
 
 
-@dataclass(frozen=True, slots=True)
-class CopyStart:
-    """What the server's request for COPY data means for the messages sent behind the COPY.
-
-    ``wanted``: the data is still to come. ``ignored``: Syncs that get no answer. ``broken``: a message that the
-    server cannot read inside COPY, and will not carry out. ``open``: nothing sent so far ends the segment.
-    """
-
-    wanted: bool
-    ignored: int
-    broken: Expected | None
-    open: bool
-
-
 class ReplyQueue:
     """Expectations in the order in which the server will settle them."""
 
@@ -87,10 +73,7 @@ class ReplyQueue:
 
     def head(self) -> Expected | None:
         """The expectation the next reply belongs to."""
-        queue = self._queue
-        while queue and queue[0].reply is Reply.COPY_END:
-            queue.popleft()
-        return queue[0] if queue else None
+        return self._queue[0] if self._queue else None
 
     def advance(self, tag: int) -> tuple[Expected, Effect]:
         """Account for one reply. Raises ``UpstreamViolation`` for one that cannot come now."""
@@ -134,16 +117,9 @@ class ReplyQueue:
         """Whether a Sync of the client is under way."""
         return any(e.reply is Reply.SYNC and e.disposition is Disposition.FORWARD for e in self._queue)
 
-    def only_ready_due(self) -> bool:
-        """Whether nothing but ReadyForQuery can come now and later, whatever their number."""
-        head = self.head()
-        behind = list(self._queue)[1:]
-        return (head is None or head.reply in _END_A_SEGMENT) and all(
-            e.reply in (Reply.SYNC, Reply.COPY_END) for e in behind
-        )
-
-    def copy_starts(self) -> CopyStart:
-        """The server asked for COPY data: drop what it ignores, up to the end of the data if it was sent."""
+    def copy_starts(self) -> tuple[Expected, int]:
+        """The server asked for COPY data. Returns the COPY and the number of Syncs behind it: they get no
+        answer, and are forgotten."""
         queue = self._queue
         copying = queue.popleft()
         copying.copying = True
@@ -151,10 +127,5 @@ class ReplyQueue:
         while queue and queue[0].reply is Reply.SYNC:
             queue.popleft()
             ignored += 1
-        wanted, broken = not queue, None
-        if queue:
-            behind = queue.popleft()
-            broken = behind if behind.reply is not Reply.COPY_END else None
-        is_open = copying.reply is Reply.EXECUTE and all(e.reply not in _END_A_SEGMENT for e in queue)
         queue.appendleft(copying)
-        return CopyStart(wanted, ignored, broken, is_open)
+        return copying, ignored

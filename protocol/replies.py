@@ -77,7 +77,8 @@ class Replies:
         elif effect is Effect.ASKS_DATA:
             self._copy_starts()
         elif effect is Effect.BOTH_WAYS:
-            expected.copying = exchange.copy.wanted = True
+            expected.copying = True
+            exchange.copy.started(ignored=0, broken=False)
         elif tag == B.PARAMETER_DESCRIPTION and expected.statement is not None:
             expected.statement.parameter_types = messages.decode_parameter_description(payload)
         return None
@@ -108,14 +109,11 @@ class Replies:
 
     def _copy_starts(self) -> None:
         exchange = self._exchange
-        start = exchange.queue.copy_starts()
-        exchange.copy.started(wanted=start.wanted, ignored=start.ignored)
-        if start.open:
+        copying, ignored = exchange.queue.copy_starts()
+        exchange.copy.started(ignored=ignored, broken=len(exchange.queue) > 1)
+        if copying.reply is Reply.EXECUTE:
             # The Sync behind the COPY, if there was one, was none.
             exchange.unsynced = exchange.unsynced_work = exchange.unflushed = True
-        if start.broken is not None:
-            exchange.undo([start.broken])
-            exchange.skipped([start.broken])
 
     def _finished(self, expected: Expected, tag: int, payload: bytes) -> None:
         exchange = self._exchange
@@ -192,8 +190,6 @@ class Replies:
             return b""
         if head.copying:
             exchange.copy.failed()
-            if exchange.copy.doubtful and not exchange.queue.only_ready_due():
-                raise UpstreamViolation("what the server answers after this failed COPY cannot be told apart")
         if head.reply is Reply.CLOSE and head.disposition is Disposition.SKIP:
             exchange.copy.fence_passed()
             return b""

@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from .errors import ServerError
 from .statements import Portal
+
+UNNAMED: Final = "(unnamed)"
+"""What ``Execution.unknown_name`` says of the unnamed statement or portal."""
 
 
 class Kind(Enum):
@@ -41,8 +45,8 @@ class Execution:
 
     ``at`` is the index of its message in the request, ``since`` that of the first message by which the server
     would begin to run it: its Bind, if that is in the same request. ``sql`` holds the texts it may stand for
-    (the judge takes the strictest), empty when the name is unknown. ``parameters`` are (type OID, format,
-    value).
+    (the judge takes the strictest), empty when the name is unknown: ``unknown_name`` then says which.
+    ``parameters`` are (type OID, format, value).
     """
 
     step: Step

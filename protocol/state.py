@@ -28,8 +28,6 @@ class Reply(Enum):
     SYNC = "Sync"
     QUERY = "Query"
     FUNCTION_CALL = "FunctionCall"
-    COPY_END = "CopyDone or CopyFail"
-    """Not a reply: marks where in the stream the client ended its COPY data."""
 
 
 class Effect(Enum):

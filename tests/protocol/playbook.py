@@ -18,6 +18,7 @@ same. Outputs of one input are compared channel by channel, since their order ac
 business.
 """
 
+import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -72,8 +73,8 @@ __all__ = [
 REFUSED: Final = ServerError("42501", "no")
 """What :func:`refuse` tells the client unless told otherwise."""
 
-_Channel = Literal["up", "down", "event"]
-_ORDER: Final[tuple[_Channel, ...]] = ("up", "down", "event")
+_Channel = Literal["up", "down", "event", "ask"]
+_ORDER: Final[tuple[_Channel, ...]] = ("up", "down", "event", "ask")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,8 @@ def downstream(*messages: bytes) -> _Output:
 def asks(*executions: str, until: str = "", fault: str = "") -> _Output:
     """A request waits for a ruling. ``executions`` are the step and the text of each, ``until`` the name of
     the delimiter of a batch, ``fault`` the SQLSTATE of what cannot be forwarded."""
-    return _event("asks", ", ".join(executions), until and f"until {until}", fault and f"fault {fault}")
+    words = ", ".join(executions), until and f"until {until}", fault and f"fault {fault}"
+    return _Output("ask", text=_line("asks", *words))
 
 
 def finished(
@@ -244,7 +246,11 @@ def _report(tag: str, severity: str, sqlstate: str, text: str) -> bytes:
 
 
 def _event(*parts: str | bool) -> _Output:
-    return _Output("event", text=" | ".join(str(part) for part in parts if part))
+    return _Output("event", text=_line(*parts))
+
+
+def _line(*parts: str | bool) -> str:
+    return " | ".join(str(part) for part in parts if part)
 
 
 # --- playing --------------------------------------------------------------------------------------------
@@ -257,7 +263,9 @@ def play(*script: _Input | _Output, limits: Limits | None = None, status: str = 
     longest = max((len(step.data) for step, _ in steps), default=0)
     for cut in (0, -1, -2, -3, -7, *range(1, min(longest, 400))):
         actual = list(_run([step for step, _ in steps], limits or Limits(), ord(status), cut))
-        assert actual == expected, f"with the bytes {_how(cut)}"
+        if actual != expected:
+            difference = "\n".join(difflib.ndiff(expected, actual))
+            raise AssertionError(f"with the bytes {_how(cut)}, expected (-) and actual (+):\n{difference}")
 
 
 def _how(cut: int) -> str:
@@ -283,7 +291,7 @@ def _expected(steps: list[tuple[_Input, list[_Output]]]) -> list[str]:
         lines.append(f"{number}: {step.verb}")
         for channel in _ORDER:
             for output in outputs:
-                if output.channel == channel == "event":
+                if output.channel == channel and channel in ("event", "ask"):
                     lines.append(f"  {output.text}")
                 elif output.channel == channel:
                     lines.extend(f"  {channel} {line}" for line in cutters[channel].feed(output.data))
@@ -318,7 +326,8 @@ def _run(steps: list[_Input], limits: Limits, status: int, cut: int) -> Iterator
                 break
         for channel, data in sent.items():
             yield from (f"  {channel} {line}" for line in cutters[channel].feed(bytes(data)))
-        yield from (f"  {event}" for event in events)
+        # A request may be asked about before or after what else happened, depending on the pieces.
+        yield from (f"  {event}" for event in sorted(events, key=lambda event: event.startswith("asks")))
         if not broken:
             assert core.at_client_boundary or cutters["down"].rest, "a boundary that it does not see"
     yield from (f"unfinished {channel} {cutter.rest!r}" for channel, cutter in cutters.items() if cutter.rest)
@@ -357,8 +366,6 @@ def _pump(core: ProxyConnection, asked: list[Request]) -> Iterator[str]:
         if isinstance(event, RequestReady):
             asked.append(event.request)
         yield _shown(event)
-        if isinstance(event, Terminated):
-            return
 
 
 def _shown(event: Event) -> str:
@@ -393,7 +400,7 @@ def _shown(event: Event) -> str:
             event.hidden.report.get("C", ""),
         ).text
     if isinstance(event, UpstreamFatal):
-        return fatal_seen(event.report["C"]).text
+        return fatal_seen(event.report.get("C", "")).text
     if isinstance(event, Withheld):
         return withheld(event.report["C"], event.report["M"]).text
     assert isinstance(event, Terminated), event

@@ -26,7 +26,7 @@ from tests.support.answers import (
 )
 from tests.support.wire import c, d, message
 
-OPENED = "CENSZt"
+OPENED = "CENSZtGW"
 """Tags whose payload is shown."""
 
 

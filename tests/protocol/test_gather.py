@@ -106,7 +106,7 @@ class TestExecutions:
     @pytest.mark.parametrize(
         ("batch", "unknown"),
         [
-            ((B(statement="nosuch"), E()), (Step.EXECUTE, 1, 0, "?(unnamed)")),
+            ((B(statement="nosuch"), E()), (Step.EXECUTE, 1, 0, "?nosuch")),
             ((B(), E()), (Step.EXECUTE, 1, 0, "?(unnamed)")),
             ((B(statement="nosuch"),), (Step.BIND, 0, 0, "?nosuch")),
             ((B(),), (Step.BIND, 0, 0, "?(unnamed)")),

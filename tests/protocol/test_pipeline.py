@@ -3,7 +3,7 @@
 import pytest
 
 from protocol.errors import UpstreamViolation
-from protocol.pipeline import CopyStart, Disposition, Expected, ReplyQueue
+from protocol.pipeline import Disposition, Expected, ReplyQueue
 from protocol.state import REPLIES, Effect, Reply
 from protocol.tags import BackendTag as B
 
@@ -61,15 +61,8 @@ class TestAdvance:
                 queue.advance(tag)
 
     def test_nothing_may_come_when_nothing_was_asked(self) -> None:
-        for queue in (ReplyQueue(), queue_of(Reply.COPY_END)):
-            with pytest.raises(UpstreamViolation, match="though nothing was asked"):
-                queue.advance(B.DATA_ROW)
-
-    def test_the_end_of_copy_data_is_owed_no_answer(self) -> None:
-        queue = queue_of(Reply.COPY_END, Reply.COPY_END, Reply.SYNC)
-        head = queue.head()
-        assert head is not None
-        assert head.reply is Reply.SYNC
+        with pytest.raises(UpstreamViolation, match="though nothing was asked"):
+            ReplyQueue().advance(B.DATA_ROW)
 
 
 class TestReady:
@@ -108,7 +101,7 @@ class TestFail:
 
     def test_nothing_can_fail_when_nothing_was_asked(self) -> None:
         with pytest.raises(UpstreamViolation, match="though nothing was asked"):
-            queue_of(Reply.COPY_END).fail()
+            ReplyQueue().fail()
 
 
 class TestWhatIsUnderWay:
@@ -117,51 +110,21 @@ class TestWhatIsUnderWay:
         assert not queue_of(Reply.EXECUTE, Expected(Reply.SYNC, Disposition.SKIP)).client_synced()
         assert not ReplyQueue().client_synced()
 
-    @pytest.mark.parametrize(
-        ("under_way", "only"),
-        [
-            ((), True),
-            ((Reply.COPY_END,), True),
-            ((Reply.QUERY,), True),
-            ((Reply.SYNC, Reply.SYNC), True),
-            ((Reply.QUERY, Reply.COPY_END, Reply.SYNC), True),
-            ((Reply.PARSE, Reply.SYNC), False),
-            ((Reply.QUERY, Reply.SYNC, Reply.PARSE), False),
-            ((Reply.SYNC, Reply.QUERY), False),
-        ],
-    )
-    def test_nothing_but_ready_for_query(self, under_way: tuple[Reply, ...], only: bool) -> None:
-        assert queue_of(*under_way).only_ready_due() is only
-
 
 class TestCopyStarts:
     @pytest.mark.parametrize(
-        ("behind", "wanted", "ignored", "broken", "is_open", "left"),
+        ("behind", "ignored", "left"),
         [
-            ((), True, 0, None, True, 1),
-            ((Reply.SYNC, Reply.SYNC), True, 2, None, True, 1),
-            ((Reply.COPY_END,), False, 0, None, True, 1),
-            ((Reply.SYNC, Reply.COPY_END, Reply.SYNC), False, 1, None, False, 2),
-            ((Reply.SYNC, Reply.PARSE, Reply.SYNC), False, 1, Reply.PARSE, False, 2),
-            ((Reply.QUERY,), False, 0, Reply.QUERY, True, 1),
+            ((), 0, 1),
+            ((Reply.SYNC,), 1, 1),
+            ((Reply.SYNC, Reply.SYNC), 2, 1),
+            ((Reply.PARSE, Reply.SYNC), 0, 3),
         ],
     )
-    def test_what_was_sent_behind_the_copy(
-        self,
-        behind: tuple[Reply, ...],
-        wanted: bool,
-        ignored: int,
-        broken: Reply | None,
-        is_open: bool,
-        left: int,
+    def test_syncs_behind_the_copy_get_no_answer(
+        self, behind: tuple[Reply, ...], ignored: int, left: int
     ) -> None:
         queue = queue_of(Reply.EXECUTE, *behind)
-        start = queue.copy_starts()
-        broke = start.broken.reply if start.broken is not None else None
-        assert (start.wanted, start.ignored, broke, start.open) == (wanted, ignored, broken, is_open)
-        head = queue.head()
-        assert head is not None
-        assert (head.reply, head.copying, len(queue)) == (Reply.EXECUTE, True, left)
-
-    def test_a_query_ends_its_own_segment(self) -> None:
-        assert queue_of(Reply.QUERY).copy_starts() == CopyStart(True, 0, None, False)
+        copying, forgotten = queue.copy_starts()
+        assert (copying.reply, copying.copying, forgotten) == (Reply.EXECUTE, True, ignored)
+        assert (queue.head(), len(queue)) == (copying, left)
