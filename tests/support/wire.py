@@ -262,7 +262,7 @@ class RawClient:
         context: tls.SSLContext | None = None,
         direct_tls: bool = False,
         **parameters: str,
-    ) -> "RawClient":
+    ) -> Self:
         """Connect and, unless told not to, log in. ``context`` asks for TLS, by SSLRequest or at once."""
         if host.startswith("/"):
             reader, writer = await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}", limit=_LIMIT)
