@@ -6,10 +6,11 @@ as psql takes them, each ended by a line ``\\g``, or ``\\bind 'a' NULL \\g`` whe
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rules import Context, Judge, Judgement, Parameter
+from rules.catalog import EMPTY, SchemaSnapshot
 from tests.rules.policies import context
 
 __all__ = ["FILES", "Recorded", "Session", "read_traffic"]
@@ -44,10 +45,11 @@ def _values(text: str) -> Iterable[str | None]:
 
 
 class Session:
-    """Judges the statements of one session in order, and follows what they prepare and declare."""
+    """Judges the statements of one session in order, and follows what they prepare, declare and create."""
 
-    def __init__(self, judge: Judge, **surroundings: object) -> None:
+    def __init__(self, judge: Judge, catalog: SchemaSnapshot = EMPTY, **surroundings: object) -> None:
         self._judge = judge
+        self._catalog = catalog
         self._surroundings = surroundings
         self._prepared: dict[str, tuple[str, ...]] = {}
         self._cursors: set[str] = set()
@@ -55,7 +57,12 @@ class Session:
     @property
     def context(self) -> Context:
         """The session as it stands."""
-        return context(prepared=dict(self._prepared), cursors=frozenset(self._cursors), **self._surroundings)
+        return context(
+            catalog=self._catalog,
+            prepared=dict(self._prepared),
+            cursors=frozenset(self._cursors),
+            **self._surroundings,
+        )
 
     def judge(self, sql: bytes, parameters: Sequence[str | None] | None = None) -> Judgement:
         """The judgement on one message, which is then taken to have run."""
@@ -66,4 +73,10 @@ class Session:
         for name, text in judgement.facts.prepares:
             self._prepared[name] = (*self._prepared.get(name, ()), text)
         self._cursors.update(judgement.facts.declares_cursors)
+        if judgement.facts.creates and not self._catalog.is_empty:
+            self._catalog = replace(
+                self._catalog,
+                generation=self._catalog.generation + 1,
+                relations=(*self._catalog.relations, *judgement.facts.creates),
+            )
         return judgement
