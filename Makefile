@@ -42,6 +42,10 @@ test: $(DEV_STAMP) ## Run the whole test suite
 redteam: $(DEV_STAMP) ## Run a corpus of attacks and innocent statements through a real gateway (CORPUS=FILE)
 	@$(BIN)/python -m tests.redteam $(CORPUS) $(ARGS)
 
+.PHONY: regression-sql
+regression-sql: $(DEV_STAMP) ## Read PostgreSQL's own regression tests and count how they were read (fetched by apt)
+	@$(BIN)/python -m tests.regression $(ARGS)
+
 .PHONY: check
 check: $(DEV_STAMP) ## Lint, formatting, types, import walls, Dockerfile and shell
 	$(BIN)/ruff check .
