@@ -101,6 +101,12 @@ class Recorder:
         self._left_out = 0
         return taken
 
+    def report_withheld(self) -> None:
+        """The server owes nothing more: what was withheld and came from no statement has a record of its own."""
+        withheld = () if self.runs else self.take_withheld()
+        if withheld:
+            self.audit.append(self.base(Kind.STATEMENT, tag="(reported)", withheld=withheld))
+
     def commit_failed(self, code: str | None) -> None:
         """The commit at a Sync failed."""
         self.audit.append(

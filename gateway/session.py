@@ -400,6 +400,7 @@ class Session:
         """The server owes nothing: wake who waits for that, and end a session that was waiting to end."""
         talk = self._talk
         self._rulings.settled()
+        self._recorder.report_withheld()
         self._count_bytes()
         if talk.settled() or self._rulings.busy or talk.over.done():
             return

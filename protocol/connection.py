@@ -304,7 +304,7 @@ class ProxyConnection:
     def standing(self) -> Standing:
         """Where the session stands, for ``enclosure.enclose``; certain only when ``settled``."""
         exchange = self._exchange
-        return Standing(exchange.status, exchange.unsynced, bool(exchange.closing))
+        return Standing(exchange.status, exchange.unsynced_work, bool(exchange.closing))
 
     def forward(self, request: Request, *, redact: str = "", enclosure: Enclosure = NOTHING_AROUND) -> None:
         """Send an outstanding request upstream, exactly its bytes, and around them what ``enclosure`` says.

@@ -47,7 +47,7 @@ class Conduct:
 @dataclass(frozen=True, slots=True)
 class Standing:
     """Where the session stands before a request: ``enclosed`` inside a transaction of the gateway's own,
-    ``unsynced`` behind messages without a Sync."""
+    ``unsynced`` behind messages without a Sync that did more than prepare and describe."""
 
     status: int
     unsynced: bool = False
@@ -194,13 +194,14 @@ class _Batch:
         return None
 
     def _obstacle_to_undoing(self) -> str | None:
-        """What is undone takes its portal along."""
+        """What is undone takes its portal along. Nobody continues an unnamed one: it is gone with the next Bind."""
         for execution in self._request.executions:
             conduct = self._conducts.get(execution, Conduct())
             if conduct.read_only and conduct.undo:
                 if execution.step is Step.BIND:
                     return "it is bound here and executed later"
-                if execution.row_limit > 0:
+                named = execution.portal is None or execution.portal.name != b""
+                if execution.row_limit > 0 and (named or execution.since == execution.at):
                     return "it may stop at its row limit, to be continued later"
         return None
 

@@ -17,7 +17,7 @@ from rules.context import Context, Parameter
 from rules.facts import Action, EffectFacts, Facts, Nature, RowBound
 from rules.names import pattern
 from rules.personal import ALL, PersonalData
-from rules.readonly import containment
+from rules.readonly import containment, way_out
 from rules.verdict import Approval, Decision, Effect, Obligation, Obligations, Verdict, united
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -280,7 +280,10 @@ class Policy:
         )
         if Obligation.READ_ONLY not in verdict.obligations:
             return verdict
-        obstacle = containment(facts).obstacle
+        contained = containment(facts)
+        obstacle = contained.obstacle
+        if obstacle is None and contained.undo:
+            obstacle = way_out(context.catalog)
         return verdict if obstacle is None else self.not_read_only(verdict, obstacle)
 
     def _decide_nothing(self, facts: Facts, context: Context) -> list[tuple[Effect, Rule | None]]:

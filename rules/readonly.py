@@ -5,8 +5,9 @@ That takes statements which PostgreSQL carries out there and which do not end th
 lists below are allow-lists, and what is on none of them is not run read-only.
 
 Two things a read-only transaction does not stop.  Code may reach out of it (files, other servers): such effects
-have a nature of their own.  And before PostgreSQL 16, code may reset ``transaction_read_only``, and large objects
-may be written: so where code runs that nobody has read, what it did is undone besides.
+have a nature of their own, and where code runs that nobody has read, nothing that it could call may do so.  And
+before PostgreSQL 16, code may reset ``transaction_read_only``, and large objects may be written: so what code did
+that nobody has read is undone besides.
 
 Source: PostgreSQL documentation, reference page of SET TRANSACTION.
 """
@@ -18,6 +19,7 @@ from enum import Enum, auto
 from typing import Final
 
 from rules.builtin import words
+from rules.catalog import SchemaSnapshot
 from rules.facts import Action, EffectFacts, Facts, Nature, StatementFacts
 
 
@@ -71,6 +73,18 @@ _RUNS_READ_ONLY: Final = words(
 _SHARES: Final = (_RUNS_READ_ONLY - {"CALL", "DO"}) | (_CANNOT_WRITE - _BOUNDARIES - {"DISCARD"})
 """What runs inside a transaction as it does outside; a procedure may end its transaction only outside."""
 
+_CONTAINED_LANGUAGES: Final = words("sql plpgsql plperl pltcl plv8")
+"""PostgreSQL's own for everybody, and those of others that are trusted (chapter "Procedural Languages")."""
+
+_CONTAINED_EXTENSIONS: Final = words(
+    """amcheck autoinc bloom btree_gin btree_gist citext cube dict_int dict_xsyn earthdistance fuzzystrmatch hstore
+    insert_username intagg intarray isn lo ltree moddatetime pageinspect pg_buffercache pg_freespacemap
+    pg_logicalinspect pg_prewarm pg_stat_statements pg_trgm pg_walinspect pgcrypto pgrowlocks pgstattuple plpgsql
+    refint seg sslinfo tablefunc tcn tsm_system_rows tsm_system_time unaccent uuid-ossp vector xml2"""
+)
+"""Their functions in C work on the database that they are in, and write to it only as SQL would.  Of PostgreSQL's
+own, adminpack, dblink, file_fdw, pg_surgery, pg_visibility and postgres_fdw are left out: they do not."""
+
 _UNDONE_WITH_IT: Final = words("SET RESET DISCARD LISTEN UNLISTEN")
 _WRITES_LARGE_OBJECTS: Final = words(
     "lo_creat lo_create lo_from_bytea lo_put lo_truncate lo_truncate64 lo_unlink lowrite"
@@ -101,6 +115,21 @@ def containment(facts: Facts) -> Containment:
         shares=shares,
         takes_data=takes_data,
     )
+
+
+def way_out(catalog: SchemaSnapshot) -> str | None:
+    """What in a database may reach out of a transaction if code that nobody has read calls it; None: nothing.
+
+    Code of a language that keeps to the database cannot, nor can the functions of extensions known not to.
+    """
+    for function in catalog.functions:
+        if function.language in _CONTAINED_LANGUAGES or function.extension in _CONTAINED_EXTENSIONS:
+            continue
+        if function.kind == "a":
+            # An aggregate is made of other functions.
+            continue
+        return f"{function.full_name}() may reach out of the database (language {function.language})"
+    return None
 
 
 def joint(several: Sequence[Containment]) -> Containment:

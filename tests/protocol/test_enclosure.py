@@ -169,7 +169,10 @@ def test_the_rest_of_a_series(
 
 def test_what_is_undone_must_end_where_it_is_undone() -> None:
     assert enclosed(series("calls", rows=5)) == Enclosure({0: (b"BEGIN READ ONLY",)}, {}, b"ROLLBACK")
-    assert enclosed(series("calls", rows=5), OPEN) == "it may stop at its row limit, to be continued later"
+    assert enclosed(series("calls", rows=5), OPEN) == Enclosure({1: (SAVEPOINT, ON)}, {3: (UNDO, RELEASE)})
+    named = batch(P("calls"), B(portal="p"), E("p", 5))
+    assert enclosed(named) == Enclosure({0: (b"BEGIN READ ONLY",)}, {}, b"ROLLBACK")
+    assert enclosed(named, OPEN) == "it may stop at its row limit, to be continued later"
     assert enclosed(series("reads", rows=5), OPEN) == Enclosure({1: (SAVEPOINT, ON)}, {3: (RELEASE,)})
     bound = batch(P("calls"), B(portal="p"), delimiter=Delimiter.FLUSH)
     assert enclosed(bound) == "it is bound here and executed later"

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rules import Decision, EffectFacts, Facts, Obligation, Verdict, compile_policy
+from rules.catalog import Function, SchemaSnapshot
 from rules.facts import POINT, UNBOUNDED, Action, Nature, RowBound, StatementFacts
 from rules.policy import Hours, RelationPattern, RowCondition, describe
 from tests.rules.policies import context
@@ -302,6 +303,16 @@ def test_what_is_held_to_run_read_only_and_cannot_is_denied() -> None:
 def test_unread_text_is_never_run_read_only() -> None:
     verdict = decide(owing("read_only", when={"users": "app"}), unreadable="odd")
     assert (verdict.decision, verdict.obligations) == (Decision.HOLD, ())
+
+
+def test_where_code_could_reach_out_of_the_database_what_nobody_has_read_does_not_run_read_only() -> None:
+    policy = compile_policy({"defaults": {"opaque_function": "read_only"}})
+    dblink = Function(1, "public", "dblink", "f", "c", "v", extension="dblink")
+    facts = Facts((statement(OPAQUE),))
+    assert policy.decide(facts, context()).decision is Decision.ALLOW
+    verdict = policy.decide(facts, context(catalog=SchemaSnapshot(functions=(dblink,))))
+    assert verdict.decision is Decision.HOLD
+    assert verdict.reason.endswith("but public.dblink() may reach out of the database (language c)")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rules import Boundary, Containment, Facts, containment, joint
+from rules.catalog import Function, SchemaSnapshot
 from rules.facts import Action, EffectFacts, Nature, StatementFacts
+from rules.readonly import way_out
 from tests.rules.policies import context, strict_judge
 
 _PREPARED = {
@@ -180,6 +182,30 @@ def test_a_name_that_may_stand_for_several_texts_is_run_as_the_worst_of_them() -
     assert (mixed.needed, mixed.boundary, mixed.shares) == (False, Boundary.UNKNOWN, False)
     assert mixed.obstacle == "its name may stand for statements of different kinds"
     assert joint([select, contained("VACUUM")]).obstacle == contained("VACUUM").obstacle
+
+
+def function(name: str, language: str, extension: str | None = None, kind: str = "f") -> Function:
+    """A function of the catalog."""
+    return Function(1, "public", name, kind, language, "v", extension=extension)
+
+
+def test_what_code_could_call_to_reach_out_of_the_database() -> None:
+    contained = (
+        function("mine", "plpgsql"),
+        function("yours", "sql"),
+        function("similarity", "c", "pg_trgm"),
+        function("sum", "internal", kind="a"),
+    )
+    assert way_out(SchemaSnapshot(functions=contained)) is None
+    for way in (
+        function("dblink_exec", "c", "dblink"),
+        function("shell", "plpython3u"),
+        function("mine", "c"),
+        function("handler", "c", "postgres_fdw"),
+        function("odd", "internal"),
+    ):
+        found = way_out(SchemaSnapshot(functions=(*contained, way)))
+        assert found == f"public.{way.name}() may reach out of the database (language {way.language})"
 
 
 _KINDS = st.sampled_from(

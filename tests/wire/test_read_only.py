@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import asyncpg
+import psycopg
 import pytest
 
 from tests.support.gateway import RunningGateway, make_config, running_gateway
 from tests.support.postgres import Postgres, run_postgres, tls_bindir
-from tests.support.wire import B, C, D, E, F, H, Message, P, Q, RawClient, S, c, d, tags
+from tests.support.wire import B, C, D, E, F, H, Message, P, Q, RawClient, S, c, d, send_cancel, tags
 
 POLICY = {
     "rules": [
@@ -369,3 +371,185 @@ async def test_what_goes_around_is_not_seen_afterwards(gateway: RunningGateway, 
             assert heard[1].values == [b"0"]
             heard = await client.query("SELECT count(*) FROM pg_cursors WHERE name LIKE 'holdgate%'")
             assert heard[1].values == [b"0"]
+
+
+# --- beside everything else ------------------------------------------------------------------------------
+
+
+async def test_a_cancel_hits_what_is_enclosed(gateway: RunningGateway, shop: str, server: Postgres) -> None:
+    sleeping = "EXISTS (SELECT FROM pg_stat_activity WHERE pid = {} AND wait_event = 'PgSleep')"
+    async with await gateway.raw(shop) as client:
+        for opening, status in (([], "I"), ([Q("BEGIN")], "E")):
+            for messages in ([Q("SELECT pg_sleep(30)")], [run("SELECT pg_sleep(30)"), S()]):
+                for raw in opening:
+                    await client.send(raw)
+                    await client.read_until("Z")
+                await client.send(*messages)
+                await asyncio.to_thread(server.wait_until, sleeping.format(client.pid))
+                await send_cancel(gateway.host, gateway.port, client.pid, client.secret)
+                heard = await client.read_until("Z")
+                assert [each.sqlstate for each in heard if each.tag == "E"] == ["57014"]
+                assert client.status == status
+                await ended(client)
+                assert tags(await client.query("SELECT reads()")) == "TDCZ"
+
+
+async def test_a_timeout_of_the_server_hits_it(both: Both) -> None:
+    await both.say(Q("SET statement_timeout = '200ms'"))
+    await both.say(Q("SELECT pg_sleep(30)"))
+    await both.say(run("SELECT pg_sleep(30)"), S())
+    await both.say(Q("SELECT reads()"))
+
+
+async def test_isolation_levels_and_modes_of_the_client(both: Both) -> None:
+    for mode in (
+        "ISOLATION LEVEL SERIALIZABLE",
+        "ISOLATION LEVEL REPEATABLE READ READ ONLY DEFERRABLE",
+        "READ ONLY",
+    ):
+        await both.say(Q(f"BEGIN {mode}"))
+        await both.say(Q("SELECT reads()"))
+        await both.say(run("SELECT reads()"), S())
+        await both.say(Q("COMMIT"))
+    await both.say(Q("SET default_transaction_isolation = serializable"))
+    await both.say(Q("SELECT reads()"))
+    await both.say(Q("SET default_transaction_read_only = on"))
+    await both.say(Q("INSERT INTO plain VALUES (1)"))
+    await both.say(Q("SELECT reads()"))
+    await both.say(Q("BEGIN"))
+    await both.say(Q("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"))
+    await both.say(Q("SELECT reads()"))
+    await both.say(Q("SAVEPOINT mine"))
+    await both.say(Q("SELECT 1/0"))
+    await both.say(Q("ROLLBACK TO mine"))
+    await both.say(Q("RELEASE mine"))
+    await both.say(Q("COMMIT AND CHAIN"))
+    await both.say(Q("SELECT reads()"))
+    await both.say(Q("ROLLBACK"))
+
+
+async def test_notifications_come_as_they_would(both: Both, server: Postgres, shop: str) -> None:
+    for client, database in ((both.direct, None), (both.gated, shop)):
+        await client.query("LISTEN a")
+        name = database or server.scalar(f"SELECT datname FROM pg_stat_activity WHERE pid = {client.pid}")
+        server.execute("NOTIFY a, 'hello'", name)
+        heard = await client.query("SELECT reads()")
+        assert sorted(tags(heard)) == sorted("ATDCZ")
+
+
+async def test_an_approved_statement_still_cannot_write(server: Postgres, shop: str, tmp_path: Path) -> None:
+    policy = {
+        "rules": [
+            {"name": "calls", "when": {"action": "call"}, "then": "hold", "obligations": ["read_only"]},
+        ],
+    }
+    async with (
+        running_gateway(tmp_path, make_config(server, policy)) as gateway,
+        await gateway.raw(shop) as client,
+    ):
+        carol = await gateway.client("carol")
+        for messages in (
+            [Q("SELECT writes()")],
+            [run("SELECT writes()"), S()],
+            [Q("BEGIN"), Q("SELECT writes()")],
+        ):
+            await client.send(*messages)
+            await client.read_until("N")
+            hold = await carol.wait_for_hold()
+            assert hold["obligations"] == ["read_only"]
+            await carol.approve(hold["id"])
+            heard = await client.read_until("E")
+            assert heard[-1].sqlstate == "25006"
+            await client.read_until("Z")
+            (record,) = await gateway.recorded(kind="statement", hold_id=hold["id"])
+            assert (record["obligations"], record["sqlstate"]) == (["read_only"], "25006")
+            await ended(client)
+        heard = await client.query("VACUUM kept")
+        assert tags(heard) == "CZ"
+        heard = await client.query("DO $$BEGIN END$$; COMMIT")
+        assert heard[0].sqlstate == "42501"
+        assert "to be run read-only, but COMMIT is in the same message" in heard[0].fields["D"]
+    assert server.scalar("SELECT count(*) FROM kept", shop) == 5
+
+
+async def test_what_cannot_be_enclosed_runs_as_it_is_once_somebody_has_approved(
+    gateway: RunningGateway, server: Postgres, shop: str
+) -> None:
+    carol = await gateway.client("carol")
+    async with await gateway.raw(shop) as client:
+        await client.send(Q("BEGIN; DELETE FROM kept WHERE n = 1; COMMIT"))
+        await client.read_until("N")
+        hold = await carol.wait_for_hold()
+        assert hold["obligations"] == []
+        assert "to be run read-only, but BEGIN is in the same message" in hold["reason"]
+        await carol.approve(hold["id"])
+        assert tags(await client.read_until("Z")) == "CCCZ"
+    assert server.scalar("SELECT count(*) FROM kept", shop) == 4
+
+
+async def test_a_query_without_a_sync_behind_what_is_enclosed_is_refused(
+    gateway: RunningGateway, shop: str
+) -> None:
+    async with await gateway.raw(shop) as client:
+        for messages in ([Q("SELECT 1")], [run("BEGIN"), S()], [run("COPY plain FROM STDIN"), S()]):
+            await client.send(run("INSERT INTO plain VALUES (1)"), run("SELECT reads()"), H())
+            await client.read_until("C")
+            await client.read_until("C")
+            await client.send(*messages)
+            heard = await client.read_until("E", "N")
+            if heard[-1].tag == "N":
+                # What would run read-only itself is held for the same reason.
+                assert "to be run read-only, but" in heard[-1].fields["D"]
+                await send_cancel(gateway.host, gateway.port, client.pid, client.secret)
+                await client.read_until("E")
+            else:
+                assert heard[-1].sqlstate == "0A000"
+            await client.read_until("Z")
+            assert client.status == "I"
+            assert (await client.query("SELECT count(*) FROM plain"))[1].values == [b"0"]
+
+
+async def test_psycopg_works_under_it(gateway: RunningGateway, shop: str) -> None:
+    async with await gateway.psycopg(shop, autocommit=False) as connection:
+        cursor = await connection.execute("SELECT n FROM kept WHERE n > %s ORDER BY n", (3,))
+        assert await cursor.fetchall() == [(4,), (5,)]
+        async with connection.transaction():
+            await connection.execute("SELECT reads()")
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            await connection.execute("DELETE FROM kept")
+        await connection.rollback()
+        async with connection.pipeline():
+            await connection.execute("INSERT INTO plain VALUES (1)")
+            cursors = [await connection.execute("SELECT %s + 1", (n,)) for n in range(20)]
+            assert [await each.fetchone() for each in cursors] == [(n + 1,) for n in range(20)]
+        await connection.commit()
+        for _ in range(7):  # prepared by name from the fifth on
+            cursor = await connection.execute("SELECT n FROM kept WHERE n = %s", (1,))
+            assert await cursor.fetchone() == (1,)
+        copying = connection.cursor().copy("COPY (SELECT n FROM kept ORDER BY n) TO STDOUT")
+        async with copying as copy:
+            assert [row async for row in copy.rows()] == [(str(n),) for n in range(1, 6)]
+        cursor = await connection.execute("SELECT n FROM plain")
+        assert await cursor.fetchall() == [(1,)]
+
+
+async def test_asyncpg_works_under_it(gateway: RunningGateway, shop: str) -> None:
+    connection = await asyncpg.connect(host=gateway.host, port=gateway.port, user="postgres", database=shop)
+    try:
+        assert await connection.fetchval("SELECT reads()") == 5
+        assert await connection.fetchval("SELECT $1::int + 1", 5) == 6
+        statement = await connection.prepare("SELECT n FROM kept WHERE n > $1 ORDER BY n")
+        assert [row["n"] for row in await statement.fetch(3)] == [4, 5]
+        async with connection.transaction():
+            assert [row["n"] async for row in connection.cursor("SELECT n FROM kept ORDER BY n", prefetch=2)] == [
+                1, 2, 3, 4, 5,
+            ]  # fmt: skip
+        with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+            await connection.execute("SELECT writes()")
+        with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+            async with connection.transaction():
+                await connection.fetch("SELECT writes()")
+        await connection.executemany("INSERT INTO plain VALUES ($1)", [(n,) for n in range(50)])
+        assert await connection.fetchval("SELECT count(*) FROM plain") == 50
+    finally:
+        await connection.close()

@@ -309,3 +309,14 @@ async def test_the_farewell_of_the_server(
     (report,) = reports(await client.read_to_end())
     assert report["C"] == "57P01"
     assert report["M"] in WITHOUT_PARAMETERS | {words("57P01")}
+
+
+async def test_what_comes_from_no_statement_is_recorded_too(
+    gateway: RunningGateway, client: RawClient
+) -> None:
+    await client.query("BEGIN")
+    await client.query("SELECT id FROM person")
+    heard = await client.exchange(P("SELECT 'x'::int"), D("S"), S())
+    assert reports(heard)[0]["M"] == words("22P02")
+    (record,) = await gateway.recorded(kind="statement", tag="(reported)")
+    assert record["withheld"][0]["message"] == 'invalid input syntax for type integer: "x"'
