@@ -269,7 +269,7 @@ def _strictness(one: Ruled) -> tuple[Decision, bool]:
 
 def _jointly(judgements: Sequence[Judgement]) -> Judgement:
     """What is decided about something that may be any of several: the strictest, under the duties of all."""
-    strictest = max(judgements, key=lambda each: each.verdict.decision)
+    strictest = max(judgements, key=lambda each: (each.verdict.decision, bool(each.verdict.obligations)))
     verdict = strictest.verdict
     if len(judgements) == 1 or verdict.decision is Decision.DENY:
         return strictest

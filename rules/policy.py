@@ -25,6 +25,9 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _ASKED_FOR_BY_NAME: Final = (Nature.SERVER_FILE, Nature.GUARDED)
 """Natures that a rule about actions in general does not reach: it must name them, or name nothing at all."""
 
+_ABOUT_NO_RELATION: Final = (Action.SESSION, Action.UTILITY)
+"""Actions that name a relation where they are about one."""
+
 _OF_THE_READING: Final = (Nature.UNREADABLE, Nature.READINGS_DIFFER, Nature.NOT_CROSS_CHECKED)
 """Natures of what is said about the reading of a text, not about anything it does."""
 
@@ -153,7 +156,7 @@ class When:
             return False
         if self.actions is not None and not self._matches_action(effect, erasing=erasing):
             return False
-        if self.relations is not None and not self._matches_relation(effect.relation, cautious=cautious):
+        if self.relations is not None and not self._matches_relation(effect, cautious=cautious):
             return False
         if self.data is not None and not self._matches_data(effect):
             return False
@@ -165,10 +168,12 @@ class When:
         assert self.actions is not None
         return effect.action in self.actions or (erasing and effect.erases and Action.DELETE in self.actions)
 
-    def _matches_relation(self, relation: str | None, *, cautious: bool) -> bool:
+    def _matches_relation(self, effect: EffectFacts, *, cautious: bool) -> bool:
         assert self.relations is not None
+        relation = effect.relation
         if relation is None:
-            return cautious
+            # Could be any, but for BEGIN, SHOW, DISCARD and their like, which are about none.
+            return cautious and effect.action not in _ABOUT_NO_RELATION
         if any(one.matches(relation) for one in self.relations):
             return True
         return cautious and any(one.could_match(relation) for one in self.relations)
@@ -298,16 +303,22 @@ class Policy:
 
     def not_read_only(self, verdict: Verdict, obstacle: str) -> Verdict:
         """The verdict where READ_ONLY was owed and cannot be had: what was allowed is held, and a person may let
-        it run without; what a rule holds and wants read-only after the approval too is denied."""
+        it run without; what a rule holds and wants read-only after the approval too is denied.
+
+        No effect of ``verdict`` may owe it: that of another text which the same name may stand for does then.
+        """
         owed = [effect for effect in verdict.effects if Obligation.READ_ONLY in effect.obligations]
-        strictest = max(owed, key=lambda effect: effect.decision)
+        strictest = max(owed, key=lambda effect: effect.decision, default=None)
+        rule, why = (
+            (verdict.rule, verdict.reason) if strictest is None else (strictest.rule, strictest.reason)
+        )
         others = tuple(one for one in verdict.obligations if one is not Obligation.READ_ONLY)
-        reason = f"{strictest.reason}, to be run read-only, but {obstacle}"
-        if strictest.decision is Decision.HOLD:
+        reason = f"{why}, to be run read-only, but {obstacle}"
+        if strictest is not None and strictest.decision is Decision.HOLD:
             return replace(
                 verdict,
                 decision=Decision.DENY,
-                rule=strictest.rule,
+                rule=rule,
                 reason=reason,
                 approval=None,
                 obligations=(),
@@ -317,7 +328,7 @@ class Policy:
         return replace(
             verdict,
             decision=Decision.HOLD,
-            rule=strictest.rule,
+            rule=rule,
             reason=reason,
             approval=self.approval,
             obligations=others,

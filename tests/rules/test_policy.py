@@ -129,6 +129,8 @@ def test_files_and_guarded_settings_must_be_named() -> None:
         ({"relation": "public.people"}, EffectFacts(Action.DDL, "public.*"), "allow", False),
         ({"relation": "public.people"}, EffectFacts(Action.READ), "hold", True),
         ({"relation": "public.people"}, EffectFacts(Action.READ), "allow", False),
+        ({"relation": "public.people"}, EffectFacts(Action.UTILITY, detail="BEGIN"), "hold", False),
+        ({"relation": "public.people"}, EffectFacts(Action.SESSION, detail="discards all"), "hold", False),
         ({"columns": "email"}, PERSONAL, "allow", True),
         ({"columns": "EMAIL"}, PERSONAL, "hold", True),
         ({"columns": "email"}, EffectFacts(Action.READ, "public.people", ("*",)), "hold", True),
