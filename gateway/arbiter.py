@@ -27,6 +27,7 @@ from rules import (
     Judgement,
     Obligation,
     Parameter,
+    Policy,
     containment,
     joint,
     united,
@@ -126,6 +127,11 @@ class Arbiter:
         self._state = state
         self._names = names
 
+    @property
+    def policy(self) -> Policy:
+        """The policy judged by."""
+        return self._judge.policy
+
     def use(self, judge: Judge) -> None:
         """Judge by another policy from now on."""
         self._judge = judge
@@ -201,12 +207,16 @@ class Arbiter:
             name: tuple(text.decode("utf-8", "surrogateescape") for text in texts)
             for name, texts in self._names.candidates().items()
         }
-        return self._state.context(self._who, prepared)
+        context = self._state.context(self._who, prepared)
+        # FETCH reads portals of the protocol by the same names, and of those it cannot be said what they read.
+        portals = self._names.portals.names()
+        return replace(context, cursors=context.cursors - portals) if portals & context.cursors else context
 
     def _one(self, execution: Execution, context: Context, version: str) -> Ruled:
         started = clock.monotonic()
         misses = self._judge.misses
         readings: tuple[Facts, ...] = ()
+        context = _as_bound(execution, context)
         if execution.step is Step.FUNCTION_CALL:
             judgement = self._judge.judge_function_call(execution.function_oid, context)
         elif self._state.replication and any(map(_REPLICATION_COMMAND.match, execution.sql)):
@@ -248,7 +258,7 @@ class Arbiter:
             hashed.update(data)
 
         who = self._who
-        for text in (version, who.user, who.database, who.role or ""):
+        for text in (version, who.user, who.database, self._state.role or who.role or ""):
             part(text.encode())
         part(request.kind.value.encode())
         for message in request.messages:
@@ -298,6 +308,29 @@ def _not_in_series(why: str) -> ServerError:
         detail="An earlier statement of the series runs read-only, in a transaction of the gateway's own.",
         hint="Send a Sync in front of it.",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _BoundIn:
+    """What the names in a portal's statement were looked up by."""
+
+    search_path: tuple[str, ...]
+    role: str | None
+    unknown: str | None
+
+
+def _as_bound(execution: Execution, context: Context) -> Context:
+    """The context in which the server planned, or will plan, what is executed: a portal keeps that of its Bind."""
+    portal = execution.portal
+    if portal is None:
+        return context
+    if execution.step is Step.BIND or execution.since < execution.at:
+        portal.bound_in = _BoundIn(context.search_path, context.role, context.unknown)
+        return context
+    bound = portal.bound_in
+    if not isinstance(bound, _BoundIn):
+        return context
+    return replace(context, search_path=bound.search_path, role=bound.role, unknown=bound.unknown)
 
 
 def shown_sql(ruling: Ruling) -> str:

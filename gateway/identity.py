@@ -23,16 +23,24 @@ class Principal:
 
 @dataclass(slots=True)
 class SessionState:
-    """What the server said, or a statement changed, about how text is read in this session."""
+    """What the server said about how texts are read in this session.
+
+    ``stale`` says that a statement may have changed it since, ``unknown`` why it cannot be known now.
+    """
 
     user: str
     application_name: str = ""
     client_encoding: str = "UTF8"
     standard_conforming_strings: bool = True
     search_path: tuple[str, ...] = ("public",)
+    role: str | None = None
+    stale: bool = True
+    unknown: str | None = None
     cursors: set[str] = field(default_factory=set)
     transaction_since: datetime | None = None
     replication: bool = False
+    _login: str | None = None
+    _asked: bool = False
 
     def context(self, who: Principal, prepared: Mapping[str, tuple[str, ...]]) -> Context:
         """The session as the judge sees it now."""
@@ -40,7 +48,7 @@ class SessionState:
             user=who.user,
             now=clock.now(),
             groups=who.groups,
-            role=who.role,
+            role=self.role or who.role,
             database=who.database,
             application_name=self.application_name,
             client_addr=who.client_addr,
@@ -49,7 +57,22 @@ class SessionState:
             cursors=frozenset(self.cursors),
             standard_conforming_strings=self.standard_conforming_strings,
             client_encoding=self.client_encoding,
+            unknown=self.unknown,
         )
+
+    def learn(self, path: tuple[str, ...], user: str, login: str, strings: str, encoding: str) -> None:
+        """Take what the server said when asked: the effective search path, current and session user, settings.
+
+        The first session user it names is the one that logged in.
+        """
+        self._login = self._login or login
+        self.search_path = path
+        self.role = user if user != self._login else None
+        self.standard_conforming_strings = strings == "on"
+        self.client_encoding = encoding
+        self.stale = False
+        self.unknown = None
+        self._asked = True
 
     def parameter(self, name: str, value: str) -> None:
         """Follow a ParameterStatus."""
@@ -59,9 +82,14 @@ class SessionState:
             self.client_encoding = value
         elif name == "standard_conforming_strings":
             self.standard_conforming_strings = value == "on"
+        elif name == "session_authorization":
+            self.stale = True
         elif name == "search_path":
-            path = split_search_path(value)
-            self.search_path = tuple(self.user if name == "$user" else name for name in path)
+            # Reported since PostgreSQL 18, as it was set: which of these schemas there are, the report does not say.
+            self.stale = True
+            if not self._asked:
+                path = split_search_path(value)
+                self.search_path = tuple(self.user if name == "$user" else name for name in path)
 
     def transaction(self, *, open_: bool) -> None:
         """Follow the transaction status."""

@@ -14,11 +14,13 @@ from gateway.arbiter import Arbiter, Ruling
 from gateway.asking import Asking
 from gateway.audit import AuditUnavailable
 from gateway.conversation import Conversation
+from gateway.following import Following
 from gateway.obligations import Obligations
 from gateway.recorder import Recorder
 from gateway.tasks import spawn
 from gateway.waiting import Released, Waiting, unavailable
 from protocol import sqlstate
+from protocol.enclosure import Standing
 from protocol.errors import ProtocolViolation, ServerError
 from protocol.request import Request
 from rules import Decision
@@ -41,6 +43,7 @@ class Rulings:
         self,
         talk: Conversation,
         asking: Asking,
+        following: Following,
         arbiter: Arbiter,
         waiting: Waiting,
         obligations: Obligations,
@@ -49,6 +52,7 @@ class Rulings:
     ) -> None:
         self._talk = talk
         self._asking = asking
+        self._following = following
         self._arbiter = arbiter
         self._waiting = waiting
         self._obligations = obligations
@@ -81,7 +85,9 @@ class Rulings:
         """Rule on a request."""
         self.current = request
         talk = self._talk
-        must_wait = self.cancelling is not None or self._asking.wanted or self.withdrawn
+        # Asked first, and always: what it says of an earlier request does not count for this one.
+        must_wait = self._following.must_ask(request)
+        must_wait = must_wait or self.cancelling is not None or self._asking.wanted or self.withdrawn
         standing = talk.core.standing if talk.core.settled else None
         # What changed the context, or is enclosed, must have ended before it is known what anything else does.
         must_wait = must_wait or (
@@ -89,7 +95,7 @@ class Rulings:
         )
         if not must_wait and talk.farewell is None:
             arrived = clock.monotonic()
-            ruling = self._arbiter.rule(request, standing)
+            request, ruling = self._rule(request, standing)
             certain = standing is not None or not ruling.read_only
             allowed = ruling.decision is Decision.ALLOW and ruling.error is None
             if allowed and certain and self._recorder.audit.healthy:
@@ -98,9 +104,20 @@ class Rulings:
                 return
         self._slow = spawn(self._rule_slowly(request), name=f"ruling {self._recorder.session_id}")
 
+    def _rule(self, request: Request, standing: Standing | None) -> tuple[Request, Ruling]:
+        """The ruling on a request, or on the part of it in front of what cannot be judged yet."""
+        ruling = self._arbiter.rule(request, standing)
+        cut = self._following.cut(request, ruling)
+        if cut is None:
+            return request, ruling
+        self.current = request = self._talk.core.cut(request, cut[0], ends=cut[1])
+        self._following.must_ask(request)
+        return request, self._arbiter.rule(request, standing)
+
     def _forward(self, request: Request, ruling: Ruling, statement_id: str, held: float | None) -> None:
         self._recorder.started(ruling, statement_id, held)
         self._context_unsettled = self._context_unsettled or ruling.changes_context
+        self._following.forwarded(ruling)
         self.current = None
         core = self._talk.core
         enclosure = self._arbiter.enclosure(request, ruling, core.standing)
@@ -134,9 +151,15 @@ class Rulings:
             await asyncio.wait({self.cancelling})
         await self._asking.quiet()
         await talk.until_settled()
+        await self._following.ask(request)
         if talk.over.done():
             return
-        ruling = self._arbiter.rule(request, talk.core.standing)
+        request, ruling = self._rule(request, talk.core.standing)
+        if talk.core.skipping:
+            # An earlier message of its series failed: nothing of it will be sent, whatever was decided.
+            self._recorder.started(ruling, statement_id, None)
+            talk.core.forward(request)
+            return
         if talk.farewell is not None:
             talk.say_goodbye(talk.farewell)
             talk.finish()

@@ -14,6 +14,7 @@ from gateway.audit import Kind
 from gateway.cancel import CancelKey
 from gateway.config import Config
 from gateway.conversation import Conversation
+from gateway.following import Following
 from gateway.holds import Holds, HoldState
 from gateway.link import Link
 from gateway.obligations import Obligations
@@ -133,9 +134,11 @@ class Session:
         self._waiting = Waiting(config, holds, recorder, self._talk.notify)
         self._outcomes = Outcomes(holds, recorder, core.names)
         self._asking = Asking(self._talk)
+        self._following = Following(self._asking, core, recorder.state, lambda: self._arbiter.policy)
         self._rulings = Rulings(
             self._talk,
             self._asking,
+            self._following,
             self._arbiter,
             self._waiting,
             Obligations(config),
@@ -159,6 +162,9 @@ class Session:
         self._recorder.audit.append(self._recorder.base(Kind.SESSION, tag="start"))
         talk.upstream.relay(_UpstreamSide(self))
         talk.client.relay(_ClientSide(self))
+        if self._following.wanted:
+            # Before anybody needs to know: the client may think about its first statement meanwhile.
+            spawn(self._following.ask(), name=f"following {self.id}")
         try:
             return await talk.over
         finally:
@@ -378,8 +384,10 @@ class Session:
                 self._rulings.request(event.request)
             elif isinstance(event, StatementFinished):
                 self._outcomes.finished(event)
+                self._following.finished(event)
             elif isinstance(event, Ready):
                 self._recorder.state.transaction(open_=event.status != TransactionStatus.IDLE)
+                self._following.ready(event.status)
                 if event.execution is not None:
                     self._outcomes.ended(event.execution)
             elif isinstance(event, ParameterChanged):

@@ -50,6 +50,7 @@ class ProxyConnection:
         self._to_client: list[bytes] = []
         self._invented: list[bytes] = []
         self._outstanding: Resolved | None = None
+        self._rest: Resolved | None = None
         self._faking = False
         self._terminated = False
 
@@ -69,6 +70,16 @@ class ProxyConnection:
     def settled(self) -> bool:
         """Whether the server owes nothing: its state is then known exactly."""
         return self._exchange.settled
+
+    @property
+    def synced(self) -> bool:
+        """Whether the status and the settings the server reported last are those it has now, once ``settled``."""
+        return not self._exchange.unsynced_work
+
+    @property
+    def skipping(self) -> bool:
+        """Whether the server skips what it is sent: an earlier message of the client's series failed."""
+        return self._exchange.skipping
 
     @property
     def copying(self) -> bool:
@@ -136,6 +147,14 @@ class ProxyConnection:
             raise _inside_copy()
         if self._outstanding is not None or self._exchange.hidden is not None:
             return PAUSED
+        if self._rest is not None:
+            rest, self._rest = self._rest, None
+            if not self._faking:
+                return self._ask(rest)
+            # The part in front was refused from here: the server has heard nothing, and hears nothing of it.
+            self._exchange.undo(rest.expected)
+            if rest.request.delimiter is Delimiter.SYNC:
+                self._sync_after_skipping()
         while True:
             if self._gatherer.faulty or self._gatherer.size >= self._limits.batch:
                 event = self._batch_ends(Delimiter.FAULT if self._gatherer.faulty else Delimiter.SIZE)
@@ -263,7 +282,7 @@ class ProxyConnection:
     def place(self) -> Place:
         """Where the session stands, for ``hide``."""
         exchange = self._exchange
-        if not exchange.settled or exchange.skipping or exchange.status == TransactionStatus.FAILED:
+        if not exchange.settled or exchange.skipping or exchange.within == TransactionStatus.FAILED:
             return Place.NOWHERE
         if self._copy.wanted or self._copy.undecided or self._reader.inside_copy_data:
             return Place.NOWHERE
@@ -304,7 +323,7 @@ class ProxyConnection:
     def standing(self) -> Standing:
         """Where the session stands, for ``enclosure.enclose``; certain only when ``settled``."""
         exchange = self._exchange
-        return Standing(exchange.status, exchange.unsynced_work, bool(exchange.closing))
+        return Standing(exchange.within, exchange.unsynced_work, bool(exchange.closing))
 
     def forward(self, request: Request, *, redact: str = "", enclosure: Enclosure = NOTHING_AROUND) -> None:
         """Send an outstanding request upstream, exactly its bytes, and around them what ``enclosure`` says.
@@ -326,6 +345,21 @@ class ProxyConnection:
         self._send_messages(resolved, len(request.messages), enclosure)
         self._exchange.closing = self._exchange.closing or enclosure.closing
         self._send_delimiter(request.delimiter)
+
+    def cut(self, request: Request, at: int, *, ends: bool = False) -> Request:
+        """Cut an outstanding batch in front of its message ``at``: what is returned takes its place, as if there
+        were a Flush, and what is left becomes the next request once that is ruled on.
+
+        ``ends``: if a transaction ends anywhere in the part in front, it does so with its last execution. Where
+        one was open, a Sync of the gateway's own behind it then tells how the session stands, and commits nothing.
+        """
+        resolved = self._outstanding
+        assert resolved is not None, "nothing is outstanding to be cut"
+        assert resolved.request is request, "another request is outstanding than the one to be cut"
+        assert self._rest is None, "what is left of an earlier cut is not ruled on yet"
+        border = ends and self.synced and self.settled and self.status != TransactionStatus.IDLE
+        self._outstanding, self._rest = resolved.cut(at, Delimiter.BORDER if border else Delimiter.CUT)
+        return self._outstanding.request
 
     def refuse(self, request: Request, error: ServerError, at: int = 0, *, redact: str = "") -> None:
         """Refuse an outstanding request at its message ``at``; call it only when ``settled``.
@@ -430,7 +464,9 @@ class ProxyConnection:
     def _send_delimiter(self, delimiter: Delimiter) -> None:
         if delimiter is Delimiter.SYNC:
             self._exchange.send_sync()
-        elif delimiter is Delimiter.FLUSH:
+        elif delimiter is Delimiter.BORDER:
+            self._exchange.send_sync(Disposition.SKIP)
+        elif delimiter is Delimiter.FLUSH or delimiter is Delimiter.CUT:
             self._exchange.send(messages.FLUSH)
             self._exchange.unflushed = False
 

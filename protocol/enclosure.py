@@ -46,10 +46,11 @@ class Conduct:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where the session stands before a request: ``enclosed`` inside a transaction of the gateway's own,
-    ``unsynced`` behind messages without a Sync that did more than prepare and describe."""
+    """Where the session stands before a request: its transaction status (None where that cannot be told),
+    ``enclosed`` inside a transaction of the gateway's own, ``unsynced`` behind messages without a Sync that did
+    more than prepare and describe."""
 
-    status: int
+    status: int | None
     unsynced: bool = False
     enclosed: bool = False
 
@@ -222,6 +223,8 @@ class _Batch:
 
 
 def _state_of(standing: Standing) -> _State:
+    if standing.status is None:
+        return _State.UNKNOWN
     if standing.status == TransactionStatus.IN_TRANSACTION:
         return _State.BLOCK
     return _State.FAILED if standing.status == TransactionStatus.FAILED else _State.IDLE

@@ -17,9 +17,13 @@ from .request import Execution
 from .state import Reply
 from .statements import SessionNames
 from .tags import FrontendTag as F
+from .tags import TransactionStatus
 
 _LIGHT: Final = frozenset({int(F.PARSE), int(F.DESCRIBE), int(F.CLOSE), int(F.FLUSH)})
 """Messages after which a Sync changes nothing that the client could miss."""
+
+_BEGINS: Final = frozenset({"BEGIN", "START TRANSACTION"})
+_ENDS: Final = frozenset({"COMMIT", "ROLLBACK", "PREPARE TRANSACTION"})
 
 
 class Exchange:
@@ -40,6 +44,7 @@ class Exchange:
         "unflushed",
         "unsynced",
         "unsynced_work",
+        "within",
     )
 
     def __init__(self, status: int) -> None:
@@ -51,6 +56,8 @@ class Exchange:
         self.gatherer = Gatherer(self.names)
         self.events: deque[Event] = deque()
         self.to_upstream: list[bytes] = []
+        self.within: int | None = status
+        """The same behind the statements of a series that were answered since; None where it cannot be told."""
         self.segment = 0
         """Counts what the client's Syncs, Querys and FunctionCalls delimit."""
         self.unsynced = False
@@ -126,6 +133,14 @@ class Exchange:
     def nothing_open(self) -> None:
         """Nothing was sent behind the last Sync."""
         self.unsynced = self.unsynced_work = self.unflushed = False
+
+    def completed(self, command: str) -> None:
+        """A statement of the client's succeeded: it may have begun or ended a transaction."""
+        if command in _BEGINS:
+            self.within = TransactionStatus.IN_TRANSACTION
+        elif command in _ENDS or self.within == TransactionStatus.FAILED:
+            # The tag does not tell a transaction from a savepoint, nor whether the next one began at once.
+            self.within = None
 
     def fail_series(self) -> None:
         """A message of the client's series failed; until its Sync, the server skips what it reads."""

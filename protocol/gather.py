@@ -39,6 +39,28 @@ class Resolved:
     request: Request
     expected: list[Expected]
 
+    def cut(self, at: int, delimiter: Delimiter) -> "tuple[Resolved, Resolved]":
+        """The messages in front of index ``at`` up to ``delimiter``, and the others as a request of their own.
+
+        What is bound in front and executed behind has begun to run for the latter.
+        """
+        request = self.request
+        front = Request(
+            request.kind,
+            request.messages[:at],
+            [one for one in request.executions if one.at < at],
+            delimiter,
+        )
+        behind = [one for one in request.executions if one.at >= at]
+        for execution in behind:
+            execution.at -= at
+            execution.since = execution.since - at if execution.since >= at else execution.at
+        fault = request.fault
+        if fault is not None:
+            fault = Fault(fault.at - at, fault.error)
+        rest = Request(request.kind, request.messages[at:], behind, request.delimiter, fault)
+        return Resolved(front, self.expected[:at]), Resolved(rest, self.expected[at:])
+
 
 class Gatherer:
     """Collects the extended-protocol messages of one batch and resolves them."""

@@ -124,6 +124,7 @@ class Replies:
         if execution is None:
             return
         text, rows = messages.decode_command_tag(payload) if tag == B.COMMAND_COMPLETE else ("", None)
+        exchange.completed(text)
         exchange.events.append(
             StatementFinished(
                 execution,
@@ -155,7 +156,7 @@ class Replies:
             exchange.skipping = False
         elif expected.disposition is Disposition.REPLACE:
             raise UpstreamViolation("the server accepted what was meant to fail")
-        exchange.status = payload[0]
+        exchange.status = exchange.within = payload[0]
         if exchange.status == TransactionStatus.IDLE:
             # Portals live no longer than their transaction, nor does what its errors may tell.
             exchange.names.portals.clear()

@@ -27,6 +27,8 @@ class Delimiter(Enum):
     OTHER = "Query or FunctionCall without a Sync before it"
     SIZE = "the size at which a batch is passed on"
     FAULT = "a message that cannot be forwarded"
+    CUT = "a Flush of the gateway's own, where it ruled on a part"
+    BORDER = "a Sync of the gateway's own, where it ruled on a part that ends with a transaction"
 
 
 class Step(Enum):

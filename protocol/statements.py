@@ -36,13 +36,15 @@ class PreparedStatement:
 @dataclass(slots=True, eq=False)
 class Portal:
     """A bound statement with its parameter values. ``ruling`` is the gateway's note of what was decided
-    for it; a further Execute of the same portal continues the same result."""
+    for it (a further Execute of the same portal continues the same result), ``bound_in`` of the context in
+    which the server looked its names up."""
 
     name: bytes
     statement: PreparedStatement | None
     formats: tuple[int, ...] = ()
     values: tuple[bytes | None, ...] = ()
     ruling: object = field(default=None, repr=False)
+    bound_in: object = field(default=None, repr=False)
 
 
 _Entry = TypeVar("_Entry", PreparedStatement, Portal)
@@ -126,6 +128,12 @@ class NameTable(Generic[_Entry]):
         """Forget all but the unnamed entry."""
         for name in [name for name in self._confirmed if name]:
             del self._confirmed[name]
+
+    def names(self) -> frozenset[str]:
+        """Every name that may be in force, as SQL would write it."""
+        return frozenset(
+            name.decode("utf-8", "surrogateescape") for name in (*self._confirmed, *self._pending) if name
+        )
 
     def entries(self) -> list[tuple[bytes, _Entry]]:
         """Every named entry that may be in force, confirmed or not."""

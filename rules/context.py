@@ -20,11 +20,14 @@ class Parameter:
 class Context:
     """The session as it stands when the statement would run.
 
-    ``search_path`` is the effective path, schema names without quotes, ``$user`` already replaced.  ``catalog`` is
+    ``search_path`` is the effective path in the order the server searches it: schema names without quotes, ``$user``
+    replaced, what does not exist or may not be used left out, ``pg_catalog`` and the session's own ``pg_temp_N`` where
+    they are searched unasked.  ``catalog`` is
     what is known of the database, the session's own temporary and uncommitted relations included.
     ``now`` is aware and in UTC.  ``prepared`` maps a prepared statement's name to every text it may stand for
     (more than one where a PREPARE may have been rolled back); EXECUTE is judged on all of them.
-    ``cursors`` are the names that DECLARE has opened.  ``role`` is what SET ROLE chose, None for the login role.
+    ``cursors`` are the names that DECLARE has opened.  ``role`` is
+    whose privileges the session has, None for the login role's.  ``unknown`` says why the rest cannot be told.
     """
 
     user: str
@@ -39,11 +42,14 @@ class Context:
     cursors: frozenset[str] = frozenset()
     standard_conforming_strings: bool = True
     client_encoding: str = "UTF8"
+    unknown: str | None = None
     catalog: SchemaSnapshot = EMPTY
 
     @property
     def readable(self) -> str | None:
         """Why no text of this session can be read, or None: lexing must not depend on what we do not see."""
+        if self.unknown is not None:
+            return self.unknown
         if not self.standard_conforming_strings:
             return "standard_conforming_strings is off in this session"
         if self.client_encoding.upper().replace("-", "").replace("_", "") not in ("UTF8", "UNICODE"):

@@ -55,7 +55,8 @@ class Surroundings:
     @property
     def pg_catalog_first(self) -> bool:
         """Whether an unqualified function or operator of PostgreSQL's own can be taken for itself."""
-        return "pg_catalog" not in self.search_path or self.search_path[0] == "pg_catalog"
+        path = [place for place in self.search_path if not place.startswith("pg_temp")]
+        return "pg_catalog" not in path or path[0] == "pg_catalog"
 
     def relation(self, schema: str | None, name: str) -> tuple[str, PersonalRelation | None, bool]:
         """A relation's name for people and rules, its entry if it is personal, and whether it is known to exist."""

@@ -4,7 +4,7 @@ Facts depend on the text, on the session it runs in, and on which relations hold
 asks or on the time of day.  That is why they can be kept while verdicts change.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, Literal
 
@@ -146,6 +146,58 @@ class Facts:
         return tuple(effect for statement in self.statements for effect in statement.effects)
 
     @property
+    def changes_reading(self) -> bool:
+        """Whether a text may be read otherwise afterwards: names may stand for others, or strings end elsewhere.
+
+        What could not be read, or runs code that nobody read, may have done anything.
+        """
+        if self.unreadable is not None or any(effect.nature is Nature.OPAQUE for effect in self.effects):
+            return True
+        if self.changes_catalog or any(
+            effect.action in (Action.DDL, Action.GRANT) for effect in self.effects
+        ):
+            # A schema that comes or goes, or may no longer be used, changes what is searched.
+            return True
+        return self.changes_context and any(_may_change_reading(effect) for effect in self.effects)
+
+    @property
     def has_parameter_bounds(self) -> bool:
         """Whether the verdict may depend on the parameters' values."""
         return any(effect.parameter_bounds for effect in self.effects)
+
+
+READING_SETTINGS: Final = frozenset(
+    ["search_path", "role", "session_authorization", "standard_conforming_strings", "client_encoding"]
+)
+"""What decides how texts are read in a session, and what names in them stand for."""
+
+
+def _may_change_reading(effect: EffectFacts) -> bool:
+    """Whether an effect may be the one for which ``changes_context`` was set."""
+    if effect.action is Action.SESSION:
+        return effect.relation is None or effect.relation in READING_SETTINGS
+    return effect.action is Action.CALL
+
+
+def _names_something(effect: EffectFacts) -> bool:
+    if effect.action is Action.UTILITY:
+        return effect.relation is not None or effect.nature is not Nature.PLAIN
+    return effect.action is not Action.SESSION
+
+
+def in_sequence(facts: Facts) -> Facts:
+    """The facts of a message whose statements were each read as if it were the first.
+
+    Where one of them changes how those behind it are read, these were not read with certainty.
+    """
+    changed_by: str | None = None
+    for statement in facts.statements:
+        if changed_by is not None and any(map(_names_something, statement.effects)):
+            why = (
+                f"{statement.kind} stands behind {changed_by} in one message, which may change what it means"
+            )
+            return replace(facts, unreadable=facts.unreadable or why)
+        opaque = any(effect.nature is Nature.OPAQUE for effect in statement.effects)
+        if opaque or (facts.changes_context and any(map(_may_change_reading, statement.effects))):
+            changed_by = statement.kind
+    return facts

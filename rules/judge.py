@@ -9,7 +9,7 @@ from rules.cache import LruCache
 from rules.caps import weight
 from rules.context import Context, Parameter
 from rules.effects import Surroundings
-from rules.facts import Action, EffectFacts, Facts, Nature, StatementFacts
+from rules.facts import Action, EffectFacts, Facts, Nature, StatementFacts, in_sequence
 from rules.functions import Conduct, known
 from rules.message import Message
 from rules.policy import Policy
@@ -71,6 +71,7 @@ class Judge:
             context.search_path,
             context.client_encoding,
             context.standard_conforming_strings,
+            context.unknown,
             context.catalog.generation,
         )
         kept = self._verdicts.get(key)
@@ -107,7 +108,7 @@ class Judge:
         if why is not None:
             return unread(why)
         around = Surroundings(self.policy.personal, context.search_path, context.catalog)
-        return Message(around, context.prepared, context.cursors).facts(sql)
+        return in_sequence(Message(around, context.prepared, context.cursors).facts(sql))
 
     def learn(self, sql: bytes, context: Context, facts: Facts) -> None:
         """Keep what was read of the message in this context, if it is the same in every session."""

@@ -257,6 +257,16 @@ class Policy:
     redact_errors: Literal["personal", "all", "none"] = "personal"
     erasing_update: Literal["delete", "update"] = "update"
 
+    @property
+    def lets_everything_through(self) -> bool:
+        """Whether every statement runs as it is, whatever it says: then nobody need know what it says."""
+        plain = all(rule.then is Decision.ALLOW and not rule.obligations for rule in self.rules)
+        plain = plain and all(
+            default.decision is Decision.ALLOW and not default.obligations
+            for default in self.defaults.values()
+        )
+        return plain and (self.redact_errors != "personal" or not self.personal.configured)
+
     def decide(
         self, facts: Facts, context: Context, parameters: Sequence[Parameter] | None = None
     ) -> Verdict:

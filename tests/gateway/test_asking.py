@@ -32,9 +32,11 @@ async def client(gateway: RunningGateway, database: str) -> AsyncIterator[RawCli
 
 
 @pytest.fixture
-def session(gateway: RunningGateway, client: RawClient) -> Session:
-    """The session of ``client``."""
-    return only_session(gateway)
+async def session(gateway: RunningGateway, client: RawClient) -> Session:
+    """The session of ``client``, in which nobody asks anything."""
+    session = only_session(gateway)
+    assert await session.ask("SELECT 1") == [("1",)]
+    return session
 
 
 def only_session(gateway: RunningGateway) -> Session:
@@ -298,6 +300,7 @@ class TestEnds:
     async def test_the_client_goes(self, gateway: RunningGateway, database: str) -> None:
         client = await gateway.raw(database)
         session = only_session(gateway)
+        await session.ask("SELECT 1")
         asked = asyncio.ensure_future(session.ask("SELECT pg_catalog.pg_sleep(0.3), 1"))
         await asyncio.sleep(0)
         client.abort()

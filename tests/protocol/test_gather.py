@@ -320,3 +320,29 @@ def test_every_execute_and_every_bind_is_judged_by_what_the_server_would_run(bat
     }
     assert judged >= set(binds)
     assert len(resolution.expected) == len(batch)
+
+
+class TestCut:
+    def test_in_two_requests(self) -> None:
+        raws = (P("A", "a"), B(statement="a"), E(), P("B"), B(portal="p"), E("p"))
+        front, rest = resolved(*raws).cut(3, Delimiter.CUT)
+        assert told(front) == [(Step.EXECUTE, 2, 1, "A")]
+        assert told(rest) == [(Step.EXECUTE, 2, 1, "B")]
+        assert front.request.messages + rest.request.messages == list(raws)
+        assert (front.request.delimiter, rest.request.delimiter) == (Delimiter.CUT, Delimiter.SYNC)
+        assert [each.reply for each in front.expected] == [Reply.PARSE, Reply.BIND, Reply.EXECUTE]
+        assert [each.reply for each in rest.expected] == [Reply.PARSE, Reply.BIND, Reply.EXECUTE]
+
+    def test_what_is_bound_in_front_has_begun(self) -> None:
+        _, rest = resolved(P("A", "a"), B(portal="p", statement="a"), B(statement="a"), E(), E("p")).cut(
+            4, Delimiter.CUT
+        )
+        assert told(rest) == [(Step.EXECUTE, 0, 0, "A")]
+
+    def test_a_fault_stays_where_it_is(self) -> None:
+        gatherer = gathered(P("A"), B(), E())
+        gatherer.fail(ServerError("54000", "too large"))
+        front, rest = gatherer.resolve(Delimiter.FAULT, SEGMENT).cut(2, Delimiter.BORDER)
+        assert front.request.fault is None
+        assert rest.request.fault is not None
+        assert (rest.request.fault.at, rest.request.fault.error.sqlstate) == (1, "54000")

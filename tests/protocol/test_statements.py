@@ -16,6 +16,14 @@ A, B, C = (statement(text) for text in (b"A", b"B", b"C"))
 
 
 class TestNameTable:
+    def test_names_are_those_that_may_be_in_force(self) -> None:
+        table: NameTable[PreparedStatement] = NameTable()
+        for name in (b"", b"s", b"\xff"):
+            table.change(name, A, 0).confirm()
+        table.change(b"t", B, 1)
+        table.change(b"s", None, 1)
+        assert table.names() == {"s", "t", "\udcff"}
+
     def test_what_is_sent_counts_before_it_is_confirmed(self) -> None:
         table: NameTable[PreparedStatement] = NameTable()
         assert table.get(b"s") is None

@@ -370,3 +370,32 @@ def test_redacting_all_errors_means_those_of_what_touches_nothing_too() -> None:
 )
 def test_an_effect_in_words(effect: EffectFacts, words: str) -> None:
     assert describe(effect) == words
+
+
+# --- where nobody need know -----------------------------------------------------------------------------
+
+EVERYTHING: Mapping[str, str] = dict.fromkeys((nature.value for nature in Nature), "allow")
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ({"defaults": EVERYTHING}, True),
+        ({"defaults": EVERYTHING, "rules": [rule("r", {"action": "read"}, "allow")]}, True),
+        ({"defaults": EVERYTHING, "rules": [rule("r", {"action": "read"}, "hold")]}, False),
+        (
+            {
+                "defaults": EVERYTHING,
+                "rules": [rule("r", {"action": "read"}, "allow", obligations=["read_only"])],
+            },
+            False,
+        ),
+        ({"defaults": {**EVERYTHING, "opaque_function": "deny"}}, False),
+        ({"defaults": {**EVERYTHING, "opaque_function": "read_only"}}, False),
+        ({"defaults": EVERYTHING, "personal_data": [PEOPLE]}, False),
+        ({"defaults": EVERYTHING, "personal_data": [PEOPLE], "redact_errors": "none"}, True),
+        ({}, False),
+    ],
+)
+def test_whether_everything_is_let_through(policy: Mapping[str, Any], expected: bool) -> None:
+    assert compile_policy(policy).lets_everything_through is expected
