@@ -114,5 +114,5 @@ def checked_reason(reason: str | None, *, required: bool) -> str:
 
 
 def storable(text: str) -> str:
-    """``text`` as either database can keep it: lone surrogates and NUL become visible escapes."""
+    """``text`` as every database, JSON and HTTP can carry it: lone surrogates and NUL become visible escapes."""
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")

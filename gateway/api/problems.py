@@ -68,7 +68,7 @@ def problem_response(
     for name, value in (extra or {}).items():
         body.setdefault(name, value)
     return Response(
-        json.dumps(body, ensure_ascii=False),
+        json.dumps(body),
         status_code=status,
         headers=dict(headers or {}),
         media_type=MEDIA_TYPE,

@@ -10,8 +10,10 @@ import ssl
 from collections.abc import Iterator
 from urllib.parse import quote
 
+import h11
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gateway.api.app import ManagementApp, create_app
 from gateway.api.services import Services
@@ -24,10 +26,45 @@ logger = logging.getLogger(__name__)
 
 _BACKLOG = 128
 _GRACE_SECONDS = 3
+HEAD_SECONDS = 20.0
 
 
 class PortUnavailable(OSError):
     """The management port cannot be opened; the text is one line for the operator."""
+
+
+class _Protocol(H11Protocol):
+    """uvicorn's HTTP/1.1 with a limit it does not have: how long the head of a request may take.
+
+    Without one, idle connections could take up every place there is for those who decide.
+    """
+
+    _head: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        # Between two requests nothing need come, and uvicorn's own patience for that is limited.
+        if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
+            self._await_head()
+        else:
+            self._forget_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget_head()
+        super().connection_lost(exc)
+
+    def _await_head(self) -> None:
+        if self._head is None:
+            self._head = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+
+    def _forget_head(self) -> None:
+        if self._head is not None:
+            self._head.cancel()
+            self._head = None
 
 
 class _Server(uvicorn.Server):
@@ -93,7 +130,7 @@ class ManagementServer:
         self._socket = _bind(admin.address, admin.port)
         config = uvicorn.Config(
             self._management,
-            http="h11",
+            http=_Protocol,
             ws="none",
             lifespan="off",
             log_config=None,

@@ -20,7 +20,10 @@ __all__ = ["BODY_BYTES", "CONTENT_SECURITY_POLICY", "Shield", "host_allowed"]
 
 logger = logging.getLogger(__name__)
 
+HEADER_BYTES = 32 * 1024
 BODY_BYTES = 64 * 1024
+DISCARDED_BYTES = 16 * BODY_BYTES
+"""How much of a body that is too large is read all the same: a client reads no answer while it still writes."""
 BODY_SECONDS = 15.0
 
 CONTENT_SECURITY_POLICY = (
@@ -100,6 +103,9 @@ class Shield:
             response = problem_response(status, detail, kind=kind, headers={"connection": "close"})
             await response(scope, receive, guarded_send)
 
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADER_BYTES:
+            await refuse(431, f"The headers may have at most {HEADER_BYTES} bytes.", "headers-too-large")
+            return
         hosts = [value for name, value in scope["headers"] if name == b"host"]
         if len(hosts) != 1 or not host_allowed(hosts[0].decode("latin-1"), self._config()):
             await refuse(
@@ -142,16 +148,20 @@ class Shield:
 async def _read_body(scope: Scope, receive: Receive) -> bytes | None:
     """The whole body, None when the client left before its end. Believes no length: it also counts."""
     for name, value in scope["headers"]:
-        if name == b"content-length" and (len(value) > 18 or int(value) > BODY_BYTES):
+        if name == b"content-length" and (len(value) > 18 or int(value) > DISCARDED_BYTES):
             raise _TooLarge
     body = bytearray()
+    size = 0
     async with asyncio.timeout(BODY_SECONDS):
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
                 return None
-            body += message.get("body", b"")
-            if len(body) > BODY_BYTES:
+            piece = message.get("body", b"")
+            size += len(piece)
+            if size <= BODY_BYTES:
+                body += piece
+            if size > DISCARDED_BYTES or (size > BODY_BYTES and not message.get("more_body", False)):
                 raise _TooLarge
             if not message.get("more_body", False):
                 return bytes(body)

@@ -183,7 +183,9 @@ class Desk:
 
     @property
     def url(self) -> str:
-        return self.server.url
+        """Where this test reaches the port, whatever ``admin.public_url`` says."""
+        scheme = "https" if self.config.admin.tls else "http"
+        return f"{scheme}://127.0.0.1:{self.server.port}"
 
     async def token(self, user: str, *roles: Role) -> str:
         """A new token; without ``roles`` it may look."""
@@ -199,11 +201,11 @@ class Desk:
 
     async def browser(self, user: str) -> "Caller":
         """A caller that has signed in with a password, sending its CSRF token."""
-        caller = Caller(base_url=self.url, timeout=20)
-        answer = await caller.post("/api/v1/login", json={"user": user, "password": PASSWORD})
+        async with Caller(base_url=self.url, timeout=20) as caller:
+            answer = await caller.post("/api/v1/login", json={"user": user, "password": PASSWORD})
         assert answer.status_code == 200, answer.text
-        caller.headers["X-CSRF-Token"] = answer.json()["csrf_token"]
-        return caller
+        headers = {"X-CSRF-Token": answer.json()["csrf_token"]}
+        return Caller(base_url=self.url, timeout=20, cookies=answer.cookies, headers=headers)
 
     async def open(self, **changes: Any) -> Hold:
         """A statement that waits."""

@@ -248,9 +248,15 @@ class TestLife:
         with pytest.raises(ClaimRefused, match="is abandoned, not approved"):
             await desk.holds.claim(hold.id, DIGEST)
 
-    async def test_what_was_not_seen_of_a_statement_stays_what_it_was(self, desk: Desk) -> None:
-        hold = await desk.open(user="a\ud800", sql="SELECT '\0'", parameters=None, client_addr=None)
-        assert (hold.user, hold.sql, hold.parameters) == ("a\\ud800", "SELECT '\\x00'", None)
+    async def test_text_that_not_everything_can_carry_is_made_visible(self, desk: Desk) -> None:
+        odd, shown = "a\ud800\0", "a\\ud800\\x00"
+        texts = ("user", "database", "application_name", "sql", "reason")
+        hold = await desk.open(
+            **dict.fromkeys(texts, odd), parameters=(odd, None), relations=(odd,), columns=(odd,)
+        )
+        assert {getattr(hold, name) for name in texts} == {shown}
+        assert (hold.parameters, hold.relations, hold.columns) == ((shown, None), (shown,), (shown,))
+        assert (await desk.open(parameters=None, client_addr=None)).parameters is None
 
     async def test_nobody_is_found_under_a_strange_name(self, desk: Desk) -> None:
         with pytest.raises(HoldNotFound, match=r"there is no hold 'H-\\x1b\[2J'"):

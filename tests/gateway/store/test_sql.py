@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import sqlite3
 import stat
+import threading
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -482,6 +483,15 @@ class TestTrouble:
             blocker.execute("ROLLBACK")
             blocker.close()
             await add(store, 2)
+
+    async def test_a_connection_that_cannot_be_prepared_leaves_nothing_behind(self, tmp_path: Path) -> None:
+        file = tmp_path / "holdgate.db"
+        file.write_bytes(b"not a database, whatever it is" * 100)
+        before = set(threading.enumerate())
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable):
+                await open_store(sqlite_url(tmp_path))
+        assert set(threading.enumerate()) <= before
 
     async def test_the_reason_does_not_repeat_what_was_to_be_kept(self, store: SqlStore) -> None:
         await add(store, sql="SELECT 'secret'")

@@ -1,0 +1,129 @@
+"""Who may do what: the table, asked over HTTP of every route for every role."""
+
+import itertools
+from typing import Any
+
+import pytest
+
+from gateway.api.access import ACCESS, PUBLIC, allowed
+from gateway.config import Role
+from tests.gateway.management import Desk, SessionValue
+
+ANYBODY = "anybody"
+WHO = {
+    ("GET", "/healthz"): ANYBODY,
+    ("GET", "/readyz"): ANYBODY,
+    ("GET", "/openapi.json"): ANYBODY,
+    ("POST", "/api/v1/login"): ANYBODY,
+    ("GET", "/login"): ANYBODY,
+    ("POST", "/login"): ANYBODY,
+    ("GET", "/"): ANYBODY,
+    ("GET", "/holds/{hold_id}"): ANYBODY,
+    ("GET", "/console/{name}"): ANYBODY,
+    ("GET", "/metrics"): "viewer approver auditor admin",
+    ("GET", "/api/v1/me"): "viewer approver auditor admin",
+    ("POST", "/api/v1/logout"): "viewer approver auditor admin",
+    ("GET", "/api/v1/holds"): "viewer approver auditor admin",
+    ("GET", "/api/v1/holds/{hold_id}"): "viewer approver auditor admin",
+    ("POST", "/api/v1/holds/{hold_id}/approve"): "approver",
+    ("POST", "/api/v1/holds/{hold_id}/reject"): "approver",
+    ("GET", "/api/v1/sessions"): "viewer approver auditor admin",
+    ("DELETE", "/api/v1/sessions/{session_id}"): "admin",
+    ("GET", "/api/v1/audit"): "auditor admin",
+    ("POST", "/api/v1/check"): "viewer approver auditor admin",
+    ("GET", "/api/v1/events"): "viewer approver auditor admin",
+    ("GET", "/api/v1/tokens"): "admin",
+    ("POST", "/api/v1/tokens"): "admin",
+    ("DELETE", "/api/v1/tokens/{token_id}"): "admin",
+}
+"""Written out once more, so that a change of the table is a change of two places."""
+
+GUARDED = {key: set(roles.split()) for key, roles in WHO.items() if roles != ANYBODY}
+BODIES: dict[tuple[str, str], dict[str, Any]] = {
+    ("POST", "/api/v1/holds/{hold_id}/approve"): {"reason": "as asked"},
+    ("POST", "/api/v1/holds/{hold_id}/reject"): {"reason": "no ticket"},
+    ("POST", "/api/v1/check"): {"sql": "SELECT 1"},
+    ("POST", "/api/v1/tokens"): {"user": "grafana", "roles": ["viewer"]},
+}
+USER = {Role.VIEWER: "vic", Role.APPROVER: "dave", Role.AUDITOR: "olga", Role.ADMIN: "root"}
+
+
+def test_the_table_is_what_is_written_here() -> None:
+    assert {key: {str(role) for role in roles} for key, roles in ACCESS.items()} == GUARDED
+    assert {key for key, roles in WHO.items() if roles == ANYBODY} == PUBLIC
+
+
+def test_what_is_not_in_the_table_is_closed() -> None:
+    assert not allowed("GET", "/nowhere", frozenset(Role))
+    assert not allowed("PUT", "/api/v1/holds", frozenset(Role))
+    assert not allowed("GET", "/api/v1/holds", frozenset())
+
+
+async def ask(desk: Desk, key: tuple[str, str], user: str | None, *roles: Role) -> int:
+    """The status of a request that is in order but for who sends it."""
+    method, path = key
+    hold = await desk.open()
+    desk.sessions.sessions["S-1"] = SessionValue("S-1")
+    token, _ = await desk.tokens.issue("grafana", {Role.VIEWER})
+    address = path.format(hold_id=hold.id, session_id="S-1", token_id=token.id, name="console.css")
+    async with (
+        await desk.client(user, *roles) as client,
+        client.stream(method, address, json=BODIES.get(key)) as answer,
+    ):
+        if answer.status_code >= 400:
+            await answer.aread()
+            if key[1].startswith("/api/"):
+                assert answer.headers["content-type"] == "application/problem+json"
+        return answer.status_code
+
+
+@pytest.mark.parametrize("key", GUARDED, ids=" ".join)
+async def test_each_role_may_what_the_table_says(desk: Desk, key: tuple[str, str]) -> None:
+    for role, user in USER.items():
+        status = await ask(desk, key, user, role)
+        if str(role) in GUARDED[key]:
+            assert status < 300, (role, status)
+        else:
+            assert status == 403, (role, status)
+
+
+@pytest.mark.parametrize("key", GUARDED, ids=" ".join)
+async def test_nobody_may_anything(desk: Desk, key: tuple[str, str]) -> None:
+    assert await ask(desk, key, None) == 401
+    path = key[1].format(hold_id="x", session_id="x", token_id="x")
+    async with await desk.client() as client:
+        for header in (b"Bearer", b"Bearer hg_x", b"Basic cm9vdDpyb290", b"hg_x", b"Bearer \x80"):
+            answer = await client.request(key[0], path, headers={b"authorization": header})
+            assert answer.status_code == 401
+            assert answer.json()["type"] == "urn:holdgate:problem:not-signed-in"
+            assert answer.headers["www-authenticate"] == 'Bearer realm="holdgate"'
+
+
+@pytest.mark.parametrize("key", sorted(PUBLIC), ids=" ".join)
+async def test_anybody_may_what_is_public(desk: Desk, key: tuple[str, str]) -> None:
+    status = await ask(desk, key, None)
+    # Signing in needs more than an address.
+    assert status == {("POST", "/api/v1/login"): 422, ("POST", "/login"): 403, ("GET", "/login"): 303}.get(
+        key, 200
+    )
+
+
+@pytest.mark.parametrize("key", GUARDED, ids=" ".join)
+async def test_every_other_method_is_refused(desk: Desk, key: tuple[str, str]) -> None:
+    path = key[1].format(hold_id="H-" + "0" * 26, session_id="S-1", token_id="T-1")
+    known = {method for method, other in (*ACCESS, *PUBLIC) if other == key[1]}
+    async with await desk.client("root", *Role) as client:
+        for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"} - known:
+            answer = await client.request(method, path)
+            assert answer.status_code == 405
+            assert answer.json()["detail"] == "This address does not answer to this method."
+
+
+async def test_a_role_gives_no_other_ones_powers(desk: Desk) -> None:
+    """Every combination without approver cannot decide; every one without admin cannot make tokens."""
+    for size in range(1, 4):
+        for roles in itertools.combinations(Role, size):
+            if Role.APPROVER not in roles:
+                assert await ask(desk, ("POST", "/api/v1/holds/{hold_id}/approve"), "machine", *roles) == 403
+            if Role.ADMIN not in roles:
+                assert await ask(desk, ("POST", "/api/v1/tokens"), "machine", *roles) == 403
