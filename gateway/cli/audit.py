@@ -1,5 +1,6 @@
 """``holdgate audit``: tail, search, export, verify; by the management port, or on the file itself."""
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -14,7 +15,7 @@ from typing import Any, BinaryIO, Literal, Protocol
 from gateway.audit import AuditFilter, Page, export, verify
 from gateway.audit import search as search_file
 from gateway.cli.errors import FAILED, USAGE, CliError
-from gateway.cli.output import moment, one_line, print_json, print_table, visible
+from gateway.cli.output import moment, one_line, print_json, print_table
 from gateway.cli.spans import seconds_of
 from gateway.clock import now
 from gateway.config import ConfigError, load_config
@@ -34,6 +35,8 @@ class _Source(Protocol):
 
     def page(self, filters: AuditFilter, order: Order, limit: int, cursor: str | None) -> Page: ...
 
+    def close(self) -> None: ...
+
 
 class _File:
     def __init__(self, path: Path) -> None:
@@ -43,6 +46,9 @@ class _File:
 
     def page(self, filters: AuditFilter, order: Order, limit: int, cursor: str | None) -> Page:
         return search_file(self.path, filters, cursor=cursor, limit=limit, order=order)
+
+    def close(self) -> None:
+        """Nothing stays open."""
 
 
 class _Server:
@@ -65,50 +71,58 @@ class _Server:
         )
         return Page(answer["records"], answer["next"])
 
+    def close(self) -> None:
+        self._client.close()
+
 
 def tail(options: Namespace) -> None:
     """The latest records, then with ``-f`` every new one."""
-    source = _source(options)
-    records = _first(source, AuditFilter(), "newest", options.lines)[::-1]
-    _print_records(records, options)
-    last = records[-1]["seq"] if records else 0
-    while options.follow:
-        time.sleep(_FOLLOW_SECONDS)
-        fresh: list[Record] = []
-        for record in _records(source, AuditFilter(), "newest"):
-            if record["seq"] <= last:
-                break
-            fresh.append(record)
-        for record in reversed(fresh):
-            _print_line(record, options)
-            last = record["seq"]
+    with contextlib.closing(_source(options)) as source:
+        records = _first(source, AuditFilter(), "newest", options.lines)[::-1]
+        _print_records(records, options)
+        last = records[-1]["seq"] if records else 0
+        while options.follow:
+            time.sleep(_FOLLOW_SECONDS)
+            fresh: list[Record] = []
+            for record in _records(source, AuditFilter(), "newest"):
+                if record["seq"] <= last:
+                    break
+                fresh.append(record)
+            for record in reversed(fresh):
+                _print_line(record, options)
+                last = record["seq"]
 
 
 def search(options: Namespace) -> None:
     """Records that match, newest first."""
-    _print_records(_first(_source(options), _filters(options), "newest", options.limit), options)
+    filters = _filters(options)
+    with contextlib.closing(_source(options)) as source:
+        _print_records(_first(source, filters, "newest", options.limit), options)
 
 
 def export_records(options: Namespace) -> None:
     """Records that match, oldest first; JSON lines are written as they are, so that they can be verified."""
-    source = _source(options)
     filters = _filters(options)
-    if isinstance(source, _File):
-        lines = export(source.path, filters, options.format)
-    elif options.format == "csv":
-        raise CliError("csv is made from the file itself: give -c FILE or --file", USAGE)
-    else:
-        lines = (_line(record) for record in _records(source, filters, "oldest"))
-    if options.output is None:
-        _write(sys.stdout.buffer, lines)
-        return
-    try:
-        with Path(options.output).open("xb") as file:
-            _write(file, lines)
-    except FileExistsError:
-        raise CliError(f"{options.output} exists; name another file") from None
-    except OSError as error:
-        raise CliError(f"cannot write {options.output}: {error.strerror}") from None
+    with contextlib.closing(_source(options)) as source:
+        if isinstance(source, _File):
+            lines = export(source.path, filters, options.format)
+        elif options.format == "csv":
+            raise CliError("csv is made from the file itself: give -c FILE or --file", USAGE)
+        else:
+            lines = (_line(record) for record in _records(source, filters, "oldest"))
+        if options.output is None:
+            _write(sys.stdout.buffer, lines)
+            return
+        target = Path(options.output)
+        try:
+            with target.open("xb") as file:
+                _write(file, lines)
+        except FileExistsError:
+            raise CliError(f"{target} exists; name another file") from None
+        except OSError as error:
+            # Half an export looks like a whole one.
+            target.unlink(missing_ok=True)
+            raise CliError(f"cannot write {target}: {error.strerror}") from None
 
 
 def verify_chain(options: Namespace) -> int:
@@ -192,7 +206,7 @@ def _moment(option: str, text: str | None) -> datetime | None:
         return now() - timedelta(seconds=seconds_of(option, text))
     try:
         return datetime.fromisoformat(text).astimezone()
-    except ValueError:
+    except (ValueError, OverflowError):
         raise CliError(
             f"{option} {one_line(text)} is not a time such as 2030-01-31T12:00Z, or 2h for two hours ago",
             USAGE,
@@ -238,9 +252,15 @@ def _line(record: Record) -> bytes:
 
 
 def _write(file: BinaryIO, lines: Iterator[bytes]) -> None:
+    while (line := _next(lines)) is not None:
+        file.write(line)
+    file.flush()
+
+
+def _next(lines: Iterator[bytes]) -> bytes | None:
     try:
-        for line in lines:
-            file.write(line)
-        file.flush()
+        return next(lines, None)
     except ValueError as error:
-        raise CliError(f"a record cannot be read, see holdgate audit verify: {visible(str(error))}") from None
+        raise CliError(f"a record cannot be read, see holdgate audit verify: {error}") from None
+    except OSError as error:
+        raise CliError(f"the audit cannot be read: {error.strerror or error}") from None

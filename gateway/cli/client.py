@@ -2,10 +2,10 @@
 
 import os
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_address
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -40,14 +40,10 @@ class Client:
     def __init__(self, options: Namespace) -> None:
         server = (options.server or os.environ.get("HOLDGATE_SERVER") or DEFAULT_SERVER).rstrip("/")
         token = options.token or os.environ.get("HOLDGATE_TOKEN")
-        parts = urlsplit(server)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise CliError(f"--server {one_line(server)} is not an address such as {DEFAULT_SERVER}", USAGE)
-        local = _is_local(parts.hostname)
-        if parts.scheme == "http" and not local:
-            raise CliError(
-                f"use https for {parts.hostname}: over http anybody on the way can read the token", USAGE
-            )
+        scheme, host = _scheme_and_host(server)
+        local = _is_local(host)
+        if scheme == "http" and not local:
+            raise CliError(f"use https for {host}: over http anybody on the way can read the token", USAGE)
         if not token:
             raise CliError(
                 "no token: set HOLDGATE_TOKEN, or make one with holdgate token create -c FILE", USAGE
@@ -69,6 +65,10 @@ class Client:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connection."""
         self._http.close()
 
     def get(self, path: str, parameters: Mapping[str, object] | None = None) -> dict[str, Any]:
@@ -110,6 +110,8 @@ class Client:
         except httpx.HTTPError as error:
             why = one_line(error) or type(error).__name__
             raise CliError(f"cannot reach {self.server}: {why}; is the gateway running?") from None
+        except UnicodeEncodeError:
+            raise CliError("an argument is not UTF-8 text", USAGE) from None
         if not response.is_success:
             raise self._refusal(response)
         if response.status_code == 204:
@@ -119,8 +121,13 @@ class Client:
         except ValueError:
             answer = None
         if not isinstance(answer, dict):
-            raise CliError(f"{self.server} is not the management port of a gateway")
-        return answer
+            raise self._stranger()
+        return _Answer(answer, self._stranger)
+
+    def _stranger(self) -> CliError:
+        return CliError(
+            f"{self.server} is not the management port of a gateway; set HOLDGATE_SERVER to its address"
+        )
 
     def _refusal(self, response: httpx.Response) -> CliError:
         try:
@@ -131,6 +138,28 @@ class Client:
         if response.status_code == 401:
             return CliError("the token is not accepted: it is unknown, expired or revoked")
         return CliError(detail or f"{self.server} answered {response.status_code} {response.reason_phrase}")
+
+
+class _Answer(dict[str, Any]):
+    """An answer; asking it for a member that every gateway sends finds out that this is none."""
+
+    def __init__(self, members: dict[str, Any], stranger: Callable[[], CliError]) -> None:
+        super().__init__(members)
+        self._stranger = stranger
+
+    def __missing__(self, name: str) -> NoReturn:
+        raise self._stranger()
+
+
+def _scheme_and_host(server: str) -> tuple[str, str]:
+    try:
+        parts = urlsplit(server)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or not server.isprintable() or parts.username is not None or parts.query or parts.fragment:
+        raise CliError(f"--server {one_line(server)} is not an address such as {DEFAULT_SERVER}", USAGE)
+    return parts.scheme, parts.hostname or ""
 
 
 def _is_local(host: str) -> bool:
@@ -144,7 +173,7 @@ def _is_local(host: str) -> bool:
 
 def part(text: str) -> str:
     """``text`` as one part of a path."""
-    return quote(text, safe="")
+    return quote(text.encode("utf-8", "surrogateescape"), safe="")
 
 
 def _parse(lines: Iterator[str]) -> Iterator[ServerEvent]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.cli.errors import DENY, FAILED, HOLD, USAGE, CliError
-from gateway.cli.output import one_line, print_fields, print_json, visible
+from gateway.cli.output import one_line, print_fields, print_json
 
 if TYPE_CHECKING:
     from gateway.config import ConfigProblem
@@ -77,7 +77,7 @@ def _invalid(problems: "Sequence[ConfigProblem]", options: Namespace) -> int:
         print_json({"valid": False, "problems": listed})
     else:
         for problem in problems:
-            print(visible(str(problem)), file=sys.stderr)
+            print(one_line(problem), file=sys.stderr)
     return FAILED
 
 
@@ -150,4 +150,8 @@ def scram_verifier(options: Namespace) -> None:
             raise CliError("the two passwords differ; try again")
     if not password:
         raise CliError("the password is empty")
+    try:
+        password.encode()
+    except UnicodeEncodeError:
+        raise CliError("the password is not UTF-8 text") from None
     print(build_verifier(password, secrets.token_bytes(_SALT_BYTES), options.iterations))

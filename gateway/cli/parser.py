@@ -17,7 +17,9 @@ _STATES = ("pending", "approved", "rejected", "expired", "withdrawn", "abandoned
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One line, and where to read on."""
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+        from gateway.cli.output import one_line
+
+        self.exit(2, f"{self.prog}: {one_line(message)}; see {self.prog} --help\n")
 
 
 class _Version(argparse.Action):

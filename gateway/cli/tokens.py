@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from gateway.cli.errors import CliError
+from gateway.cli.errors import USAGE, CliError
 from gateway.cli.output import moment, one_line, print_fields, print_json, print_table
 from gateway.cli.spans import seconds_of
 from gateway.config import Config, ConfigError, Role, load_config
@@ -20,6 +20,11 @@ T = TypeVar("T")
 
 def create(options: Namespace) -> None:
     """Make a token; its secret is printed this once."""
+    for option, text in (("--user", options.user), ("--note", options.note)):
+        if not text.isprintable():
+            raise CliError(f"{option} {one_line(text)} holds characters that cannot be shown", USAGE)
+    if not options.user.strip():
+        raise CliError("--user is empty", USAGE)
     seconds = None if options.expires is None else seconds_of("--expires", options.expires)
     roles = sorted(set(options.roles))
     token: dict[str, Any]
@@ -117,7 +122,7 @@ def _in_store(path: str, action: Callable[[Tokens], Awaitable[T]]) -> T:
     except ConfigError as error:
         raise CliError(f"{path} cannot be used, see holdgate validate: {one_line(error, 200)}") from None
     except StoreUnavailable as error:
-        raise CliError(f"the store cannot be used: {one_line(error)}") from None
+        raise CliError(str(error)) from None
 
 
 async def _with_tokens(config: Config, action: Callable[[Tokens], Awaitable[T]]) -> T:

@@ -27,7 +27,7 @@ class TestLooking:
             answer = await client.get(f"/api/v1/holds/{hold.id}")
         assert answer.headers["content-type"] == "application/json"
         assert answer.json() == hold.to_dict()
-        assert answer.json()["parameters"] == [HOSTILE, None]
+        assert answer.json()["parameters"] == [HOSTILE.replace("\0", "\\x00"), None]
 
     @pytest.mark.parametrize(
         "hold_id",

@@ -1,0 +1,240 @@
+"""``holdgate holds``."""
+
+import asyncio
+import re
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+import gateway.api.events
+from gateway.config import Role
+from gateway.holds import HoldState
+from tests.gateway.cli.running import command, holdgate
+from tests.gateway.management import Desk
+
+HOSTILE = "\x1b[2J\x1b]0;owned\x07\u202e DROP"
+
+
+async def as_(desk: Desk, user: str = "carol", *roles: Role) -> dict[str, str]:
+    """The environment of somebody with a token."""
+    return {"HOLDGATE_SERVER": desk.url, "HOLDGATE_TOKEN": await desk.token(user, *roles)}
+
+
+async def test_what_waits_is_listed(desk: Desk) -> None:
+    environment = await as_(desk, "vic")
+    said = await holdgate("holds", "list", **environment)
+    assert (said.code, said.out, said.err) == (0, "", "nothing waits for a decision\n")
+    first, second = await desk.open(), await desk.open(user="bob", sql="SELECT\n" + "x" * 100)
+    said = await holdgate("holds", "list", **environment)
+    header, *rows = said.out.splitlines()
+    assert header.split() == ["ID", "STATE", "USER", "DATABASE", "OPENED", "EXPIRES", "RULE", "STATEMENT"]
+    assert [row.split()[0] for row in rows] == [second.id, first.id]
+    assert rows[0].endswith("SELECT " + "x" * 52 + "…")
+    assert rows[1].endswith("DELETE FROM customer WHERE customer_id = $1")
+
+
+async def test_by_state_and_number_and_as_json(desk: Desk) -> None:
+    environment = await as_(desk, "vic")
+    opened = [await desk.open() for _ in range(3)]
+    await desk.holds.end(opened[0].id, HoldState.WITHDRAWN, "canceled")
+    said = await holdgate("holds", "list", "--state", "withdrawn", "--json", **environment)
+    assert said.json == [(await desk.holds.get(opened[0].id)).to_dict()]
+    said = await holdgate("holds", "list", "--state", "all", "--limit", "2", "--json", **environment)
+    assert [hold["id"] for hold in said.json] == [opened[2].id, opened[1].id]
+    said = await holdgate("holds", "list", "--state", "expired", "--json", **environment)
+    assert (said.code, said.out) == (0, "")
+
+
+async def test_more_than_one_page_is_fetched(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.cli.holds._PAGE", 2)
+    opened = [(await desk.open()).id for _ in range(5)]
+    said = await holdgate("holds", "list", "--json", **await as_(desk, "vic"))
+    assert [hold["id"] for hold in said.json] == opened[::-1]
+
+
+async def test_a_hold_is_shown_with_everything_somebody_must_know(desk: Desk) -> None:
+    hold = await desk.open(
+        transaction_open_since=desk.clock.now(), parameters=("5", None), columns=("email",)
+    )
+    environment = await as_(desk, "vic")
+    said = await holdgate("holds", "show", hold.id, **environment)
+    fields = dict(re.findall(r"^([a-z ]+): +(.+)$", said.out, re.MULTILINE))
+    assert fields["state"] == "pending"
+    assert fields["user"] == "alice (support)"
+    assert fields["from"] == "10.0.0.7, psql"
+    assert fields["statement"] == "DELETE FROM customer WHERE customer_id = $1"
+    assert "$1 = 5\n" in said.out
+    assert "$2 = NULL\n" in said.out
+    assert fields["can decide"] == "dpo"
+    assert "transaction" in fields
+    assert "decisions" not in fields
+    await holdgate(
+        "holds", "approve", hold.id, "--reason", "as asked", **await as_(desk, "carol", Role.APPROVER)
+    )
+    await desk.holds.claim(hold.id, hold.digest)
+    await desk.holds.record_outcome(hold.id, None, None, "23503", 1.5)
+    said = await holdgate("holds", "show", hold.id, **environment)
+    assert re.search(r"^decisions: +approve by carol at \S+ \S+ \(cli\): as asked$", said.out, re.MULTILINE)
+    assert re.search(r"^outcome: +failed with 23503$", said.out, re.MULTILINE)
+    said = await holdgate("holds", "show", hold.id, "--json", **environment)
+    assert said.json == [(await desk.holds.get(hold.id)).to_dict()]
+
+
+async def test_a_decision_is_confirmed(desk: Desk) -> None:
+    environment = await as_(desk, "carol", Role.APPROVER)
+    hold = await desk.open()
+    said = await holdgate("holds", "approve", hold.id, **environment)
+    assert said.code == 0
+    assert said.out == f"{hold.id} approved: DELETE FROM customer WHERE customer_id = $1\n"
+    other = await desk.open()
+    said = await holdgate("holds", "reject", other.id, "--reason", "no ticket", "--json", **environment)
+    assert [(one["state"], one["decisions"][0]["reason"]) for one in said.json] == [("rejected", "no ticket")]
+
+
+async def test_what_cannot_be_decided_is_one_line(desk: Desk) -> None:
+    environment = await as_(desk, "carol", Role.APPROVER)
+    hold = await desk.open()
+    await holdgate("holds", "approve", hold.id, **environment)
+    said = await holdgate("holds", "reject", hold.id, "--reason", "no", **environment)
+    assert said.failed() == "The hold is already approved by carol."
+    said = await holdgate("holds", "show", "H-nothing", **environment)
+    assert said.failed() == "There is no such hold."
+    said = await holdgate("holds", "approve", "../../me", **environment)
+    assert said.failed() == "There is nothing at this address."
+    other = await desk.open()
+    said = await holdgate("holds", "reject", other.id, "--reason", " ", **environment)
+    assert said.failed() == "The reason is not accepted: a rejection needs a reason."
+    said = await holdgate("holds", "reject", other.id, "--reason", "\x1b[2J", **environment)
+    assert said.failed() == "The reason is not accepted: a reason cannot contain control characters."
+    said = await holdgate("holds", "approve", other.id, **await as_(desk, "vic"))
+    assert said.failed() == "Your roles do not allow this."
+    said = await holdgate("holds", "approve", other.id, **await as_(desk, "alice", Role.APPROVER))
+    assert said.failed() == "Not allowed: nobody decides about their own statement."
+
+
+async def test_hostile_text_speaks_to_no_terminal(desk: Desk) -> None:
+    hold = await desk.open(
+        sql=HOSTILE,
+        user=HOSTILE,
+        application_name=HOSTILE,
+        reason=HOSTILE,
+        parameters=(HOSTILE,),
+        relations=(HOSTILE,),
+        database=HOSTILE,
+    )
+    environment = await as_(desk, "carol", Role.APPROVER)
+    for words in (("list",), ("show", hold.id), ("approve", hold.id), ("list", "--json", "--state", "all")):
+        said = await holdgate("holds", *words, **environment)
+        assert said.code == 0
+        for char in "\x1b\x07\u202e":
+            assert char not in said.out
+        assert r"\x1b[2J" in said.out or r"\u001b[2J" in said.out
+
+
+class TestWatch:
+    @asynccontextmanager
+    async def watching(self, desk: Desk, *words: str) -> AsyncIterator[asyncio.subprocess.Process]:
+        environment = await as_(desk, "vic")
+        process = await asyncio.create_subprocess_exec(
+            *command("holds", "watch", *words),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={"PATH": "/usr/bin:/bin", **environment},
+        )
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+    @staticmethod
+    async def line(stream: asyncio.StreamReader | None) -> str:
+        assert stream is not None
+        async with asyncio.timeout(20):
+            return (await stream.readline()).decode()
+
+    async def test_holds_are_told_as_they_open_and_end(self, desk: Desk) -> None:
+        waiting = await desk.open(sql=HOSTILE)
+        async with self.watching(desk) as process:
+            first = await self.line(process.stdout)
+            assert f"{waiting.id} waits alice@shop:" in first
+            assert "\x1b" not in first
+            # It listens once it has been seen to be subscribed.
+            async with asyncio.timeout(20):
+                while not desk.bus._subscriptions:
+                    await asyncio.sleep(0.01)
+            hold = await desk.open()
+            await desk.holds.decide(
+                hold.id,
+                who="carol",
+                who_groups={"dpo"},
+                who_roles={Role.APPROVER},
+                approve=True,
+                reason="",
+                how="api",
+            )
+            await desk.holds.claim(hold.id, hold.digest)
+            await desk.holds.record_outcome(hold.id, "DELETE 1", 1, None, 1.5)
+            told = [await self.line(process.stdout) for _ in range(4)]
+            for text, word in zip(
+                told, ("waits", "approved by carol", "runs", "done (DELETE 1)"), strict=True
+            ):
+                assert re.fullmatch(rf"\S+ \S+ {hold.id} {re.escape(word)} alice@shop: .*\n", text)
+            process.send_signal(signal.SIGINT)
+            async with asyncio.timeout(20):
+                assert await process.wait() == 130
+            assert await self.line(process.stderr) == ""
+
+    async def test_as_json_for_whoever_reads_on(self, desk: Desk) -> None:
+        async with self.watching(desk, "--json") as process:
+            async with asyncio.timeout(20):
+                while not desk.bus._subscriptions:
+                    await asyncio.sleep(0.01)
+            hold = await desk.open(sql=HOSTILE)
+            text = await self.line(process.stdout)
+            assert text.isascii()
+            assert f'"id":"{hold.id}"' in text
+
+    async def test_a_token_that_is_revoked_ends_it(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(gateway.api.events, "_RECHECK_SECONDS", 0.0)
+        token, secret = await desk.tokens.issue("vic", {Role.VIEWER})
+        watching = asyncio.ensure_future(
+            holdgate("holds", "watch", "--json", HOLDGATE_SERVER=desk.url, HOLDGATE_TOKEN=secret)
+        )
+        async with asyncio.timeout(20):
+            while not desk.bus._subscriptions:
+                await asyncio.sleep(0.01)
+            await desk.tokens.revoke(token.id)
+            desk.bus.publish("hold.test", {})
+            said = await watching
+        assert said.failed() == "the token is not accepted any more: it expired or was revoked"
+
+    async def test_a_connection_that_is_lost_is_said_and_taken_up_again(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("gateway.cli.holds._RETRY_SECONDS", 0.05)
+        token, secret = await desk.tokens.issue("vic", {Role.VIEWER})
+        watching = asyncio.ensure_future(
+            holdgate("holds", "watch", HOLDGATE_SERVER=desk.url, HOLDGATE_TOKEN=secret)
+        )
+        async with asyncio.timeout(20):
+            while not desk.bus._subscriptions:
+                await asyncio.sleep(0.01)
+            await desk.open(user="before")
+            desk.server._management.streams.close()
+            while desk.bus._subscriptions:
+                await asyncio.sleep(0.01)
+            desk.server._management.streams._closed = False
+            await desk.open(user="meanwhile")
+            while not desk.bus._subscriptions:
+                await asyncio.sleep(0.01)
+            await desk.tokens.revoke(token.id)
+            monkeypatch.setattr(gateway.api.events, "_RECHECK_SECONDS", 0.0)
+            desk.bus.publish("hold.test", {})
+            said = await watching
+        assert said.code == 1
+        assert re.search("before@shop.*\n.*meanwhile@shop", said.out)
+        assert f"holdgate: the connection to {desk.url} was lost; trying again\n" in said.err
