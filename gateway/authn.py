@@ -25,7 +25,7 @@ from protocol.authentication import (
     authentication_sasl,
     decode_sasl_initial,
 )
-from protocol.errors import FrontendViolation, ProtocolViolation, ServerError
+from protocol.errors import ProtocolViolation, ServerError
 from protocol.messages import authentication, error_response
 from protocol.scram import (
     DEFAULT_ITERATIONS,
@@ -37,7 +37,6 @@ from protocol.scram import (
     parse_verifier,
 )
 from protocol.startup import StartupMessage
-from protocol.tags import FrontendTag
 
 __all__ = ["Authenticator", "Identity", "LoginRefused", "new_nonce", "no_rule", "refused_by_violation"]
 
@@ -205,7 +204,4 @@ class Authenticator:
 
 
 async def _sasl_response(link: Link) -> bytes:
-    tag, payload = await link.read_message(MAX_SASL_BYTES)
-    if tag != FrontendTag.PASSWORD:
-        raise FrontendViolation(f"expected SASL response, got message type {tag}")
-    return payload
+    return await link.read_response(MAX_SASL_BYTES, "SASL")

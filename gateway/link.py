@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Final, Protocol, cast
 
 from protocol.errors import ProtocolViolation
+from protocol.tags import FrontendTag
 
 __all__ = ["WRITE_HIGH", "Link", "LinkClosed", "Relay"]
 
@@ -142,10 +143,17 @@ class Link(asyncio.Protocol):
         ``LinkClosed``.
         """
         header = await self.read_exactly(5)
-        length = int.from_bytes(header[1:], "big")
-        if not 4 <= length <= limit + 4:
-            raise ProtocolViolation("invalid message length")
-        return header[0], await self.read_exactly(length - 4)
+        return header[0], await self.read_exactly(_payload_size(header, limit))
+
+    async def read_response(self, limit: int, kind: str) -> bytes:
+        """The payload of a client's answer to a request for its password, or whatever ``kind`` names.
+
+        Raises as ``read_message`` does, and ``ProtocolViolation`` for any other message.
+        """
+        header = await self.read_exactly(5)
+        if header[0] != FrontendTag.PASSWORD:
+            raise ProtocolViolation(f"expected {kind} response, got message type {header[0]}")
+        return await self.read_exactly(_payload_size(header, limit))
 
     async def read_startup(self, limit: int) -> bytes:
         """One start-up packet, length word included. Raises as ``read_message`` does."""
@@ -221,3 +229,10 @@ class Link(asyncio.Protocol):
         drain, self._drain = self._drain, None
         if drain is not None and not drain.done():
             drain.set_result(None)
+
+
+def _payload_size(header: bytes, limit: int) -> int:
+    length = int.from_bytes(header[1:], "big")
+    if not 4 <= length <= limit + 4:
+        raise ProtocolViolation("invalid message length")
+    return length - 4

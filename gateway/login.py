@@ -41,7 +41,7 @@ from protocol.messages import (
 )
 from protocol.scram import SCRAM, SCRAM_PLUS, ScramClient, ScramKeys, derive_keys
 from protocol.startup import NEWEST_MINOR, StartupMessage
-from protocol.tags import BackendTag
+from protocol.tags import BackendTag, FrontendTag
 
 __all__ = [
     "KeyCache",
@@ -302,10 +302,10 @@ class ServerLogin:
         client.write(request)
         if self._watch.awaiting_client:
             try:
-                tag, answer = await client.read_message(MAX_PASSWORD_BYTES)
+                answer = await client.read_response(MAX_PASSWORD_BYTES, "password")
             except ProtocolViolation as violation:
                 raise FrontendViolation(violation.message, sqlstate=violation.sqlstate) from None
-            self._link.write(self._watch.from_client(tag, answer))
+            self._link.write(self._watch.from_client(FrontendTag.PASSWORD, answer))
         return self._watch.done
 
     @property

@@ -62,9 +62,9 @@ async def receive(sock: socket.socket, tls: ServerTls | None) -> Arrival | None:
         except StartupRefused as refused:
             await loop.sock_sendall(sock, refused.encoded())
             return None
+        if isinstance(asks, SslRequest | GssEncRequest) and _waiting(sock):
+            return None
         if isinstance(asks, SslRequest):
-            if _waiting(sock):
-                return None
             if tls is not None:
                 await loop.sock_sendall(sock, b"S")
                 return await _over_tls(await _encrypted(sock, tls))

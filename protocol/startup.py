@@ -242,7 +242,8 @@ def parse_first_packet(packet: bytes, *, ssl_done: bool = False, gss_done: bool 
                 f"{_MAJOR}.0 to {_MAJOR}.{NEWEST_MINOR}",
                 severity="FATAL",
             ),
-            old_style=major < _MAJOR,
+            # To a version of nothing at all the server answers in the form of its newest.
+            old_style=0 < code < _MAJOR << 16,
         )
     return _startup(minor, body)
 
