@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any, Final
 
-from gateway.link import Link
+from gateway.link import WRITE_HIGH, Link
 from protocol import messages
 from protocol.connection import ProxyConnection
 from protocol.errors import ServerError
@@ -35,8 +35,10 @@ class Conversation:
         if to_upstream:
             if len(to_upstream) == 1:
                 self.upstream.write(to_upstream[0])
-            else:
+            elif sum(map(len, to_upstream)) <= WRITE_HIGH:
                 self.upstream.write(b"".join(to_upstream))
+            else:
+                self.upstream.writelines(to_upstream)
         to_client = self.core.data_to_client()
         if to_client and not self.client_gone:
             if len(to_client) == 1:

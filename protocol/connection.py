@@ -163,6 +163,9 @@ class ProxyConnection:
             if self._copy.doubtful and not self._exchange.skipping and not self._reader.inside_copy_data:
                 # The server's next ReadyForQuery cannot be told from one for a Sync around a failed COPY.
                 self._exchange.send_fence()
+            if len(self._exchange.queue) >= self._limits.owed:
+                self.request_answers()
+                return PAUSED
             if self._copy.possible and self.settled:
                 self._copy.possible = False
             if self._copy.undecided:

@@ -4,6 +4,7 @@ Messages are handed out whole, except CopyData, which is handed out as it comes,
 whose payload is read and dropped so that the conversation can go on behind it.
 """
 
+from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -24,12 +25,15 @@ class Limits:
     """How much of a client is taken, in bytes.
 
     ``statement`` bounds a Query or Parse, ``request`` any other single message, ``batch`` is where a batch of
-    extended-protocol messages is passed on without waiting for its Sync.
+    extended-protocol messages is passed on without waiting for its Sync. ``owed`` is the number of replies the
+    server may owe before more of the client is looked at: what is noted for each takes many times the bytes of the
+    shortest messages.
     """
 
     statement: int = 1 << 20
     request: int = 256 << 20
     batch: int = 256 << 10
+    owed: int = 4096
 
 
 class Frame(Enum):
@@ -54,7 +58,7 @@ class FrontendReader:
         self._limits = limits
         self._data = b""
         self._pos = 0
-        self._more: list[bytes | bytearray] = []
+        self._more: deque[bytes | bytearray] = deque()
         self._more_size = 0
         self._left = 0
         self._dropping = False
@@ -85,15 +89,25 @@ class FrontendReader:
 
     def _have(self, size: int) -> bool:
         """Whether ``size`` bytes are here; if so, they are joined. Joining only then keeps a message that
-        comes in many pieces linear."""
-        if len(self._data) - self._pos >= size:
+        comes in many pieces linear, and joining no more than a large message needs spares it another copy."""
+        here = len(self._data) - self._pos
+        if here >= size:
             return True
-        if self.buffered < size:
+        if here + self._more_size < size:
             return False
-        self._data = b"".join((self._data[self._pos :], *self._more))
+        parts: list[bytes | bytearray] = [self._data[self._pos :]]
+        while here < size:
+            piece = self._more.popleft()
+            self._more_size -= len(piece)
+            over = here + len(piece) - size
+            if over > 0 and size > _SMALL_PIECE:
+                self._more.appendleft(piece[-over:])
+                self._more_size += over
+                piece = piece[:-over]
+            parts.append(piece)
+            here += len(piece)
+        self._data = b"".join(parts)
         self._pos = 0
-        self._more.clear()
-        self._more_size = 0
         return True
 
     def _take(self, size: int) -> bytes:

@@ -83,19 +83,18 @@ class Gatherer:
 
     def add(self, tag: int, raw: bytes) -> None:
         """Take one message of the extended protocol."""
-        payload = raw[HEADER_SIZE:]
         decoded: _Decoded
         try:
             if tag == F.PARSE:
-                decoded = messages.decode_parse(payload)
+                decoded = messages.decode_parse(raw, HEADER_SIZE)
             elif tag == F.BIND:
-                decoded = messages.decode_bind(payload)
+                decoded = messages.decode_bind(raw, HEADER_SIZE)
             elif tag == F.EXECUTE:
-                decoded = messages.decode_execute(payload)
+                decoded = messages.decode_execute(raw[HEADER_SIZE:])
             elif tag == F.DESCRIBE:
-                decoded = messages.decode_target(payload, "DESCRIBE")
+                decoded = messages.decode_target(raw[HEADER_SIZE:], "DESCRIBE")
             else:
-                decoded = messages.decode_target(payload, "CLOSE")
+                decoded = messages.decode_target(raw[HEADER_SIZE:], "CLOSE")
             _check_names(decoded)
         except FrontendViolation as violation:
             self.fail(ServerError(violation.sqlstate, violation.message))
@@ -249,7 +248,7 @@ def is_extended(tag: int) -> bool:
 def simple_query(raw: bytes) -> Resolved:
     """A Query as a request of one execution."""
     try:
-        sql = messages.decode_query(raw[HEADER_SIZE:])
+        sql = messages.decode_query(raw, HEADER_SIZE)
     except FrontendViolation as violation:
         return faulty(Kind.QUERY, ServerError(violation.sqlstate, violation.message))
     execution = Execution(Step.QUERY, 0, 0, sql=(sql,))
@@ -259,7 +258,7 @@ def simple_query(raw: bytes) -> Resolved:
 def function_call(raw: bytes) -> Resolved:
     """A FunctionCall as a request of one execution."""
     try:
-        call = messages.decode_function_call(raw[HEADER_SIZE:])
+        call = messages.decode_function_call(raw, HEADER_SIZE)
     except FrontendViolation as violation:
         return faulty(Kind.FUNCTION_CALL, ServerError(violation.sqlstate, violation.message))
     execution = Execution(

@@ -1,8 +1,9 @@
 """The few messages Holdgate opens: encoding and decoding, each whole.
 
-Everything else is forwarded by its header. Decoders take a payload (the bytes behind the length word) and
-raise ``FrontendViolation`` or ``UpstreamViolation`` for anything malformed: counts and lengths are checked
-against what is there before they are believed.
+Everything else is forwarded by its header. Decoders take a payload (the bytes behind the length word; where
+a message may be large, the message with the offset ``at`` of its payload, which spares a copy) and raise
+``FrontendViolation`` or ``UpstreamViolation`` for anything malformed: counts and lengths are checked against
+what is there before they are believed.
 
 Source: PostgreSQL documentation, "Message Formats".
 """
@@ -157,9 +158,9 @@ def _text(payload: bytes, start: int) -> tuple[bytes, int]:
     return payload[start:end], end + 1
 
 
-def decode_query(payload: bytes) -> bytes:
+def decode_query(payload: bytes, at: int = 0) -> bytes:
     """SQL of a Query. A message whose string ends early or late is refused, as the server does."""
-    sql, end = _text(payload, 0)
+    sql, end = _text(payload, at)
     if end != len(payload):
         raise FrontendViolation("invalid message format")
     return sql
@@ -174,9 +175,9 @@ class Parse:
     parameter_types: tuple[int, ...]
 
 
-def decode_parse(payload: bytes) -> Parse:
+def decode_parse(payload: bytes, at: int = 0) -> Parse:
     """Decode a Parse."""
-    name, at = _text(payload, 0)
+    name, at = _text(payload, at)
     sql, at = _text(payload, at)
     if at + 2 > len(payload):
         raise FrontendViolation("insufficient data left in message")
@@ -197,10 +198,10 @@ class Bind:
     values: tuple[bytes | None, ...]
 
 
-def decode_bind(payload: bytes) -> Bind:
+def decode_bind(payload: bytes, at: int = 0) -> Bind:
     """Decode a Bind; every value is a slice that was checked to lie inside the message."""
     size = len(payload)
-    portal, at = _text(payload, 0)
+    portal, at = _text(payload, at)
     statement, at = _text(payload, at)
     codes, at = _counted_int16(payload, at)
     if at + 2 > size:
@@ -276,12 +277,12 @@ class FunctionCall:
     values: tuple[bytes | None, ...]
 
 
-def decode_function_call(payload: bytes) -> FunctionCall:
+def decode_function_call(payload: bytes, at: int = 0) -> FunctionCall:
     """Decode a FunctionCall (the sub-protocol libpq's large-object functions use)."""
-    if len(payload) < 4:
+    if at + 4 > len(payload):
         raise FrontendViolation("insufficient data left in message")
-    oid = _UINT32.unpack_from(payload, 0)[0]
-    codes, at = _counted_int16(payload, 4)
+    oid = _UINT32.unpack_from(payload, at)[0]
+    codes, at = _counted_int16(payload, at + 4)
     if at + 2 > len(payload):
         raise FrontendViolation("insufficient data left in message")
     count = _UINT16.unpack_from(payload, at)[0]

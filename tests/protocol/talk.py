@@ -203,8 +203,9 @@ class Talk:
         self.drain()
         self.check()
         if self.over:
-            # The server would have ended it too, unless its COPY had failed before it saw what came next.
-            assert not self._twin().alive or b"copy-early" in self._sent
+            # The server would have ended it too, unless its COPY had failed before it saw what came next, or
+            # nothing like what it was asked.
+            assert self.refused or not self._twin().alive or b"copy-early" in self._sent
             return
         if not self.server.alive:
             assert self._replies()[-1:] == [b"E"]

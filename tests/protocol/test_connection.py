@@ -359,6 +359,37 @@ class TestBatch:
         )
 
 
+class TestOwed:
+    def test_a_client_waits_while_the_server_owes_too_much(self) -> None:
+        play(
+            client(Q("A"), Q("B"), Q("C")),
+            asks("Query A"),
+            forward(),
+            upstream(Q("A")),
+            asks("Query B"),
+            forward(),
+            upstream(Q("B")),
+            server(*ONE),
+            downstream(*ONE),
+            finished("A", "SELECT 1", rows=1),
+            is_ready("I", "A"),
+            asks("Query C"),
+            limits=Limits(owed=2),
+        )
+
+    def test_and_the_server_is_made_to_answer(self) -> None:
+        play(
+            client(P("A"), B(), E(), Q("B")),
+            asks("Execute A", until="OTHER"),
+            forward(),
+            upstream(P("A"), B(), E(), H()),
+            server(parse_complete()),
+            downstream(parse_complete()),
+            asks("Query B"),
+            limits=Limits(owed=3),
+        )
+
+
 class TestNames:
     def test_a_statement_of_an_earlier_segment_is_waited_for(self) -> None:
         play(

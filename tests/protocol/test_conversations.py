@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from protocol.errors import UpstreamViolation
+from protocol.frontend import Limits
 from tests.protocol.talk import Talk
 from tests.support.wire import B, C, D, E, F, H, P, Q, S, c, d, f
 
@@ -131,6 +132,14 @@ class Conversation(RuleBasedStateMachine):
         self.talk.finish()
 
 
+class Narrow(Conversation):
+    """The server may owe next to nothing, and batches are passed on before their Sync."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.talk = Talk(Limits(batch=60, owed=2))
+
+
 class Refusals(Conversation):
     """Some of it is held or denied."""
 
@@ -140,6 +149,8 @@ class Refusals(Conversation):
 _SETTINGS = settings(max_examples=200, stateful_step_count=30, deadline=None)
 TestConversation = Conversation.TestCase
 TestConversation.settings = _SETTINGS
+TestNarrow = Narrow.TestCase
+TestNarrow.settings = _SETTINGS
 TestRefusals = Refusals.TestCase
 TestRefusals.settings = _SETTINGS
 

@@ -1,0 +1,25 @@
+"""How much memory a process takes, as Linux counts it (proc(5), ``/proc/PID/status``)."""
+
+from pathlib import Path
+
+__all__ = ["Memory"]
+
+
+class Memory:
+    """The resident memory of process ``pid``; :attr:`growth` counts from the moment this was made."""
+
+    def __init__(self, pid: int) -> None:
+        self._folder = Path(f"/proc/{pid}")
+        # 5 sets the peak back to what is resident now.
+        (self._folder / "clear_refs").write_text("5", encoding="ascii")
+        self._before = self._read("VmRSS")
+
+    @property
+    def growth(self) -> int:
+        """Bytes by which the peak since then exceeds what was resident then."""
+        return self._read("VmHWM") - self._before
+
+    def _read(self, name: str) -> int:
+        status = (self._folder / "status").read_text(encoding="ascii")
+        (line,) = (line for line in status.splitlines() if line.startswith(f"{name}:"))
+        return int(line.split()[1]) * 1024
