@@ -14,7 +14,7 @@ from psycopg import sql
 from tests.rules.policies import STRICT
 from tests.support.postgres import Postgres, run_postgres
 
-__all__ = ["DATABASE", "INSPECTOR", "Arena", "run_arena", "system_bindirs"]
+__all__ = ["DATABASE", "INSPECTOR", "TEMPLATE", "Arena", "run_arena", "system_bindirs"]
 
 DATABASE: Final = "rt_work"
 """The name of every copy: some lines name their database."""
@@ -22,7 +22,9 @@ DATABASE: Final = "rt_work"
 INSPECTOR: Final = "holdgate_ro"
 """The gateway's own login for the catalog: no right but to connect."""
 
-_TEMPLATE = "rt_template"
+TEMPLATE: Final = "rt_template"
+"""The database that every copy is made of."""
+
 _SYSTEM = Path("/usr/lib/postgresql")
 _EXTENSION = "create extension"
 _SHARED = ("pg_authid", "pg_auth_members", "pg_db_role_setting")
@@ -56,18 +58,18 @@ class Arena:
         Raises psycopg.Error when the setup does not work on this server.
         """
         self._clear()
-        self._admin.execute(f"CREATE DATABASE {DATABASE} TEMPLATE {_TEMPLATE} STRATEGY file_copy")
+        self._admin.execute(f"CREATE DATABASE {DATABASE} TEMPLATE {TEMPLATE} STRATEGY file_copy")
         # A template gives its content, but neither its settings nor its privileges.
         self._admin.execute(
             "INSERT INTO pg_db_role_setting SELECT new.oid, setrole, setconfig"
             " FROM pg_db_role_setting s JOIN pg_database old ON old.oid = s.setdatabase AND old.datname = %s"
             " JOIN pg_database new ON new.datname = %s",
-            (_TEMPLATE, DATABASE),
+            (TEMPLATE, DATABASE),
         )
         self._admin.execute(
             "UPDATE pg_database new SET datacl = old.datacl FROM pg_database old"
             " WHERE new.datname = %s AND old.datname = %s",
-            (DATABASE, _TEMPLATE),
+            (DATABASE, TEMPLATE),
         )
         if setup:
             with self.postgres.connect(DATABASE) as connection:
@@ -97,8 +99,8 @@ class Arena:
         return counts
 
     def _prepare(self, schema: str) -> None:
-        self._admin.execute(f"CREATE DATABASE {_TEMPLATE} TEMPLATE template0 ENCODING 'UTF8'")
-        with self.postgres.connect(_TEMPLATE) as connection:
+        self._admin.execute(f"CREATE DATABASE {TEMPLATE} TEMPLATE template0 ENCODING 'UTF8'")
+        with self.postgres.connect(TEMPLATE) as connection:
             here = {name for (name,) in connection.execute("SELECT name FROM pg_available_extensions")}
             missing, kept = [], []
             for line in schema.splitlines():
@@ -114,7 +116,7 @@ class Arena:
 
     def _personal_relations(self) -> dict[str, int]:
         oids: dict[str, int] = {}
-        with self.postgres.connect(_TEMPLATE) as connection:
+        with self.postgres.connect(TEMPLATE) as connection:
             for personal in STRICT["personal_data"]:
                 schema, _, name = personal["relation"].partition(".")
                 for (oid,) in connection.execute(

@@ -22,7 +22,7 @@ SHORT = (
 )
 
 
-UNSEEN = ("d2_type_using", "read_join_leak_hash", "r2_base64", "r2_reverse", "r2_prefix")
+UNSEEN = ("d2_type_using", "i3_drop_domain", "read_join_leak_hash", "r2_base64", "r2_reverse", "r2_prefix")
 """What is deleted or told here is in no row count, and no value as it is stored."""
 
 
