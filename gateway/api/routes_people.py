@@ -25,6 +25,7 @@ _PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Holdgate: sign in</title>
+<link rel="icon" href="/console/icon.svg" type="image/svg+xml">
 <link rel="stylesheet" href="/console/console.css">
 </head>
 <body>
@@ -117,7 +118,10 @@ def add_people_routes(app: FastAPI, services: Services, guard: Guard) -> None:
 
     @app.post("/login", include_in_schema=False)
     async def sign_in_by_code(request: Request) -> Response:
-        guard.same_origin(request)
+        try:
+            guard.same_origin(request)
+        except Problem as problem:
+            return HTMLResponse(_PAGE.format(content=f"<p role='alert'>{escape(problem.detail)}</p>"), 403)
         address = address_of(request)
         codes = _codes(await request.body())
         if guard.throttle.begin("(sign-in link)", address) > 0:

@@ -49,8 +49,9 @@ async function call(method, path, body) {
   } catch {
     throw new Error("The gateway does not answer.");
   }
-  const date = Date.parse(response.headers.get("Date") || "");
-  if (!Number.isNaN(date)) state.skew = date - Date.now();
+  /* The header has whole seconds: what differs by less is no difference of clocks. */
+  const skew = Date.parse(response.headers.get("Date") || "") - Date.now();
+  if (!Number.isNaN(skew)) state.skew = Math.abs(skew) > 2000 ? skew : 0;
   if (response.status === 204) return null;
   let answer = {};
   try {
@@ -80,7 +81,7 @@ function signedOut(why) {
   banner(why || "", "");
   $("sign-in").hidden = false;
   document.title = "Holdgate: sign in";
-  $("user").focus();
+  ($("user").value ? $("password") : $("user")).focus();
 }
 
 async function signedIn(me) {
@@ -94,7 +95,7 @@ async function signedIn(me) {
   banner(me.roles.includes("approver") ? "" : "You can look, but deciding takes the role approver.", "");
   listen();
   await refresh();
-  focusLinked();
+  return focusLinked();
 }
 
 $("sign-in").addEventListener("submit", async (event) => {
@@ -102,8 +103,8 @@ $("sign-in").addEventListener("submit", async (event) => {
   const button = event.target.querySelector("button");
   button.disabled = true;
   try {
-    await signedIn(await call("POST", "/api/v1/login", { user: $("user").value, password: $("password").value }));
-    $("main").focus();
+    const me = await call("POST", "/api/v1/login", { user: $("user").value, password: $("password").value });
+    if (!(await signedIn(me))) $("main").focus();
   } catch (error) {
     const wait = error.status === 429;
     $("sign-in-error").textContent = wait ? "Too many attempts. Wait a while, then try again." : error.message;
@@ -385,11 +386,13 @@ setInterval(tick, 1000);
 function drawRecent(holds) {
   const body = $("recent").tBodies[0];
   body.textContent = "";
+  const titles = [...$("recent").tHead.rows[0].cells].map((title) => title.textContent);
   for (const hold of holds) {
     const row = body.insertRow();
     const cell = (text, kind) => {
       const made = row.insertCell();
       made.className = kind || "";
+      made.dataset.title = titles[made.cellIndex];
       show(made, text);
       return made;
     };
@@ -398,12 +401,18 @@ function drawRecent(holds) {
     cell(hold.state, `state ${hold.state}`);
     cell(hold.user);
     cell(last ? last.who : "nobody");
-    cell(hold.sql.length > 160 ? `${hold.sql.slice(0, 160)}…` : hold.sql, "statement").title = hold.id;
+    cell(statement(hold), "statement").title = hold.id;
     cell((last ? last.reason : hold.end_reason) || "", "reason");
     cell(outcome(hold));
   }
   $("recent").hidden = holds.length === 0;
   $("recent-none").hidden = holds.length > 0;
+}
+
+function statement(hold) {
+  const values = (hold.parameters || []).map((value, index) => `$${index + 1} = ${value === null ? "NULL" : value}`);
+  const text = values.length ? `${hold.sql}\n${values.join(", ")}` : hold.sql;
+  return text.length > 240 ? `${text.slice(0, 240)}…` : text;
 }
 
 function outcome(hold) {
@@ -415,16 +424,20 @@ function outcome(hold) {
 /* A link to one hold, as clients are given it */
 
 function focusLinked() {
-  const match = /^\/holds\/(H-[0-9A-Z]{26})$/.exec(location.pathname);
-  if (!match) return;
+  /* True when a hold took the focus. */
+  const match = /^(?:\/holds\/|\/#)(H-[0-9A-Z]{26})$/.exec(location.pathname + location.hash);
+  if (!match || !state.me) return false;
   const card = state.pending.get(match[1]);
-  if (card) {
-    card.scrollIntoView({ block: "start" });
-    card.querySelector(".sql").focus();
-  } else {
+  if (!card) {
     banner(`${match[1]} does not wait any more. It may be among those that ended, below.`, "");
+    return false;
   }
+  card.scrollIntoView({ block: "start" });
+  card.querySelector(".sql").focus();
+  return true;
 }
+
+window.addEventListener("hashchange", focusLinked);
 
 (async () => {
   try {

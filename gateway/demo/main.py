@@ -141,7 +141,7 @@ class _Demo:
             try:
                 if tour:
                     return await self._tour(gateway, stopping)
-                await self._explain(gateway, server)
+                await self._explain(gateway, server, passwords)
                 await stopping.wait()
                 _say("\nStopping ...")
                 return 0
@@ -180,7 +180,7 @@ class _Demo:
         _say("\nThe tour is over: everything went as it should.")
         return 0
 
-    async def _explain(self, gateway: Gateway, server: PostgresServer) -> None:
+    async def _explain(self, gateway: Gateway, server: PostgresServer, passwords: Passwords) -> None:
         tokens = await _tokens(gateway)
         psql = "psql" if shutil.which("psql") else str(server.bindir / "psql")
         link = await gateway.management.sign_in_link(APPROVER)
@@ -197,11 +197,12 @@ Holdgate is running. {REQUESTER} (support) asks, {APPROVER} (data protection) de
      DELETE FROM customer WHERE customer_id = 42;                               -- waits for {APPROVER}
      SELECT email, phone FROM customer;                                         -- waits for {APPROVER}
 
-  2. Decide, as {APPROVER}, in the browser (this link signs in once, within ten minutes):
+  2. Decide, as {APPROVER}, in the browser. This link signs in once, within ten minutes:
 
        {link}
 
-     or in a third terminal:
+     Later, sign in at {url} as {APPROVER} with the password {passwords.approver}.
+     Or decide in a third terminal:
 
        export HOLDGATE_SERVER={url} HOLDGATE_TOKEN={tokens.approver}
        {_command()} holds list

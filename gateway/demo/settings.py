@@ -6,6 +6,8 @@ import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from protocol.scram import build_verifier
+
 __all__ = ["APPROVER", "AUDITOR", "DATABASE", "REQUESTER", "DemoError", "Passwords", "write_config"]
 
 REQUESTER = "alice"
@@ -30,7 +32,7 @@ users:
   # Asks for data all day. No password, because this gateway listens on loopback only.
   {requester}: {{trust: true, groups: [support]}}
   # The data protection officer decides.
-  {approver}: {{groups: [dpo], roles: [approver, viewer]}}
+  {approver}: {{verifier: "{approver_verifier}", groups: [dpo], roles: [approver, viewer]}}
   # Reads the records, decides nothing.
   {auditor}: {{roles: [auditor]}}
 personal_data:
@@ -68,10 +70,11 @@ class DemoError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Passwords:
-    """Of the private server: of its superuser, and of the role the gateway logs in as."""
+    """Of the private server: of its superuser, and of the role the gateway logs in as; and the approver's."""
 
     superuser: str
     app: str
+    approver: str
 
     @classmethod
     def of(cls, directory: Path) -> "Passwords":
@@ -82,9 +85,9 @@ class Passwords:
         file = directory / "passwords.json"
         try:
             kept = json.loads(file.read_text(encoding="utf-8"))
-            return cls(superuser=str(kept["superuser"]), app=str(kept["app"]))
+            return cls(superuser=str(kept["superuser"]), app=str(kept["app"]), approver=str(kept["approver"]))
         except FileNotFoundError:
-            made = cls(secrets.token_hex(16), secrets.token_hex(16))
+            made = cls(secrets.token_hex(16), secrets.token_hex(16), secrets.token_hex(4))
             _write_private(file, json.dumps(asdict(made)))
             return made
         except (ValueError, KeyError, TypeError):
@@ -101,6 +104,7 @@ def write_config(
         admin_port=admin_port,
         upstream_port=upstream_port,
         app_password=passwords.app,
+        approver_verifier=build_verifier(passwords.approver, secrets.token_bytes(16)),
         database=DATABASE,
         requester=REQUESTER,
         approver=APPROVER,

@@ -101,12 +101,15 @@ class TestCsrf:
             for path, body in (
                 (f"/api/v1/holds/{hold.id}/approve", {}),
                 ("/api/v1/login", {"user": "carol", "password": "x"}),
-                ("/login", {}),
                 ("/api/v1/logout", {}),
             ):
                 answer = await browser.post(path, json=body, headers=headers)
                 assert answer.status_code == 403
                 assert answer.json()["type"] == "urn:holdgate:problem:cross-origin"
+            # What a person looks at is a page.
+            answer = await browser.post("/login", data={"code": "x"}, headers=headers)
+            assert answer.status_code == 403
+            assert "<p role='alert'>This request came from the page of another site.</p>" in answer.text
 
     async def test_its_own_page_can(self, desk: Desk) -> None:
         own = desk.url

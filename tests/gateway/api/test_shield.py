@@ -101,7 +101,7 @@ class TestEveryResponse:
                 )
                 assert answer.headers["x-content-type-options"] == "nosniff"
                 assert answer.headers["x-frame-options"] == "DENY"
-                assert answer.headers["referrer-policy"] == "no-referrer"
+                assert answer.headers["referrer-policy"] == "same-origin"
                 assert answer.headers["cache-control"] == "no-store"
                 assert answer.headers["cross-origin-resource-policy"] == "same-origin"
                 assert "server" not in answer.headers

@@ -90,7 +90,7 @@ def test_the_example_and_the_demonstration_say_of_themselves_what_is_true(tmp_pa
     verifier = f"SCRAM-SHA-256$4096:c2FsdHNhbHRzYWx0c2FsdA==${keys}:{keys}"
     secrets = {"SHOP_PASSWORD": "x", "ALICE_VERIFIER": verifier, "CAROL_VERIFIER": verifier}
     example = load_config(Path(__file__).parents[3] / "config.example.yaml", environment=secrets)
-    passwords = Passwords(superuser="x", app="y")
+    passwords = Passwords(superuser="x", app="y", approver="z")
     demo = load_config(write_config(tmp_path, port=1, admin_port=2, upstream_port=3, passwords=passwords))
     for config in (example, demo):
         assert len(config.tests) >= 4

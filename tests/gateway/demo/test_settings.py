@@ -5,6 +5,7 @@ import pytest
 
 from gateway.config import Role, load_config
 from gateway.demo.settings import APPROVER, AUDITOR, DATABASE, REQUESTER, DemoError, Passwords, write_config
+from protocol.scram import derive_keys, parse_verifier
 
 
 def test_passwords_are_made_once_and_kept_private(tmp_path: Path) -> None:
@@ -24,7 +25,7 @@ def test_passwords_that_are_damaged_are_one_line(tmp_path: Path, content: str) -
 
 def test_the_configuration_loads(tmp_path: Path) -> None:
     file = write_config(
-        tmp_path, port=1111, admin_port=2222, upstream_port=3333, passwords=Passwords("s", "a")
+        tmp_path, port=1111, admin_port=2222, upstream_port=3333, passwords=Passwords("s", "a", "c")
     )
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     config = load_config(file)
@@ -36,6 +37,8 @@ def test_the_configuration_loads(tmp_path: Path) -> None:
     assert config.users[REQUESTER].trust
     assert "dpo" in config.groups_of(APPROVER)
     assert Role.APPROVER in config.users[APPROVER].roles
+    verifier = parse_verifier(config.users[APPROVER].verifier or "")
+    assert verifier.stored_key == derive_keys("c", verifier.salt, verifier.iterations).stored_key
     assert config.users[AUDITOR].roles == {Role.AUDITOR}
     # Who asks does not decide.
     assert not config.users[REQUESTER].roles

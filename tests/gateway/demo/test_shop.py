@@ -9,7 +9,7 @@ from gateway.demo.server import PostgresServer
 from gateway.demo.settings import DATABASE, Passwords
 from gateway.demo.shop import prepare_shop
 
-PASSWORDS = Passwords("super", "app")
+PASSWORDS = Passwords("super", "app", "carols")
 
 
 @pytest.fixture

