@@ -10,6 +10,12 @@ MAX_BYTES: Final = 1024 * 1024
 MAX_TOKENS: Final = 20_000
 MAX_DEPTH: Final = 100
 """Brackets and CASEs inside one another; the server's own limit is its stack."""
+MAX_NESTING: Final = 24
+"""Brackets inside one another in a text that both readers are to see; what people and tools write has half of it."""
+MAX_CASES: Final = 20
+"""CASEs inside one another."""
+MAX_ARRAYS: Final = 5
+"""ARRAY constructors inside one another: the second reader takes twice the time for each."""
 MAX_COMMENT_DEPTH: Final = 64
 """Comments inside comments. Looking for the end of all of them again and again is quadratic."""
 

@@ -72,7 +72,9 @@ class Relation:
     the primary key first; they say nothing about rows of inheritance children. ``parents`` are the OIDs inherited
     from, partitioned tables included. ``definition`` is a view's query with qualified names (pg_get_viewdef
     under an empty search_path), None where it could not be read. ``extension`` names the extension it belongs to.
-    ``comments`` are by column; that of the relation itself is under the empty name.
+    ``comments`` are by column; that of the relation itself is under the empty name. Of a
+    relation that the session made of a query, ``copied`` are the columns that hold copies of personal ones (``*``:
+    any may), and ``copied_subject`` those that hold copies of their subject.
     """
 
     oid: int
@@ -91,6 +93,8 @@ class Relation:
     row_security: bool = False
     owner: str = ""
     extension: str | None = None
+    copied: tuple[str, ...] = ()
+    copied_subject: tuple[str, ...] = ()
     comments: Mapping[str, str] = field(default_factory=dict)
 
     @property

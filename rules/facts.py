@@ -106,11 +106,16 @@ class EffectFacts:
 
 @dataclass(frozen=True, slots=True)
 class StatementFacts:
-    """One statement: ``kind`` is its leading key words (``SELECT``, ``CREATE TABLE AS``), ``sql`` its own text."""
+    """One statement: ``kind`` is its leading key words (``SELECT``, ``CREATE TABLE AS``), ``sql`` its own text.
+
+    ``readings`` tells how it was read: by ``both`` readers, by ``one`` (PostgreSQL's grammar), or so that they
+    ``differ``; ``none`` where it could not be read.
+    """
 
     kind: str
     sql: str
     effects: tuple[EffectFacts, ...] = ()
+    readings: str = "none"
 
 
 @dataclass(frozen=True, slots=True)

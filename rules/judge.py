@@ -7,16 +7,19 @@ from typing import Final
 from rules.builtin import FUNCTION_BY_OID
 from rules.cache import LruCache
 from rules.caps import weight
+from rules.catalog import SchemaSnapshot
 from rules.context import Context, Parameter
-from rules.effects import Surroundings
 from rules.facts import Action, EffectFacts, Facts, Nature, StatementFacts, in_sequence
 from rules.functions import Conduct, known
-from rules.message import Message
+from rules.message import read_message
 from rules.policy import Policy
 from rules.verdict import Judgement
+from rules.world import World
 
 _OVERHEAD = 2048
 """Bytes that a kept judgement takes besides its text, roughly."""
+_WORLDS = 64
+"""Catalogs of databases and sessions that a judge keeps what it worked out about."""
 
 _EXECUTE: Final = re.compile(rb"\s*execute\s+([a-z_][a-z0-9_]*)\s*(?:\([^()]*\)\s*)?;?\s*", re.IGNORECASE)
 """The plainest EXECUTE, of which one can tell without reading it what it executes."""
@@ -43,6 +46,7 @@ class Judge:
         self.misses = 0
         self.last_was_hit = False
         self._verdicts: LruCache[tuple[object, ...], Judgement] = LruCache(cache_size)
+        self._worlds: dict[int, World] = {}
         self._facts: LruCache[tuple[object, ...], Facts] = LruCache(cache_size)
 
     def judge(
@@ -107,8 +111,10 @@ class Judge:
         why = context.readable
         if why is not None:
             return unread(why)
-        around = Surroundings(self.policy.personal, context.search_path, context.catalog)
-        return in_sequence(Message(around, context.prepared, context.cursors).facts(sql))
+        world = self._world(context.catalog)
+        return in_sequence(
+            read_message(sql, world, context.search_path, context.prepared, context.cursors)
+        )
 
     def learn(self, sql: bytes, context: Context, facts: Facts) -> None:
         """Keep what was read of the message in this context, if it is the same in every session."""
@@ -152,6 +158,16 @@ class Judge:
         )
         facts = Facts((StatementFacts("REPLICATION", "replication", (effect,)),))
         return Judgement(facts, self.policy.decide(facts, context))
+
+    def _world(self, catalog: SchemaSnapshot) -> World:
+        """The policy seen through a catalog; those of the last few catalogs are kept."""
+        world = self._worlds.get(id(catalog))
+        if world is None or world.catalog is not catalog:
+            world = World(self.policy.personal, catalog)
+            while len(self._worlds) >= _WORLDS:
+                del self._worlds[next(iter(self._worlds))]
+            self._worlds[id(catalog)] = world
+        return world
 
 
 def unread(why: str) -> Facts:

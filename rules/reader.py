@@ -3,14 +3,16 @@
 This is the first gate: what does not pass here was not understood, and is judged as such.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from rules.caps import MAX_BYTES, MAX_DEPTH, MAX_TOKENS
+from rules.caps import MAX_BYTES, MAX_DEPTH, MAX_NESTING, MAX_TOKENS
 from rules.lexer import Kind, LexError, Token, lex
 
 _OPENING: Final = {"(": ")", "[": "]"}
+_NO_BRACKET: Final = re.compile(r"[^][()]+")
 
 
 class Unreadable(Exception):
@@ -34,6 +36,37 @@ class Source:
         return Source(self.text, self.tokens[start:end])
 
 
+def guard(sql: bytes) -> None:
+    """The gate before the grammar.  Raises Unreadable where the bytes are not strict UTF-8 or pass a cap."""
+    if len(sql) > MAX_BYTES:
+        raise Unreadable(f"longer than {MAX_BYTES} bytes")
+    if b"\0" in sql:
+        raise Unreadable("a NUL byte")
+    try:
+        text = sql.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Unreadable("not valid UTF-8") from None
+    if _depth(_NO_BRACKET.sub("", text)) > MAX_NESTING:
+        # Brackets in strings and comments were counted too: only now it is worth to tell them apart.
+        tokens = _lexed(text)
+        signs = "".join(token.value for token in tokens if token.kind is Kind.PUNCTUATION)
+        if _depth(_NO_BRACKET.sub("", signs)) > MAX_NESTING:
+            raise Unreadable(f"nested more than {MAX_NESTING} deep")
+
+
+def _depth(brackets: str) -> int:
+    deepest = depth = 0
+    if len(brackets) <= MAX_NESTING:
+        return 0
+    for bracket in brackets:
+        if bracket in _OPENING:
+            depth += 1
+            deepest = max(depth, deepest)
+        else:
+            depth -= 1
+    return deepest
+
+
 def read(sql: bytes) -> list[Source]:
     """Cut a message into its statements, empty ones left out.
 
@@ -50,13 +83,17 @@ def read(sql: bytes) -> list[Source]:
 
 def read_text(text: str) -> list[Source]:
     """As read(), of text."""
+    return [Source(text, tuple(part)) for part in _split(_lexed(text)) if part]
+
+
+def _lexed(text: str) -> Sequence[Token]:
     try:
         tokens = lex(text)
     except LexError as error:
         raise Unreadable(str(error)) from None
     if len(tokens) > MAX_TOKENS:
         raise Unreadable(f"more than {MAX_TOKENS} words and signs")
-    return [Source(text, tuple(part)) for part in _split(tokens) if part]
+    return tokens
 
 
 def _split(tokens: Sequence[Token]) -> list[list[Token]]:
