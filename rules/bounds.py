@@ -173,9 +173,9 @@ class Conditions:
         if fields is None:
             return None
         names = [part["String"]["sval"] for part in fields["fields"] if "String" in part]
-        if len(names) != len(fields["fields"]) or not 1 <= len(names) <= 2:
+        if len(names) != len(fields["fields"]) or not 1 <= len(names) <= 3:
             return None
-        found = self._scope.find(names[0] if len(names) == 2 else None, names[-1])
+        found = self._scope.find(names[-2] if len(names) > 1 else None, names[-1])
         return found if found is not None and found.direct else None
 
     def _pin(self, node: Node, count: int) -> None:

@@ -394,10 +394,7 @@ class Definitions:
         """DROP TABLE … CASCADE takes children, partitions and views along."""
         world = self._statements.findings.world
         known = world.relation(relation.get("schemaname"), relation["relname"], frame.path).known
-        if known is None:
-            self._anything_lost("DROP … CASCADE")
-            return
-        for child in world.descendants(known):
+        for child in world.descendants(known) if known is not None else ():
             fields = {"schemaname": child.schema, "relname": child.name}
             self._statements.lost(fields, frame, f"drops {child.full_name} with {known.full_name}")
 

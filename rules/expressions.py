@@ -291,8 +291,8 @@ class Expressions:
             if _takes(one, count, named=any("NamedArgExpr" in arg for arg in fields.get("args", [])))
         ]
         catalog_known = not self.world.catalog.is_empty
-        first = path[0] if path else ""
-        catalog_first = catalog_known or "pg_catalog" not in path or first == "pg_catalog"
+        places = [place for place in path if not place.startswith("pg_temp")]
+        catalog_first = catalog_known or "pg_catalog" not in places or places[0] == "pg_catalog"
         theirs = schema in (None, "pg_catalog") and name in FUNCTIONS
         theirs = theirs or schema == "information_schema"
         per = tuple(dict.fromkeys(reference for reference, _ in inside))

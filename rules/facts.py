@@ -4,7 +4,7 @@ Facts depend on the text, on the session it runs in, and on which relations hold
 asks or on the time of day.  That is why they can be kept while verdicts change.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Literal
 
@@ -182,27 +182,3 @@ def _may_change_reading(effect: EffectFacts) -> bool:
     if effect.action is Action.SESSION:
         return effect.relation is None or effect.relation in READING_SETTINGS
     return effect.action is Action.CALL
-
-
-def _names_something(effect: EffectFacts) -> bool:
-    if effect.action is Action.UTILITY:
-        return effect.relation is not None or effect.nature is not Nature.PLAIN
-    return effect.action is not Action.SESSION
-
-
-def in_sequence(facts: Facts) -> Facts:
-    """The facts of a message whose statements were each read as if it were the first.
-
-    Where one of them changes how those behind it are read, these were not read with certainty.
-    """
-    changed_by: str | None = None
-    for statement in facts.statements:
-        if changed_by is not None and any(map(_names_something, statement.effects)):
-            why = (
-                f"{statement.kind} stands behind {changed_by} in one message, which may change what it means"
-            )
-            return replace(facts, unreadable=facts.unreadable or why)
-        opaque = any(effect.nature is Nature.OPAQUE for effect in statement.effects)
-        if opaque or (facts.changes_context and any(map(_may_change_reading, statement.effects))):
-            changed_by = statement.kind
-    return facts

@@ -9,7 +9,7 @@ from rules.cache import LruCache
 from rules.caps import weight
 from rules.catalog import SchemaSnapshot
 from rules.context import Context, Parameter
-from rules.facts import Action, EffectFacts, Facts, Nature, StatementFacts, in_sequence
+from rules.facts import Action, EffectFacts, Facts, Nature, StatementFacts
 from rules.functions import Conduct, known
 from rules.message import read_message
 from rules.policy import Policy
@@ -112,9 +112,7 @@ class Judge:
         if why is not None:
             return unread(why)
         world = self._world(context.catalog)
-        return in_sequence(
-            read_message(sql, world, context.search_path, context.prepared, context.cursors)
-        )
+        return read_message(sql, world, context.search_path, context.prepared, context.cursors)
 
     def learn(self, sql: bytes, context: Context, facts: Facts) -> None:
         """Keep what was read of the message in this context, if it is the same in every session."""

@@ -202,8 +202,8 @@ class Queries(Expressions):
         if reference is not None:
             parts = [part["String"]["sval"] for part in reference["fields"]]
             name = name or parts[-1]
-            if len(parts) <= 2:
-                found = scope.find(parts[0] if len(parts) == 2 else None, parts[-1])
+            if len(parts) <= 3:
+                found = scope.find(parts[-2] if len(parts) > 1 else None, parts[-1])
                 direct = found is not None and found.direct
         outputs.append(Output(name or _implied_name(value), origins, direct))
         return None

@@ -27,6 +27,16 @@ MAX_EXECUTE_DEPTH: Final = 8
 """Prepared statements that prepare or execute others; nobody honest goes further."""
 
 QUERIES: Final = frozenset(["SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"])
+_NAMES_NOTHING: Final = frozenset(
+    [
+        "TransactionStmt",
+        "VariableSetStmt",
+        "VariableShowStmt",
+        "DiscardStmt",
+        "DeallocateStmt",
+        "ClosePortalStmt",
+    ]
+)
 _KEEPS_SETTINGS: Final = frozenset(
     ["TRANS_STMT_BEGIN", "TRANS_STMT_START", "TRANS_STMT_SAVEPOINT", "TRANS_STMT_RELEASE"]
 )
@@ -51,7 +61,8 @@ class Statements:
         self._cursors = set(cursors)
         self._path = path
         self._next_path: tuple[str, ...] | None = None
-        self._path_changed = self._path_lost = False
+        self._path_changed = False
+        self._path_lost: str | None = None
         self._depth = 0
         self._own_text = ""
         self.findings = Findings(world, self)
@@ -69,8 +80,11 @@ class Statements:
         """One statement of the message: its name for people, and its effects.  Raises Unreadable."""
         self.findings = Findings(self.findings.world, self)
         self._own_text = text
-        if self._path_lost and kind != "TransactionStmt":
-            raise Unreadable("an earlier statement of the message may have changed what names stand for")
+        if self._path_lost is not None and kind not in _NAMES_NOTHING:
+            raise Unreadable(
+                f"{statement_name(kind, fields)} stands behind {self._path_lost} in one message, which may change "
+                "what it means"
+            )
         frame = Frame(self._path)
         self._next_path = None
         shape = self.statement(kind, fields, frame, Scope())
@@ -84,8 +98,9 @@ class Statements:
             self._path, self._path_changed = self._next_path, True
             return
         ends = kind == "TransactionStmt" and fields["kind"] not in _KEEPS_SETTINGS
-        if self.findings.changes_path or (self._path_changed and ends):
-            self._path_lost = True
+        opaque = any(effect.nature is Nature.OPAQUE for effect in self.findings.effects)
+        if opaque or self.findings.changes_path or (self._path_changed and ends):
+            self._path_lost = statement_name(kind, fields)
 
     def statement(self, kind: str, fields: Node, frame: Frame, scope: Scope) -> Shape:
         """A statement wherever it stands: in the message, in a function's body, in another statement."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rules.facts import Action, EffectFacts, Facts, Nature, RowBound, StatementFacts, in_sequence
+from rules.facts import Action, EffectFacts, Facts, Nature, RowBound, StatementFacts
 
 READ = EffectFacts(Action.READ, "customer", ("email",))
 CALL = EffectFacts(Action.CALL, "pg_catalog.set_config")
@@ -36,44 +36,6 @@ class TestChangesReading:
     def test_what_was_not_read_may_have_done_anything(self) -> None:
         assert Facts((), "no SQL").changes_reading
         assert Facts((), changes_catalog=True).changes_reading
-
-
-class TestInSequence:
-    @pytest.mark.parametrize(
-        "statements",
-        [
-            ((sets("search_path"),),),
-            ((sets("search_path"),), (sets("work_mem"),), (COMMIT,), ()),
-            ((sets("work_mem"),), (READ,)),
-            ((READ,), (sets("search_path"),)),
-            ((READ,), (READ,)),
-        ],
-    )
-    def test_what_was_read_stays_so(self, statements: tuple[tuple[EffectFacts, ...], ...]) -> None:
-        read = facts(*statements)
-        assert in_sequence(read) is read
-
-    @pytest.mark.parametrize(
-        "statements",
-        [
-            ((sets("search_path"),), (READ,)),
-            ((sets(None),), (COMMIT,), (READ,)),
-            ((OPAQUE,), (READ,)),
-            ((CALL,), (OPAQUE,)),
-            ((sets("role"),), (LOCK,)),
-        ],
-    )
-    def test_behind_a_change_nothing_is_certain(
-        self, statements: tuple[tuple[EffectFacts, ...], ...]
-    ) -> None:
-        read = facts(*statements)
-        judged = in_sequence(read)
-        assert judged.unreadable == "SET stands behind SET in one message, which may change what it means"
-        assert judged.statements == read.statements
-
-    def test_the_first_reason_stays(self) -> None:
-        broken = Facts(facts((OPAQUE,), (READ,)).statements, "nested too deeply")
-        assert in_sequence(broken).unreadable == "nested too deeply"
 
 
 def test_a_bound_as_text() -> None:
