@@ -391,10 +391,12 @@ class Definitions:
             self._anything_lost("DROP … CASCADE")
 
     def _dropped_with(self, relation: Node, frame: Frame) -> None:
-        """DROP TABLE … CASCADE takes children, partitions and views along."""
+        """DROP TABLE … CASCADE takes children and partitions along."""
         world = self._statements.findings.world
         known = world.relation(relation.get("schemaname"), relation["relname"], frame.path).known
-        for child in world.descendants(known) if known is not None else ():
+        if known is None:
+            return
+        for child in world.descendants(known):
             fields = {"schemaname": child.schema, "relname": child.name}
             self._statements.lost(fields, frame, f"drops {child.full_name} with {known.full_name}")
 
