@@ -1,5 +1,8 @@
 """A server with the corpus's schema in it, and a fresh copy of that for each entry.
 
+Each entry's copy has a name of its own, since a gateway knows a database by its name: it must not take one copy
+for the next. Lines that name their database say ``rt_work``, which stands for the copy's name.
+
 Roles, their settings, prepared transactions, replication slots and other databases belong to the whole server:
 what an entry changes of them is put back before the next.
 """
@@ -14,10 +17,10 @@ from psycopg import sql
 from tests.rules.policies import STRICT
 from tests.support.postgres import Postgres, run_postgres
 
-__all__ = ["DATABASE", "INSPECTOR", "TEMPLATE", "Arena", "run_arena", "system_bindirs"]
+__all__ = ["INSPECTOR", "STAND_IN", "TEMPLATE", "Arena", "run_arena", "system_bindirs"]
 
-DATABASE: Final = "rt_work"
-"""The name of every copy: some lines name their database."""
+STAND_IN: Final = "rt_work"
+"""What lines call their database; every copy's name is as long."""
 
 INSPECTOR: Final = "holdgate_ro"
 """The gateway's own login for the catalog: no right but to connect."""
@@ -34,13 +37,16 @@ _LOCK_SECONDS = 10
 class Arena:
     """The server of one major version, ready for :meth:`fresh`.
 
-    ``missing_extensions`` are those that the schema asks for and this server does not have.
+    ``database`` is the name of the present copy, ``missing_extensions`` are those that the schema asks for and
+    this server does not have.
     """
 
     def __init__(self, postgres: Postgres, schema: str) -> None:
         self.postgres = postgres
         self.major = postgres.major
         self.missing_extensions: tuple[str, ...] = ()
+        self.database = STAND_IN
+        self._number = 0
         self._admin = postgres.connect()
         self._prepare(schema)
         self._personal = self._personal_relations()
@@ -52,32 +58,37 @@ class Arena:
         """Close what the arena itself keeps open."""
         self._admin.close()
 
+    def rename(self) -> None:
+        """Let the copies to come have a new name."""
+        self._number += 1
+        self.database = f"rt_{self._number:04}"
+
     def fresh(self, setup: Sequence[str] = ()) -> None:
-        """Replace :data:`DATABASE` by a new copy of the template, then run ``setup`` in it as the superuser.
+        """Replace the present copy by a new one, then run ``setup`` in it as the superuser.
 
         Raises psycopg.Error when the setup does not work on this server.
         """
         self._clear()
-        self._admin.execute(f"CREATE DATABASE {DATABASE} TEMPLATE {TEMPLATE} STRATEGY file_copy")
+        self._admin.execute(f"CREATE DATABASE {self.database} TEMPLATE {TEMPLATE} STRATEGY file_copy")
         # A template gives its content, but neither its settings nor its privileges.
         self._admin.execute(
             "INSERT INTO pg_db_role_setting SELECT new.oid, setrole, setconfig"
             " FROM pg_db_role_setting s JOIN pg_database old ON old.oid = s.setdatabase AND old.datname = %s"
             " JOIN pg_database new ON new.datname = %s",
-            (TEMPLATE, DATABASE),
+            (TEMPLATE, self.database),
         )
         self._admin.execute(
             "UPDATE pg_database new SET datacl = old.datacl FROM pg_database old"
             " WHERE new.datname = %s AND old.datname = %s",
-            (DATABASE, TEMPLATE),
+            (self.database, TEMPLATE),
         )
         if setup:
-            with self.postgres.connect(DATABASE) as connection:
+            with self.postgres.connect(self.database) as connection:
                 for text in setup:
-                    connection.execute(text.encode())
+                    connection.execute(text.replace(STAND_IN, self.database).encode())
 
     def personal_rows(self) -> dict[str, int | None]:
-        """How many rows each personal relation of :data:`DATABASE` has; None for one that is gone or emptied.
+        """How many rows each personal relation of the present copy has; None for one that is gone or emptied.
 
         Relations are known by OID, which a copy shares with its template, so that a new name hides nothing.
         """
@@ -85,7 +96,7 @@ class Arena:
         counts: dict[str, int | None] = {}
         # An entry may have put names of its own in front of the catalog's.
         options = f"-c search_path=pg_catalog -c lock_timeout={_LOCK_SECONDS}s"
-        with self.postgres.connect(DATABASE, options=options) as connection:
+        with self.postgres.connect(self.database, options=options) as connection:
             for name, oid in self._personal.items():
                 found = connection.execute(
                     "SELECT nspname, relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace"
@@ -151,7 +162,7 @@ class Arena:
 
     def _roll_back_prepared(self) -> None:
         for (gid,) in self._rows("SELECT gid FROM pg_prepared_xacts"):
-            with self.postgres.connect(DATABASE) as connection:
+            with self.postgres.connect(self.database) as connection:
                 connection.execute(sql.SQL("ROLLBACK PREPARED {}").format(sql.Literal(gid)))
 
     def _database_names(self) -> set[str]:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from tests.redteam.arena import DATABASE
+from tests.redteam.arena import STAND_IN
 from tests.redteam.corpus import Entry
 from tests.support.wire import ConnectionClosed, Message, Q, RawClient, c
 
@@ -51,7 +51,11 @@ class Attempt:
 
 
 async def attempt(
-    entry: Entry, host: str, port: int, on_hold: Callable[[str], Awaitable[None]] | None = None
+    entry: Entry,
+    host: str,
+    port: int,
+    database: str,
+    on_hold: Callable[[str], Awaitable[None]] | None = None,
 ) -> Attempt:
     """Send the entry's messages one after another and read each one's replies to the end.
 
@@ -62,14 +66,14 @@ async def attempt(
     try:
         try:
             parameters: dict[str, Any] = dict(entry.startup)
-            await client.login(entry.role, DATABASE, **parameters)
+            await client.login(entry.role, database, **parameters)
         except AssertionError:
             made.errors.append(client.greeting[-1].sqlstate)
             made.broken = f"login refused: {client.greeting[-1].fields.get('M')}"
             _note_tokens(made, client.greeting)
             return made
         for message in entry.messages:
-            await client.send(Q(message))
+            await client.send(Q(message.replace(STAND_IN.encode(), database.encode())))
             await _answer(made, client, on_hold)
     except TimeoutError:
         made.broken = f"no answer for {PATIENCE:.0f} s"

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 
@@ -24,6 +24,7 @@ __all__ = ["Campaign", "Score", "campaign"]
 
 _SYSTEM_VERSIONS = range(15, 18)
 _APPROVER = "carol"
+_START_SECONDS: Final = 90
 
 
 @dataclass(slots=True)
@@ -85,6 +86,7 @@ class Campaign:
 
     async def run(self, entry: Entry) -> Result:
         """Run one entry without and with the gateway."""
+        self._arena(entry).rename()
         try:
             direct = await self.directly(entry)
         except psycopg.Error as error:
@@ -106,7 +108,7 @@ class Campaign:
         arena = self._arena(entry)
         arena.fresh(entry.setup)
         before = arena.personal_rows()
-        made = await attempt(entry, str(arena.postgres.socket_dir), arena.postgres.port)
+        made = await attempt(entry, str(arena.postgres.socket_dir), arena.postgres.port, arena.database)
         return Trial(made, before, arena.personal_rows())
 
     async def _through(self, entry: Entry, front: _Front) -> Trial:
@@ -116,7 +118,7 @@ class Campaign:
         front.new_verdicts()
         made = Attempt(broken="the gateway could not be reached")
         with contextlib.suppress(ConnectionError):
-            made = await attempt(entry, front.gateway.host, front.gateway.port, front.reject)
+            made = await attempt(entry, front.gateway.host, front.gateway.port, arena.database, front.reject)
         return Trial(made, before, arena.personal_rows(), front.new_verdicts())
 
     def _arena(self, entry: Entry) -> Arena:
@@ -130,7 +132,9 @@ class Campaign:
         if arena.major not in self._fronts:
             directory = self._directory / f"gateway-{arena.major}"
             directory.mkdir()
-            gateway = await self._stack.enter_async_context(GatewayProcess(directory, _config(arena)))
+            gateway = await self._stack.enter_async_context(
+                GatewayProcess(directory, _config(arena), patience=_START_SECONDS)
+            )
             approver = await self._stack.enter_async_context(await gateway.client(_APPROVER))
             self._fronts[arena.major] = _Front(gateway, approver)
         return self._fronts[arena.major]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.redteam.__main__ import SCHEMA, SHIPPED
-from tests.redteam.arena import DATABASE, Arena, run_arena
+from tests.redteam.arena import Arena, run_arena
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def arena() -> Iterator[Arena]:
 
 def test_a_copy_has_the_settings_and_privileges_of_its_template(arena: Arena) -> None:
     arena.fresh()
-    with arena.postgres.connect(DATABASE, user="app") as connection:
+    with arena.postgres.connect(arena.database, user="app") as connection:
         assert connection.execute("SHOW search_path").fetchone() == ("crm, public",)
         connection.execute("CREATE SCHEMA mine; CREATE TEMP TABLE t (a int)")
 
@@ -34,7 +34,7 @@ def test_what_an_entry_changes_is_not_there_for_the_next(arena: Arena) -> None:
         ]
     )
     arena.fresh()
-    with arena.postgres.connect(DATABASE, user="app") as connection:
+    with arena.postgres.connect(arena.database, user="app") as connection:
         checks = """SELECT (SELECT count(*) FROM pg_roles WHERE rolname = 'somebody'),
             pg_has_role('owner_role', 'member'), current_setting('work_mem'),
             (SELECT rolbypassrls FROM pg_roles WHERE rolname = 'app'),
@@ -42,6 +42,18 @@ def test_what_an_entry_changes_is_not_there_for_the_next(arena: Arena) -> None:
             (SELECT count(*) FROM pg_replication_slots), (SELECT count(*) FROM pg_prepared_xacts),
             (SELECT count(*) FROM crm.customers)"""
         assert connection.execute(checks).fetchone() == (0, True, "4MB", False, 0, 0, 0, 550)
+
+
+def test_a_new_name_leaves_nothing_of_the_old(arena: Arena) -> None:
+    arena.fresh()
+    before = arena.database
+    arena.rename()
+    arena.fresh(["ALTER DATABASE rt_work SET work_mem = '3MB'"])
+    names = {name for (name,) in arena.postgres.execute("SELECT datname FROM pg_database")}
+    assert arena.database in names
+    assert before not in names
+    assert len(arena.database) == len(before)
+    assert arena.postgres.scalar("SHOW work_mem", arena.database) == "3MB"
 
 
 def test_personal_rows_are_counted_under_any_name(arena: Arena) -> None:
@@ -68,4 +80,4 @@ def test_a_schema_goes_without_the_extensions_that_the_server_lacks() -> None:
     with run_arena(schema, None) as arena:
         assert arena.missing_extensions == ("no_such_thing",)
         arena.fresh()
-        assert arena.postgres.execute("SELECT * FROM t", DATABASE) == []
+        assert arena.postgres.execute("SELECT * FROM t", arena.database) == []

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from tests.redteam.arena import DATABASE
 from tests.redteam.attempt import Attempt, attempt, personal_tokens, shape
 from tests.redteam.test_scoring import entry
 from tests.support.postgres import Postgres
@@ -12,14 +11,14 @@ from tests.support.postgres import Postgres
 
 @pytest.fixture
 def database(postgres: Postgres) -> Any:
-    postgres.execute(f"CREATE DATABASE {DATABASE}")
-    yield DATABASE
-    postgres.drop_database(DATABASE)
+    postgres.execute("CREATE DATABASE rt_0007")
+    yield "rt_0007"
+    postgres.drop_database("rt_0007")
 
 
 async def send(postgres: Postgres, *messages: bytes, **changes: Any) -> Attempt:
     sent = entry(messages=messages, role="postgres", **changes)
-    return await attempt(sent, postgres.host, postgres.port)
+    return await attempt(sent, postgres.host, postgres.port, "rt_0007")
 
 
 async def test_values_are_found_wherever_they_come_out(postgres: Postgres, database: str) -> None:
@@ -68,6 +67,11 @@ async def test_a_refused_login_is_an_answer(postgres: Postgres, database: str) -
     made = await send(postgres, b"SELECT 1", startup={"no_such_setting": "1"})
     assert made.broken.startswith("login refused: unrecognized configuration parameter")
     assert (made.errors, made.answers) == (["42704"], [])
+
+
+async def test_a_line_that_names_its_database_means_this_one(postgres: Postgres, database: str) -> None:
+    made = await send(postgres, b"SELECT 1 FROM rt_work.pg_catalog.pg_class WHERE false")
+    assert made.errors == []
 
 
 async def test_a_lost_connection_is_told(postgres: Postgres, database: str) -> None:

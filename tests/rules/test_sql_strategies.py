@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.redteam.__main__ import SCHEMA, SHIPPED
-from tests.redteam.arena import DATABASE, Arena, run_arena
+from tests.redteam.arena import Arena, run_arena
 from tests.redteam.attempt import attempt
 from tests.redteam.test_scoring import entry
 from tests.rules.sql_strategies import AS_CTE, EXECUTING, EXPOSING, SHOWING
@@ -25,6 +25,7 @@ async def test_executing(arena: Arena, wrapper: str) -> None:
         entry(messages=(wrapper.format("DELETE FROM crm.orders").encode(),)),
         str(arena.postgres.socket_dir),
         arena.postgres.port,
+        arena.database,
     )
     assert not made.errors
     assert before["orders"] == 2000
@@ -44,6 +45,7 @@ async def test_showing(arena: Arena, outer: str) -> None:
         entry(messages=(*messages, look) if kept else messages),
         str(arena.postgres.socket_dir),
         arena.postgres.port,
+        arena.database,
     )
     assert not made.errors
     assert made.subjects >= (1 if "UPDATE" in outer else 50)
@@ -51,12 +53,11 @@ async def test_showing(arena: Arena, outer: str) -> None:
 
 @pytest.mark.parametrize("wrapper", EXPOSING)
 def test_exposing(arena: Arena, wrapper: str) -> None:
-    if arena.postgres.execute("SELECT count(*) FROM pg_database WHERE datname = 'rt_work'") == [(0,)]:
-        arena.fresh()
+    arena.fresh()
     query = wrapper.format("SELECT email FROM crm.customers")
-    rows = arena.postgres.execute(f"SELECT string_agg(a, ' ') FROM ({query}) AS q(a)", DATABASE)
+    rows = arena.postgres.execute(f"SELECT string_agg(a, ' ') FROM ({query}) AS q(a)", arena.database)
     assert (
         len({word.upper() for word in rows[0][0].replace(",", " ").replace('"', " ").split() if "@" in word})
         == 550
     )
-    assert arena.postgres.execute(wrapper.format(query), DATABASE)
+    assert arena.postgres.execute(wrapper.format(query), arena.database)

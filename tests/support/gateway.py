@@ -335,7 +335,12 @@ class GatewayProcess:
     """``holdgate serve`` as a child process. Use it with ``async with``; it is ready inside the block."""
 
     def __init__(
-        self, directory: Path, config: Mapping[str, Any], *, environment: Mapping[str, str] | None = None
+        self,
+        directory: Path,
+        config: Mapping[str, Any],
+        *,
+        environment: Mapping[str, str] | None = None,
+        patience: float = _PATIENCE,
     ) -> None:
         self.directory = directory
         self.config_path = write_config(directory, config)
@@ -343,6 +348,7 @@ class GatewayProcess:
         self.port = int(config["listen"]["port"])
         self.url = f"http://127.0.0.1:{config['admin']['port']}"
         self._environment = {**os.environ, **(environment or {})}
+        self._patience = patience
         self._log = directory / "gateway.log"
         self._process: asyncio.subprocess.Process | None = None
 
@@ -381,7 +387,7 @@ class GatewayProcess:
         async with httpx.AsyncClient(base_url=self.url) as http:
             ready = asyncio.ensure_future(_until_ready(http))
             ended = asyncio.ensure_future(self._process.wait())
-            await asyncio.wait({ready, ended}, timeout=_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({ready, ended}, timeout=self._patience, return_when=asyncio.FIRST_COMPLETED)
             for task in (ready, ended):
                 task.cancel()
             await asyncio.gather(ready, ended, return_exceptions=True)
