@@ -115,7 +115,7 @@ def enclose(request: Request, conducts: Mapping[Execution, Conduct], standing: S
         # A failed transaction must stay so: the first statement behind the Query fails there, and with it all.
         leave = (_READ_ONLY, _UNDO, _RELEASE) if conduct.undo else (_RELEASE,)
         return Enclosure({0: _ENTER}, {0: leave})
-    if standing.unsynced:
+    if standing.unsynced or standing.status != TransactionStatus.IDLE:
         return "it follows messages without a Sync"
     return Enclosure({0: (_BEGIN_READ_ONLY,)}, {0: (_ROLLBACK if conduct.undo else _COMMIT,)})
 
@@ -182,6 +182,12 @@ class _Batch:
 
     def _obstacle(self) -> str | None:
         opens_at = next((region.first for region in self._regions if region.state is _State.IDLE), None)
+        if opens_at is not None and any(
+            conduct.boundary is not Boundary.NONE and index < opens_at
+            for index, conduct in self._others.items()
+        ):
+            # If what stands in front fails, that transaction is open at the Sync, and would be closed as ours.
+            return "what stands in front of it in the series may leave a transaction open"
         for region in self._regions:
             if region.state is _State.UNKNOWN:
                 return "it cannot be told in what transaction it would run"

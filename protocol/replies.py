@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from . import messages
+from . import messages, sqlstate
 from .backend import BackendWalker
 from .errors import UpstreamViolation
 from .events import (
@@ -28,6 +28,9 @@ _STATUSES: Final = frozenset(int(status) for status in TransactionStatus)
 _ABOUT_STATEMENTS: Final = frozenset({"DEBUG", "LOG"})
 """Severities of what the server reports of a statement's own course, if a client asked it to
 (``client_min_messages``). A client cannot want to hear that of statements that are not its own."""
+
+_NONE_OPEN: Final = sqlstate.NO_ACTIVE_SQL_TRANSACTION
+"""Of the warning that there is no transaction to end: the series had failed in front of where one was opened."""
 
 
 class Replies:
@@ -89,7 +92,7 @@ class Replies:
             exchange.events.append(ParameterChanged(*messages.decode_parameter_status(payload)))
         elif tag == B.NOTICE_RESPONSE and self._ours_runs():
             report = messages.decode_report(payload)
-            if report.get("V", report.get("S")) in _ABOUT_STATEMENTS:
+            if report.get("V", report.get("S")) in _ABOUT_STATEMENTS or report.get("C") == _NONE_OPEN:
                 return b""
         return self._report(tag, payload) if tag == B.NOTICE_RESPONSE else None
 

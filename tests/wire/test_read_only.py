@@ -164,7 +164,7 @@ EXTENDED: Sequence[Sequence[bytes]] = [
     [run("SAVEPOINT s"), run("SELECT 1/0"), S()],
     [run("SELECT 1"), S()],
     [run("ROLLBACK TO s"), run("SELECT reads()"), S()],
-    [run("COMMIT"), run("SELECT reads()"), S()],
+    [run("COMMIT"), S()],
     [P("SELECT reads()", "named"), D("S", "named"), S()],
     [B(statement="named"), E(), S()],
     [B(statement="named", portal="p"), D("P", "p"), S()],
@@ -553,3 +553,42 @@ async def test_asyncpg_works_under_it(gateway: RunningGateway, shop: str) -> Non
         assert await connection.fetchval("SELECT count(*) FROM plain") == 50
     finally:
         await connection.close()
+
+
+# --- transactions that the gateway must not mistake for its own ------------------------------------------
+
+
+async def test_a_failed_transaction_of_the_clients_stays_failed(both: Both) -> None:
+    await both.say(Q("BEGIN"))
+    await both.say(Q("SELECT 1/0"))
+    await both.say(run("SHOW work_mem"), run("SHOW work_mem"), S())
+    await both.say(run("SELECT reads()"), S())
+    await both.say(Q("SELECT reads()"))
+    await both.say(Q("ROLLBACK"))
+
+
+async def test_a_transaction_that_a_series_began_without_a_sync(both: Both) -> None:
+    await both.say(run("BEGIN"), H(), last="C")
+    await both.say(run("INSERT INTO plain VALUES (1)"), run("SELECT reads()"), S())
+    heard = await both.say(Q("SELECT n FROM plain"))
+    assert heard[-1].payload == b"T"
+    await both.say(Q("ROLLBACK"))
+    await both.say(Q("SELECT n FROM plain"))
+
+
+@pytest.mark.parametrize("front", [[], [Q("BEGIN")]])
+async def test_where_it_cannot_be_told_whose_transaction_is_open_nothing_is_enclosed(
+    gateway: RunningGateway, shop: str, front: list[bytes]
+) -> None:
+    async with await gateway.raw(shop) as client:
+        for raw in front:
+            await client.send(raw)
+            await client.read_until("Z")
+        await client.send(run("BEGIN"), run("COMMIT"), H())
+        await client.read_until("C")
+        await client.read_until("C")
+        await client.send(run("SELECT reads()"), S())
+        heard = await client.read_until("N")
+        while "waits" not in heard[-1].fields["M"]:
+            heard = await client.read_until("N")
+        assert "it cannot be told in what transaction it would run" in heard[-1].fields["D"]
