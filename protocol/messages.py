@@ -343,10 +343,14 @@ def decode_backend_key_data(payload: bytes) -> tuple[int, bytes]:
 
 
 def decode_parameter_description(payload: bytes) -> tuple[int, ...]:
-    """The type OIDs of a ParameterDescription."""
-    if len(payload) < 2 or len(payload) != 2 + 4 * _UINT16.unpack_from(payload, 0)[0]:
+    """The type OIDs of a ParameterDescription.
+
+    A statement may be prepared with more parameters than a Bind can hold; the count has wrapped around then.
+    """
+    count, rest = divmod(len(payload) - 2, 4)
+    if count < 0 or rest or count & 0xFFFF != _UINT16.unpack_from(payload, 0)[0]:
         raise UpstreamViolation("malformed ParameterDescription")
-    return struct.unpack_from(f"!{(len(payload) - 2) // 4}I", payload, 2)
+    return struct.unpack_from(f"!{count}I", payload, 2)
 
 
 def decode_data_row(payload: bytes) -> tuple[bytes | None, ...]:

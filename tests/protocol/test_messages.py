@@ -316,6 +316,12 @@ def test_a_parameter_description() -> None:
     )
 
 
+def test_a_parameter_description_whose_count_has_wrapped_around() -> None:
+    for count in (65_536, 65_538):
+        raw = struct.pack(f"!H{count}I", count & 0xFFFF, *[23] * count)
+        assert messages.decode_parameter_description(raw) == (23,) * count
+
+
 @given(VALUES)
 def test_the_values_of_a_row(values: list[bytes | None]) -> None:
     body = b"".join(

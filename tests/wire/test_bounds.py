@@ -59,6 +59,18 @@ class TestLarge:
             answer = await client.exchange(P("SELECT $1"), B(["1"] * count), E(), S())
             assert [each.sqlstate for each in answer if each.tag == "E"] == ["08P01"]
 
+    async def test_a_statement_with_more_parameters_than_can_be_counted(
+        self, gateway: GatewayProcess
+    ) -> None:
+        # PostgreSQL prepares it, and describes it with a count of 16 bits that has wrapped around.
+        count = 65_536
+        sql = f"SELECT cardinality(ARRAY[{','.join(f'${number}' for number in range(1, count + 1))}]::int[])"
+        async with await connected(gateway) as client:
+            answer = await client.exchange(P(sql, "many"), D("S", "many"), S())
+            assert tags(answer) == "1tTZ"
+            assert len(answer[1].payload) == 2 + 4 * count
+            assert tags(await client.query("SELECT 1")) == "TDCZ"
+
     async def test_a_parameter_of_fifty_megabytes(self, gateway: GatewayProcess) -> None:
         value = b"x" * (50 * MIB)
         memory = Memory(gateway.pid)
