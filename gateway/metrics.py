@@ -5,6 +5,7 @@ Prometheus asks. Everything is written from the event loop's thread, so the inst
 :class:`Metrics` belongs to one gateway and owns its registry, so two gateways in one process share nothing.
 """
 
+import contextlib
 import platform
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
@@ -220,6 +221,31 @@ class Metrics:
             "Audit records that could not be written. Must stay 0.",
             registry=registry,
         )
+        self.catalog_generation = Gauge(
+            "holdgate_catalog_generation",
+            "Number of the snapshot of a database's catalog; it goes up when definitions change.",
+            ["database"],
+            registry=registry,
+        )
+        self.catalog_age_seconds = Gauge(
+            "holdgate_catalog_age_seconds",
+            "Time since the snapshot was last compared with the database's catalog.",
+            ["database"],
+            registry=registry,
+        )
+        self.catalog_reload_seconds = Histogram(
+            "holdgate_catalog_reload_seconds",
+            "Time to read a whole catalog.",
+            None,
+            _STATEMENT_BUCKETS,
+            registry,
+        )
+        self.catalog_failures_total = Counter(
+            "holdgate_catalog_failures_total",
+            "Attempts to read or compare a catalog that failed.",
+            ["database"],
+            registry=registry,
+        )
         self.build_info = Gauge(
             "holdgate_build_info", "What is running; always 1.", ["version", "python"], registry=registry
         )
@@ -264,6 +290,12 @@ class Metrics:
         self._resolved[state].inc()
         self._pending.dec()
         self.hold_wait_seconds.observe(waited)
+
+    def forget_catalog(self, database: str) -> None:
+        """The catalog of this database is not kept any more."""
+        for metric in (self.catalog_generation, self.catalog_age_seconds, self.catalog_failures_total):
+            with contextlib.suppress(KeyError):
+                metric.remove(database)
 
     def render(self) -> tuple[bytes, str]:
         """The exposition text and its content type, as ``GET /metrics`` sends them."""

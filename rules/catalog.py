@@ -9,7 +9,7 @@ Source: PostgreSQL documentation, chapter "System Catalogs".
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final, Literal, TypeVar
 
@@ -306,6 +306,45 @@ class SchemaSnapshot:
             if relation is not None:
                 return relation
         return None
+
+    def extended(self, more: "SchemaSnapshot", generation: int) -> "SchemaSnapshot":
+        """This snapshot with what ``more`` has added, and its relations in place of those of the same name.
+
+        It costs little more than what is added: whatever stays the same is shared.
+        """
+        replaced = {self.by_name[name].oid for name in more.by_name if name in self.by_name}
+        relations = self.relations
+        if replaced:
+            relations = tuple(relation for relation in relations if relation.oid not in replaced)
+        made = replace(
+            self,
+            generation=generation,
+            relations=relations + more.relations,
+            foreign_keys=self.foreign_keys + more.foreign_keys,
+            functions=self.functions + more.functions,
+            operators=self.operators + more.operators,
+            types=self.types + more.types,
+        )
+        known = vars(made)
+        for name, indexes in INDEXES.items():
+            if not getattr(more, name):
+                known.update({index: getattr(self, index) for index in indexes})
+        if not replaced:
+            known["by_oid"] = {**self.by_oid, **more.by_oid}
+            known["by_name"] = {**self.by_name, **more.by_name}
+            if not any(relation.parents for relation in more.relations):
+                known["children"] = self.children
+        return made
+
+
+INDEXES: Final[Mapping[str, tuple[str, ...]]] = {
+    "relations": ("by_oid", "by_name", "schemas", "children"),
+    "foreign_keys": ("referring",),
+    "functions": ("functions_by_oid", "functions_by_name"),
+    "operators": ("operators_by_name",),
+    "types": ("types_by_oid", "types_by_name"),
+}
+"""The properties of a snapshot that are worked out when first asked for, by what they are made of."""
 
 
 def _grouped(pairs: Iterable[tuple[K, V]]) -> dict[K, tuple[V, ...]]:

@@ -1,5 +1,17 @@
 """What is known of each database's definitions: read, kept, shown."""
 
+from gateway.catalog.keeper import Keeper
+from gateway.catalog.kept import Catalog
 from gateway.catalog.read import Ask, AskError, Reading, read, read_catalog
+from gateway.catalog.view import SessionCatalog
 
-__all__ = ["Ask", "AskError", "Reading", "read", "read_catalog"]
+__all__ = [
+    "Ask",
+    "AskError",
+    "Catalog",
+    "Keeper",
+    "Reading",
+    "SessionCatalog",
+    "read",
+    "read_catalog",
+]

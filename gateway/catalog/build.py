@@ -4,12 +4,14 @@ Nothing here waits. :func:`build` is a generator so that whoever drives it may d
 objects: a large catalog takes a second to build, and the event loop has other work.
 """
 
+import itertools
 import json
 import sys
 from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeVar, cast
 
 from rules.catalog import (
+    INDEXES,
     Cast,
     Code,
     EventTrigger,
@@ -59,7 +61,8 @@ def decoded(row: Row) -> list[Any]:
 def build(
     rows: Mapping[str, Sequence[Row]], *, generation: int, database: str, server_version: int
 ) -> Steps[SchemaSnapshot]:
-    """The snapshot that the rows of :func:`gateway.catalog.queries.catalog_queries` describe.
+    """The snapshot that the rows of :func:`gateway.catalog.queries.catalog_queries` describe; of what is not
+    listed there is none.
 
     Yields after every object. Raises ValueError for rows of another shape.
     """
@@ -69,22 +72,21 @@ def build(
         database=database,
         server_version=server_version,
         relations=(yield from _relations(rows, parts)),
-        foreign_keys=(yield from _each(rows["foreign_keys"], parts.foreign_key)),
-        functions=(yield from _each(rows["functions"], parts.function)),
-        operators=(yield from _each(rows["operators"], lambda row: Operator(*row))),
-        casts=(yield from _each(rows["casts"], lambda row: Cast(*row))),
-        types=(yield from _each(rows["types"], parts.type)),
-        event_triggers=(yield from _each(rows["event_triggers"], lambda row: EventTrigger(*row))),
-        extensions=dict(map(decoded, rows["extensions"])),
+        foreign_keys=(yield from _each(rows.get("foreign_keys", ()), parts.foreign_key)),
+        functions=(yield from _each(rows.get("functions", ()), parts.function)),
+        operators=(yield from _each(rows.get("operators", ()), lambda row: Operator(*row))),
+        casts=(yield from _each(rows.get("casts", ()), lambda row: Cast(*row))),
+        types=(yield from _each(rows.get("types", ()), parts.type)),
+        event_triggers=(yield from _each(rows.get("event_triggers", ()), lambda row: EventTrigger(*row))),
+        extensions=dict(map(decoded, rows.get("extensions", ()))),
         namespaces=(
-            yield from _each(rows["namespaces"], lambda row: Namespace(row[0], row[1], tuple(row[2] or ())))
+            yield from _each(
+                rows.get("namespaces", ()), lambda row: Namespace(row[0], row[1], tuple(row[2] or ()))
+            )
         ),
     )
     # Whoever looked for a name first would wait for all of these at once.
-    for index in ("by_oid", "by_name", "schemas", "children", "referring", "functions_by_oid"):
-        getattr(snapshot, index)
-        yield
-    for index in ("functions_by_name", "operators_by_name", "types_by_oid", "types_by_name"):
+    for index in itertools.chain.from_iterable(INDEXES.values()):
         getattr(snapshot, index)
         yield
     return snapshot
@@ -109,12 +111,14 @@ def _by_relation(rows: Sequence[Row], make: Callable[[list[Any]], T]) -> Steps[d
 
 
 def _relations(rows: Mapping[str, Sequence[Row]], parts: "_Parts") -> Steps[tuple[Relation, ...]]:
-    unique = yield from _by_relation(rows["unique"], parts.key)
-    definitions = yield from _by_relation(rows["views"], lambda row: cast(str | None, row[0]))
-    rules = yield from _by_relation(rows["rules"], _rule)
-    triggers = yield from _by_relation(rows["triggers"], parts.trigger)
-    code = yield from _by_relation(rows["code"], parts.code)
-    comments = yield from _by_relation(rows["comments"], lambda row: (parts.name(row[0]), str(row[1])))
+    unique = yield from _by_relation(rows.get("unique", ()), parts.key)
+    definitions = yield from _by_relation(rows.get("views", ()), lambda row: cast(str | None, row[0]))
+    rules = yield from _by_relation(rows.get("rules", ()), _rule)
+    triggers = yield from _by_relation(rows.get("triggers", ()), parts.trigger)
+    code = yield from _by_relation(rows.get("code", ()), parts.code)
+    comments = yield from _by_relation(
+        rows.get("comments", ()), lambda row: (parts.name(row[0]), str(row[1]))
+    )
 
     def relation(row: list[Any]) -> Relation:
         oid = row[0]
@@ -139,7 +143,7 @@ def _relations(rows: Mapping[str, Sequence[Row]], parts: "_Parts") -> Steps[tupl
             comments=dict(sorted(comments[oid])) if oid in comments else _NOTHING,
         )
 
-    return (yield from _each(rows["relations"], relation))
+    return (yield from _each(rows.get("relations", ()), relation))
 
 
 _NOTHING: Final[Mapping[str, str]] = {}

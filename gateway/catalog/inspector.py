@@ -7,17 +7,19 @@ Source: PostgreSQL documentation, "Simple Query".
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, Self
 
 from gateway.authn import LoginRefused
 from gateway.catalog.build import Row
+from gateway.catalog.queries import CLOSING, OPENING
 from gateway.catalog.read import AskError
 from gateway.config import Database
 from gateway.link import Link
 from gateway.upstream import Connector
 from protocol import messages, sqlstate
-from protocol.errors import ProtocolViolation
+from protocol.errors import ProtocolViolation, UpstreamViolation
 from protocol.messages import decode_data_row, decode_report
 from protocol.startup import Replication, StartupMessage
 from protocol.tags import BackendTag
@@ -36,7 +38,7 @@ class InspectorUnavailable(OSError):
 
 
 class Inspector:
-    """A connection of the ``inspect`` login of a database. One statement at a time."""
+    """A connection of the ``inspect`` login of a database, for one batch of queries at a time."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
@@ -60,15 +62,18 @@ class Inspector:
             raise InspectorUnavailable(refused.log) from refused
         return cls(session.link)
 
-    async def ask(self, sql: str) -> list[Row]:
-        """The rows of one statement as text, in the order they came.
+    async def run(self, queries: Sequence[str]) -> list[list[Row]]:
+        """The rows of each query as text, in one read-only snapshot; see :data:`gateway.catalog.read.Run`.
 
         Raises :class:`AskError` for the server's errors, after which the connection can still be used, and
         :class:`InspectorUnavailable` when it cannot be used any more.
         """
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                return await self._ask(sql)
+                results = await self._exchange([*OPENING, *queries])
+                await self._exchange([CLOSING])
+                if isinstance(results, AskError):
+                    raise results
         except TimeoutError as error:
             self._link.abort()
             raise InspectorUnavailable("the server did not answer a query about its catalog") from error
@@ -79,9 +84,12 @@ class Inspector:
             # What is still to come would be taken for the answer to the next question.
             self._link.abort()
             raise
+        return results[len(OPENING) :]
 
-    async def _ask(self, sql: str) -> list[Row]:
-        self._link.write(messages.query(sql.encode()))
+    async def _exchange(self, statements: Sequence[str]) -> list[list[Row]] | AskError:
+        """Send all statements at once. After an error the server runs none of the rest."""
+        self._link.write(messages.query(";\n".join(statements).encode()))
+        results: list[list[Row]] = []
         rows: list[Row] = []
         failure: AskError | None = None
         while True:
@@ -89,13 +97,16 @@ class Inspector:
             if tag == BackendTag.DATA_ROW:
                 values = decode_data_row(payload)
                 rows.append(tuple(None if value is None else value.decode() for value in values))
+            elif tag == BackendTag.COMMAND_COMPLETE:
+                results.append(rows)
+                rows = []
             elif tag == BackendTag.ERROR_RESPONSE:
                 fields = decode_report(payload)
                 failure = AskError(fields.get("C", sqlstate.SYSTEM_ERROR), fields.get("M", ""))
             elif tag == BackendTag.READY_FOR_QUERY:
-                if failure is not None:
-                    raise failure
-                return rows
+                if failure is None and len(results) != len(statements):
+                    raise UpstreamViolation("the server did not answer every statement")
+                return failure or results
 
     def close(self) -> None:
         """End the session politely."""

@@ -14,10 +14,18 @@ Source: PostgreSQL documentation, chapter "System Catalogs", and "System Catalog
 from collections.abc import Mapping
 from typing import Final
 
-__all__ = ["CLOSING", "FINGERPRINT", "OPENING", "VERSION", "catalog_queries"]
+__all__ = [
+    "CLOSING",
+    "FINGERPRINT",
+    "HAS_TEMPORARY",
+    "ISOLATION",
+    "OPENING",
+    "SETTINGS",
+    "VERSION",
+    "catalog_queries",
+]
 
-OPENING: Final = (
-    "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY",
+SETTINGS: Final = (
     "SET LOCAL search_path = pg_catalog, pg_temp",
     "SET LOCAL statement_timeout = '60s'",
     # What somebody is changing at this moment is waited for no longer than this.
@@ -25,6 +33,9 @@ OPENING: Final = (
     # The planner's guess about catalogs is often high enough for compiling, which takes longer than the query.
     "SET LOCAL jit = off",
 )
+"""What the queries need of the transaction they run in."""
+
+OPENING: Final = ("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY", *SETTINGS)
 """One snapshot for all queries, in which nothing can be written."""
 
 CLOSING: Final = "ROLLBACK"
@@ -33,11 +44,17 @@ VERSION: Final = """
 SELECT json_build_array(current_setting('server_version_num')::int, current_database())::text
 """
 
+ISOLATION: Final = "SELECT current_setting('transaction_isolation')"
+
+HAS_TEMPORARY: Final = """
+SELECT (EXISTS (SELECT FROM pg_class WHERE relnamespace = pg_my_temp_schema())
+  OR EXISTS (SELECT FROM pg_proc WHERE pronamespace = pg_my_temp_schema())
+  OR EXISTS (SELECT FROM pg_type WHERE typnamespace = pg_my_temp_schema())
+  OR EXISTS (SELECT FROM pg_operator WHERE oprnamespace = pg_my_temp_schema()))::text
+"""
+
 _SHARED: Final = "n.nspname !~ '^pg_(toast|temp_|toast_temp_)'"
-
-
-def _ours(alias: str) -> str:
-    return f"{_SHARED} AND ({alias}.oid >= 16384 OR n.nspname NOT IN ('pg_catalog', 'information_schema'))"
+_OWN: Final = "n.oid = pg_my_temp_schema()"
 
 
 def _with_extension(catalog: str, alias: str) -> str:
@@ -46,89 +63,17 @@ LEFT JOIN (pg_depend d JOIN pg_extension e ON d.refclassid = 'pg_extension'::reg
   ON d.classid = '{catalog}'::regclass AND d.objid = {alias}.oid AND d.objsubid = 0 AND d.deptype = 'e'"""
 
 
-# It is the type of a composite type that belongs to an extension.
-_RELATIONS: Final = f"""
-SELECT json_build_array(
-  c.oid::int8, n.nspname, c.relname, c.relkind, a.names, a.types, c.relispartition, c.relrowsecurity,
-  pg_get_userbyid(c.relowner), e.extname,
-  (SELECT json_agg(i.inhparent::int8 ORDER BY i.inhseqno) FROM pg_inherits i WHERE i.inhrelid = c.oid))::text
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-CROSS JOIN LATERAL (
-  SELECT json_agg(attname ORDER BY attnum) AS names, json_agg(atttypid::int8 ORDER BY attnum) AS types
-  FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped) a
-LEFT JOIN (pg_depend d JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid)
-  ON d.classid = CASE c.relkind WHEN 'c' THEN 'pg_type'::regclass ELSE 'pg_class'::regclass END
-    AND d.objid = CASE c.relkind WHEN 'c' THEN c.reltype ELSE c.oid END AND d.objsubid = 0 AND d.deptype = 'e'
-WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c') AND {_ours("c")}
-"""
-
-_COMMENTS: Final = f"""
-SELECT json_build_array(c.oid::int8, coalesce(a.attname, ''), o.description)::text
-FROM pg_description o JOIN pg_class c ON c.oid = o.objoid JOIN pg_namespace n ON n.oid = c.relnamespace
-LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = o.objsubid AND o.objsubid > 0
-WHERE o.classoid = 'pg_class'::regclass AND c.relkind NOT IN ('i', 'I') AND {_ours("c")}
-"""
-
-# A key proves that equality finds at most one row. That fails for a key that is checked only at the end of the
-# transaction, and for one that tells apart what the column's own equality does not.
-_UNIQUE: Final = f"""
-SELECT json_build_array(i.indrelid::int8, json_agg(a.attname ORDER BY k.at))::text
-FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, at)
-JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-JOIN pg_opclass o ON o.oid = i.indclass[k.at - 1]
-LEFT JOIN pg_collation l ON l.oid = a.attcollation
-WHERE i.indisunique AND i.indisvalid AND i.indisready AND i.indislive AND i.indimmediate
-  AND NOT i.indisexclusion AND i.indpred IS NULL AND i.indexprs IS NULL AND k.at <= i.indnkeyatts
-  AND {_ours("c")}
-GROUP BY i.indexrelid, i.indrelid, i.indisprimary
-HAVING bool_and(
-  (o.opcdefault OR o.opcname LIKE '%pattern_ops')
-  AND (l.oid IS NULL OR l.collisdeterministic OR l.oid = i.indcollation[k.at - 1]))
-ORDER BY i.indrelid, i.indisprimary DESC, i.indexrelid
-"""
-
-_OPERATORS: Final = f"""
-SELECT json_build_array(
-  n.nspname, o.oprname, o.oprleft::int8, o.oprright::int8, o.oprcode::oid::int8, e.extname)::text
-FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace
-{_with_extension("pg_operator", "o")}
-WHERE {_ours("o")}
-"""
-
-_CASTS: Final = f"""
-SELECT json_build_array(
-  k.castsource::int8, k.casttarget::int8, k.castfunc::int8, k.castcontext, e.extname)::text
-FROM pg_cast k
-{_with_extension("pg_cast", "k")}
-WHERE k.oid >= 16384
-"""
-
-_EVENT_TRIGGERS: Final = """
-SELECT json_build_array(evtname, evtevent, evtfoid::int8)::text
-FROM pg_event_trigger WHERE evtenabled <> 'D' ORDER BY evtname
-"""
-
-_EXTENSIONS: Final = """
-SELECT json_build_array(x.extname, n.nspname)::text
-FROM pg_extension x JOIN pg_namespace n ON n.oid = x.extnamespace
-"""
-
-# The grantee 0 is PUBLIC.
-_NAMESPACES: Final = f"""
-SELECT json_build_array(n.nspname, pg_get_userbyid(n.nspowner),
-  (SELECT json_agg(DISTINCT CASE g.grantee WHEN 0 THEN '' ELSE pg_get_userbyid(g.grantee)::text END)
-   FROM aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) g WHERE g.privilege_type = 'USAGE'))::text
-FROM pg_namespace n WHERE {_SHARED}
-"""
-
-
 class _Queries:
-    """The queries that depend on the server's version, or on whether locks are waited for."""
+    """The queries for one version of the server, about shared objects or the session's own temporary ones."""
 
-    def __init__(self, version: int, *, beside_locks: bool) -> None:
+    def __init__(self, version: int, *, temporary: bool, beside_locks: bool) -> None:
         self._version = version
+        self._where = _OWN if temporary else _SHARED
         self._beside_locks = beside_locks
+
+    def _ours(self, alias: str) -> str:
+        made = f"({alias}.oid >= 16384 OR n.nspname NOT IN ('pg_catalog', 'information_schema'))"
+        return f"{self._where} AND {made}"
 
     def _deparsed(self, call: str, over: str) -> str:
         """A call that deparses; null where a relation ``l.relation`` that meets ``over`` is being changed.
@@ -150,6 +95,90 @@ class _Queries:
         SELECT FROM pg_depend y WHERE y.classid = '{catalog}'::regclass AND y.objid = {alias}.oid
           AND y.refclassid = 'pg_class'::regclass AND y.refobjid = l.relation)"""
 
+    def relations(self) -> str:
+        # It is the type of a composite type that belongs to an extension.
+        return f"""
+SELECT json_build_array(
+  c.oid::int8, n.nspname, c.relname, c.relkind, a.names, a.types, c.relispartition, c.relrowsecurity,
+  pg_get_userbyid(c.relowner), e.extname,
+  (SELECT json_agg(i.inhparent::int8 ORDER BY i.inhseqno) FROM pg_inherits i WHERE i.inhrelid = c.oid))::text
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL (
+  SELECT json_agg(attname ORDER BY attnum) AS names, json_agg(atttypid::int8 ORDER BY attnum) AS types
+  FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped) a
+LEFT JOIN (pg_depend d JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid)
+  ON d.classid = CASE c.relkind WHEN 'c' THEN 'pg_type'::regclass ELSE 'pg_class'::regclass END
+    AND d.objid = CASE c.relkind WHEN 'c' THEN c.reltype ELSE c.oid END AND d.objsubid = 0 AND d.deptype = 'e'
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c') AND {self._ours("c")}
+"""
+
+    def comments(self) -> str:
+        return f"""
+SELECT json_build_array(c.oid::int8, coalesce(a.attname, ''), o.description)::text
+FROM pg_description o JOIN pg_class c ON c.oid = o.objoid JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = o.objsubid AND o.objsubid > 0
+WHERE o.classoid = 'pg_class'::regclass AND c.relkind NOT IN ('i', 'I') AND {self._ours("c")}
+"""
+
+    def unique(self) -> str:
+        # A key proves that equality finds at most one row. That fails for a key that is checked only at the end of the
+        # transaction, and for one that tells apart what the column's own equality does not.
+        return f"""
+SELECT json_build_array(i.indrelid::int8, json_agg(a.attname ORDER BY k.at))::text
+FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, at)
+JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+JOIN pg_opclass o ON o.oid = i.indclass[k.at - 1]
+LEFT JOIN pg_collation l ON l.oid = a.attcollation
+WHERE i.indisunique AND i.indisvalid AND i.indisready AND i.indislive AND i.indimmediate
+  AND NOT i.indisexclusion AND i.indpred IS NULL AND i.indexprs IS NULL AND k.at <= i.indnkeyatts
+  AND {self._ours("c")}
+GROUP BY i.indexrelid, i.indrelid, i.indisprimary
+HAVING bool_and(
+  (o.opcdefault OR o.opcname LIKE '%pattern_ops')
+  AND (l.oid IS NULL OR l.collisdeterministic OR l.oid = i.indcollation[k.at - 1]))
+ORDER BY i.indrelid, i.indisprimary DESC, i.indexrelid
+"""
+
+    def operators(self) -> str:
+        return f"""
+SELECT json_build_array(
+  n.nspname, o.oprname, o.oprleft::int8, o.oprright::int8, o.oprcode::oid::int8, e.extname)::text
+FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace
+{_with_extension("pg_operator", "o")}
+WHERE {self._ours("o")}
+"""
+
+    def casts(self) -> str:
+        return f"""
+SELECT json_build_array(
+  k.castsource::int8, k.casttarget::int8, k.castfunc::int8, k.castcontext, e.extname)::text
+FROM pg_cast k
+{_with_extension("pg_cast", "k")}
+WHERE k.oid >= 16384
+"""
+
+    def event_triggers(self) -> str:
+        return """
+SELECT json_build_array(evtname, evtevent, evtfoid::int8)::text
+FROM pg_event_trigger WHERE evtenabled <> 'D' ORDER BY evtname
+"""
+
+    def extensions(self) -> str:
+        return """
+SELECT json_build_array(x.extname, n.nspname)::text
+FROM pg_extension x JOIN pg_namespace n ON n.oid = x.extnamespace
+"""
+
+    def namespaces(self) -> str:
+        # The grantee 0 is PUBLIC.
+        return f"""
+SELECT json_build_array(n.nspname, pg_get_userbyid(n.nspowner),
+  (SELECT json_agg(DISTINCT CASE g.grantee WHEN 0 THEN '' ELSE pg_get_userbyid(g.grantee)::text END)
+   FROM aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) g WHERE g.privilege_type = 'USAGE'))::text
+FROM pg_namespace n WHERE {self._where}
+"""
+
     def foreign_keys(self) -> str:
         # Of a key that is not enforced (PostgreSQL 18) nothing cascades.
         enforced = "AND o.conenforced" if self._version >= 180_000 else ""
@@ -161,7 +190,7 @@ SELECT json_build_array(
   (SELECT json_agg(a.attname ORDER BY k.at) FROM unnest(o.confkey) WITH ORDINALITY k(attnum, at)
    JOIN pg_attribute a ON a.attrelid = o.confrelid AND a.attnum = k.attnum))::text
 FROM pg_constraint o JOIN pg_namespace n ON n.oid = o.connamespace
-WHERE o.contype = 'f' {enforced} AND {_ours("o")}
+WHERE o.contype = 'f' {enforced} AND {self._ours("o")}
 """
 
     def views(self) -> str:
@@ -170,7 +199,7 @@ WHERE o.contype = 'f' {enforced} AND {_ours("o")}
 SELECT json_build_array(c.oid::int8, {definition})::text
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_rewrite r ON r.ev_class = c.oid AND r.rulename = '_RETURN'
-WHERE c.relkind IN ('v', 'm') AND {_ours("c")}
+WHERE c.relkind IN ('v', 'm') AND {self._ours("c")}
 """
 
     def rules(self) -> str:
@@ -179,7 +208,7 @@ WHERE c.relkind IN ('v', 'm') AND {_ours("c")}
         return f"""
 SELECT json_build_array(c.oid::int8, r.rulename, r.ev_type, r.is_instead, {definition})::text
 FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE r.rulename <> '_RETURN' AND r.ev_enabled <> 'D' AND {_ours("c")}
+WHERE r.rulename <> '_RETURN' AND r.ev_enabled <> 'D' AND {self._ours("c")}
 ORDER BY r.ev_class, r.rulename
 """
 
@@ -194,7 +223,7 @@ SELECT json_build_array(
    JOIN pg_attribute a ON a.attrelid = t.tgrelid AND a.attnum = k.attnum),
   t.tgqual IS NOT NULL, CASE WHEN t.tgqual IS NOT NULL THEN {definition} END)::text
 FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE t.tgenabled <> 'D' AND (NOT t.tgisinternal OR t.tgfoid >= 16384) AND {_ours("c")}
+WHERE t.tgenabled <> 'D' AND (NOT t.tgisinternal OR t.tgfoid >= 16384) AND {self._ours("c")}
 ORDER BY t.tgrelid, t.tgname
 """
 
@@ -227,7 +256,7 @@ FROM (
   SELECT partrelid, 'partition', NULL, partexprs FROM pg_partitioned_table WHERE partexprs IS NOT NULL
   {statistics}
 ) x JOIN pg_class c ON c.oid = x.relation JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE {_ours("c")}
+WHERE {self._ours("c")}
 """
 
     def functions(self) -> str:
@@ -253,7 +282,7 @@ SELECT json_build_array(
 FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang
 LEFT JOIN pg_aggregate g ON g.aggfnoid = p.oid LEFT JOIN pg_operator s ON s.oid = g.aggsortop
 {_with_extension("pg_proc", "p")}
-WHERE {_ours("p")}
+WHERE {self._ours("p")}
 """
 
     def types(self) -> str:
@@ -270,33 +299,38 @@ SELECT json_build_array(
   e.extname)::text
 FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace LEFT JOIN pg_range r ON r.rngtypid = t.oid
 {_with_extension("pg_type", "t")}
-WHERE {_ours("t")}
+WHERE {self._ours("t")}
 """
 
 
-def catalog_queries(version: int, *, beside_locks: bool = False) -> Mapping[str, str]:
+def catalog_queries(
+    version: int, *, temporary: bool = False, beside_locks: bool = False
+) -> Mapping[str, str]:
     """The queries by what they list, for a server of ``version`` (as in server_version_num).
 
-    With ``beside_locks``, the text of what somebody is changing at this moment is null instead of waited for.
+    With ``temporary`` they list the temporary objects of the session that asks, and nothing else. With
+    ``beside_locks``, the text of what somebody is changing at this moment is null instead of waited for.
     """
-    queries = _Queries(version, beside_locks=beside_locks)
-    return {
-        "namespaces": _NAMESPACES,
-        "extensions": _EXTENSIONS,
-        "relations": _RELATIONS,
-        "comments": _COMMENTS,
-        "unique": _UNIQUE,
+    queries = _Queries(version, temporary=temporary, beside_locks=beside_locks)
+    listed = {
+        "namespaces": queries.namespaces(),
+        "relations": queries.relations(),
+        "comments": queries.comments(),
+        "unique": queries.unique(),
         "foreign_keys": queries.foreign_keys(),
         "views": queries.views(),
         "rules": queries.rules(),
         "triggers": queries.triggers(),
         "code": queries.code(),
         "functions": queries.functions(),
-        "operators": _OPERATORS,
-        "casts": _CASTS,
+        "operators": queries.operators(),
         "types": queries.types(),
-        "event_triggers": _EVENT_TRIGGERS,
     }
+    if not temporary:
+        listed["extensions"] = queries.extensions()
+        listed["casts"] = queries.casts()
+        listed["event_triggers"] = queries.event_triggers()
+    return listed
 
 
 _KEPT: Final = "oid >= 16384 AND relpersistence <> 't' AND relkind NOT IN ('i', 'I', 't')"

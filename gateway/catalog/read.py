@@ -1,12 +1,11 @@
-"""Reading a whole catalog over one connection, in one snapshot of the server's.
+"""Reading a catalog over one connection.
 
-What is needed of the connection is one function, :data:`Ask`: so the catalog can be read by a login of its own
+What is needed of the connection is one function, :data:`Run`: so the catalog can be read by a login of its own
 (:mod:`gateway.catalog.inspector`) or in passing by a client's server session.
 """
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -15,13 +14,17 @@ from gateway.catalog.build import Row, build, decoded
 from gateway.catalog.queries import CLOSING, FINGERPRINT, OPENING, VERSION, catalog_queries
 from rules.catalog import SchemaSnapshot
 
-__all__ = ["Ask", "AskError", "Reading", "fingerprint", "read", "read_catalog"]
+__all__ = ["Ask", "AskError", "Reading", "Run", "fingerprint", "in_transaction", "read", "read_catalog"]
 
 T = TypeVar("T")
 
 Ask = Callable[[str], Awaitable[Sequence[Row]]]
 """Runs one SQL statement and returns its rows as text. Raises :class:`AskError` where the server answers with an
 error, and OSError where it does not answer."""
+
+Run = Callable[[Sequence[str]], Awaitable[Sequence[Sequence[Row]]]]
+"""Runs queries in one read-only transaction under ``search_path = pg_catalog, pg_temp`` and returns the rows of
+each as text. Nothing of it remains in the session. Raises as :data:`Ask` does."""
 
 SLICE_SECONDS: Final = 0.001
 """How long a snapshot is built before others have their turn on the event loop."""
@@ -46,59 +49,67 @@ class Reading:
     complete: bool
 
 
-async def read(ask: Ask, *, generation: int = 1) -> Reading:
-    """Read everything. Where somebody is changing a definition for longer than a moment, its text is left out.
+async def read(run: Run, *, generation: int = 1, temporary: bool = False) -> Reading:
+    """Read every definition, or with ``temporary`` those of the session's own temporary objects.
 
-    Raises :class:`AskError`, OSError, and ValueError for answers of another shape than the queries give.
+    Where somebody is changing a definition for longer than a moment, its text is left out. Raises
+    :class:`AskError`, OSError, and ValueError for answers of another shape than the queries give.
     """
     try:
-        return await _read(ask, generation, beside_locks=False)
+        return await _read(run, generation, temporary, beside_locks=False)
     except AskError as error:
         if error.sqlstate != _LOCK_NOT_AVAILABLE:
             raise
-    return await _read(ask, generation, beside_locks=True)
+    return await _read(run, generation, temporary, beside_locks=True)
 
 
 async def read_catalog(ask: Ask) -> SchemaSnapshot:
     """The snapshot alone, for whoever reads once. Raises as :func:`read` does."""
-    return (await read(ask)).snapshot
+    return (await read(in_transaction(ask))).snapshot
 
 
-async def fingerprint(ask: Ask) -> str:
+async def fingerprint(run: Run) -> str:
     """A text that differs once any definition does. Raises as :func:`read` does."""
-    async with _transaction(ask):
-        return await _fingerprint(ask)
+    (rows,) = await run([FINGERPRINT])
+    return _mark(rows)
 
 
-async def _read(ask: Ask, generation: int, *, beside_locks: bool) -> Reading:
-    async with _transaction(ask):
-        ((version, database),) = map(decoded, await ask(VERSION))
-        mark = await _fingerprint(ask)
-        rows = {
-            name: await ask(query)
-            for name, query in catalog_queries(version, beside_locks=beside_locks).items()
-        }
-    snapshot = await _in_slices(build(rows, generation=generation, database=database, server_version=version))
-    return Reading(snapshot, mark, complete=not beside_locks)
+def in_transaction(ask: Ask) -> Run:
+    """The port made of one that runs statement after statement."""
+
+    async def run(queries: Sequence[str]) -> Sequence[Sequence[Row]]:
+        for statement in OPENING:
+            await ask(statement)
+        try:
+            results = [await ask(query) for query in queries]
+        except AskError:
+            await ask(CLOSING)
+            raise
+        await ask(CLOSING)
+        return results
+
+    return run
 
 
-async def _fingerprint(ask: Ask) -> str:
-    ((mark,),) = await ask(FINGERPRINT)
+async def _read(run: Run, generation: int, temporary: bool, *, beside_locks: bool) -> Reading:
+    (about,) = await run([VERSION])
+    ((version, database),) = map(decoded, about)
+    queries = catalog_queries(version, temporary=temporary, beside_locks=beside_locks)
+    marks, *results = await run([FINGERPRINT, *queries.values()])
+    steps = build(
+        dict(zip(queries, results, strict=True)),
+        generation=generation,
+        database=database,
+        server_version=version,
+    )
+    return Reading(await _in_slices(steps), _mark(marks), complete=not beside_locks)
+
+
+def _mark(rows: Sequence[Row]) -> str:
+    ((mark,),) = rows
     if mark is None:
         raise ValueError("the server gave no fingerprint of its catalog")
     return mark
-
-
-@contextlib.asynccontextmanager
-async def _transaction(ask: Ask) -> AsyncIterator[None]:
-    for statement in OPENING:
-        await ask(statement)
-    try:
-        yield
-    except AskError:
-        await ask(CLOSING)
-        raise
-    await ask(CLOSING)
 
 
 async def _in_slices(steps: Generator[None, None, T]) -> T:

@@ -15,6 +15,7 @@ from gateway.config.model import (
     Admin,
     AdminTls,
     Audit,
+    CatalogSettings,
     Config,
     Database,
     Limits,
@@ -92,6 +93,7 @@ def _assemble(top: Section, file: Path) -> Config | None:
         top.problem("databases", "name at least one; for example {shop: {host: db.internal}}")
     users = {name: _user(section, name, listen) for name, section in top.sections("users")}
     groups = _groups(top.section("groups"))
+    catalog = _catalog(top.section("catalog"))
     limits = _limits(top.section("limits"))
     shutdown = _shutdown(top.section("shutdown"))
     policy = _policy(top, databases, users, groups)
@@ -107,6 +109,7 @@ def _assemble(top: Section, file: Path) -> Config | None:
         databases=databases,
         users=users,
         groups=groups,
+        catalog=catalog,
         limits=limits,
         shutdown=shutdown,
         policy=policy,
@@ -302,6 +305,12 @@ def _groups(section: Section) -> dict[str, frozenset[str]]:
     for name in section.written():
         groups[name] = frozenset(section.names(name))
     return groups
+
+
+def _catalog(section: Section) -> CatalogSettings:
+    catalog = CatalogSettings(poll=section.duration("poll", CatalogSettings().poll, 0.1))
+    section.close()
+    return catalog
 
 
 def _limits(section: Section) -> Limits:

@@ -17,6 +17,7 @@ __all__ = [
     "Admin",
     "AdminTls",
     "Audit",
+    "CatalogSettings",
     "Config",
     "Database",
     "Limits",
@@ -191,6 +192,13 @@ class PolicyTest:
 
 
 @dataclass(frozen=True, slots=True)
+class CatalogSettings:
+    """``poll``: seconds between two looks at a database's catalog for what did not pass through this gateway."""
+
+    poll: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything the file says, checked."""
 
@@ -202,6 +210,7 @@ class Config:
     databases: Mapping[str, Database]
     users: Mapping[str, User]
     groups: Mapping[str, frozenset[str]]
+    catalog: CatalogSettings
     limits: Limits
     shutdown: Shutdown
     policy: "Policy"

@@ -21,6 +21,10 @@ NAMES = {
     "holdgate_bytes_total": ("counter", ("direction",)),
     "holdgate_audit_queue": ("gauge", ()),
     "holdgate_audit_lost_total": ("counter", ()),
+    "holdgate_catalog_generation": ("gauge", ("database",)),
+    "holdgate_catalog_age_seconds": ("gauge", ("database",)),
+    "holdgate_catalog_reload_seconds": ("histogram", ()),
+    "holdgate_catalog_failures_total": ("counter", ("database",)),
     "holdgate_build_info": ("gauge", ("python", "version")),
 }
 
@@ -44,6 +48,9 @@ def used() -> Metrics:
     metrics.sessions_total.labels("ended").inc()
     metrics.statement("read", "allow")
     metrics.upstream_errors_total.labels("connect").inc()
+    metrics.catalog_generation.labels("shop").set(3)
+    metrics.catalog_age_seconds.labels("shop").set(1.5)
+    metrics.catalog_failures_total.labels("shop").inc()
     return metrics
 
 
@@ -189,3 +196,11 @@ def test_two_gateways_in_one_process_share_nothing() -> None:
     assert "holdgate_overhead_seconds_count" in rendered(other)
     assert rendered(other)["holdgate_overhead_seconds_count"] == 0
     assert 'holdgate_statements_total{action="read",verdict="allow"}' not in rendered(other)
+
+
+def test_a_catalog_that_is_not_kept_any_more_is_not_shown() -> None:
+    metrics = used()
+    assert b'database="shop"' in metrics.render()[0]
+    metrics.forget_catalog("shop")
+    metrics.forget_catalog("never seen")
+    assert b'database="shop"' not in metrics.render()[0]

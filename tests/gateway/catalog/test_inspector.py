@@ -46,20 +46,26 @@ async def looking(database: Database, name: str) -> AsyncIterator[Inspector]:
 async def test_it_reads_as_its_own_login(postgres: Postgres, reader: str, empty_database: str) -> None:
     with postgres.hba("host all all all scram-sha-256"):
         async with looking(database_of(postgres, reader), empty_database) as inspector:
-            assert await inspector.ask("SELECT current_user, current_database(), NULL, ''") == [
-                (reader, empty_database, None, "")
+            assert await inspector.run(
+                [
+                    "SELECT current_user, current_database(), NULL, ''",
+                    "SELECT i, 'Größe' FROM generate_series(1, 3) i",
+                    "SELECT WHERE false",
+                    "SELECT current_setting('search_path'), current_setting('transaction_isolation')",
+                ]
+            ) == [
+                [(reader, empty_database, None, "")],
+                [(str(i), "Größe") for i in (1, 2, 3)],
+                [],
+                [("pg_catalog, pg_temp", "repeatable read")],
             ]
-            assert await inspector.ask("SELECT i, 'Größe' FROM generate_series(1, 3) i") == [
-                (str(i), "Größe") for i in (1, 2, 3)
-            ]
-            assert await inspector.ask("SET jit = off") == []
-            assert await inspector.ask("") == []
+            assert await inspector.run([]) == []
 
 
 async def test_it_cannot_write(postgres: Postgres, empty_database: str) -> None:
     async with looking(database_of(postgres, postgres.superuser), empty_database) as inspector:
         with pytest.raises(AskError) as refused:
-            await inspector.ask("CREATE TABLE t ()")
+            await inspector.run(["CREATE TABLE t ()"])
         assert refused.value.sqlstate == "25006"
 
 
@@ -68,15 +74,15 @@ async def test_the_name_in_the_configuration_counts(
 ) -> None:
     database = database_of(postgres, reader, dbname=empty_database)
     async with looking(database, "shop") as inspector:
-        assert await inspector.ask("SELECT current_database()") == [(empty_database,)]
+        assert await inspector.run(["SELECT current_database()"]) == [[(empty_database,)]]
 
 
 async def test_an_error_leaves_it_usable(postgres: Postgres, reader: str, empty_database: str) -> None:
     async with looking(database_of(postgres, reader), empty_database) as inspector:
         with pytest.raises(AskError, match="division by zero") as failed:
-            await inspector.ask("SELECT 1 / 0")
+            await inspector.run(["SELECT 2", "SELECT 1 / 0", "SELECT 3"])
         assert failed.value.sqlstate == "22012"
-        assert await inspector.ask("SELECT 1") == [("1",)]
+        assert await inspector.run(["SELECT 1"]) == [[("1",)]]
 
 
 async def test_refusals_of_the_server_say_why(postgres: Postgres, reader: str, empty_database: str) -> None:
@@ -102,7 +108,9 @@ async def test_the_words_of_sslmode_hold(tls_postgres: Postgres, authority: Auth
     with tls_postgres.hba("hostssl all all all scram-sha-256"):
         database = database_of(tls_postgres, role, sslmode="verify-full", sslrootcert=str(authority.cert))
         async with looking(database, name) as inspector:
-            assert await inspector.ask("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()") == [("t",)]
+            assert await inspector.run(["SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"]) == [
+                [("t",)]
+            ]
         with pytest.raises(InspectorUnavailable):
             await Inspector.connect(Connector(), database_of(tls_postgres, role), name)
     tls_postgres.drop_database(name)
@@ -111,27 +119,28 @@ async def test_the_words_of_sslmode_hold(tls_postgres: Postgres, authority: Auth
 
 async def test_a_server_process_that_ends(postgres: Postgres, reader: str, empty_database: str) -> None:
     async with looking(database_of(postgres, reader), empty_database) as inspector:
-        (row,) = await inspector.ask("SELECT pg_backend_pid()")
+        ((row,),) = await inspector.run(["SELECT pg_backend_pid()"])
         postgres.execute(f"SELECT pg_terminate_backend({row[0]})")
         with pytest.raises(InspectorUnavailable):
-            await inspector.ask("SELECT 1")
+            await inspector.run(["SELECT 1"])
         with pytest.raises(InspectorUnavailable):
-            await inspector.ask("SELECT 1")
+            await inspector.run(["SELECT 1"])
 
 
 async def test_a_question_given_up_ends_the_connection(
     postgres: Postgres, reader: str, empty_database: str
 ) -> None:
     async with looking(database_of(postgres, reader), empty_database) as inspector:
-        asking = asyncio.ensure_future(inspector.ask("SELECT pg_sleep(60)"))
+        asking = asyncio.ensure_future(inspector.run(["SELECT pg_sleep(60)"]))
         await asyncio.to_thread(
-            postgres.wait_until, "EXISTS (SELECT FROM pg_stat_activity WHERE query ~ '^SELECT pg_sleep')"
+            postgres.wait_until,
+            "EXISTS (SELECT FROM pg_stat_activity WHERE query ~ 'SELECT pg_sleep' AND pid <> pg_backend_pid())",
         )
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
         with pytest.raises(InspectorUnavailable):
-            await inspector.ask("SELECT 1")
+            await inspector.run(["SELECT 1"])
 
 
 # --- servers that misbehave ---------------------------------------------------------------------------------
@@ -148,6 +157,8 @@ async def answering(*answers: bytes) -> AsyncIterator[Inspector]:
         link.write(authentication(0) + READY)
         await link.read_message(10_000)
         link.write(b"".join(answers))
+        await link.read_message(10_000)
+        link.write(message(ord("C"), b"ROLLBACK\0") + READY)
         await link.read_message(10_000)
 
     async with listening(serve) as port:
@@ -166,23 +177,25 @@ async def answering(*answers: bytes) -> AsyncIterator[Inspector]:
         message(ord("D"), struct.pack("!H", 0) + b"left over"),
         message(ord("D"), struct.pack("!Hi", 1, 1) + b"\xff"),
         b"D\x7f\xff\xff\xff",
+        message(ord("C"), b"SELECT 0\0"),
+        b"",
     ],
 )
 async def test_answers_that_are_none(answer: bytes) -> None:
     async with answering(answer, READY) as inspector:
         with pytest.raises(InspectorUnavailable, match="broke"):
-            await inspector.ask("SELECT 1")
+            await inspector.run(["SELECT 1"])
 
 
 async def test_a_silent_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ANSWER_SECONDS", 0.05)
     async with answering() as inspector:
         with pytest.raises(InspectorUnavailable, match="did not answer"):
-            await inspector.ask("SELECT 1")
+            await inspector.run(["SELECT 1"])
 
 
-async def test_an_error_without_fields(postgres: Postgres) -> None:
+async def test_an_error_without_fields() -> None:
     async with answering(message(ord("E"), b"\0"), READY) as inspector:
         with pytest.raises(AskError) as failed:
-            await inspector.ask("SELECT 1")
+            await inspector.run(["SELECT 1"])
         assert failed.value.sqlstate == "58000"

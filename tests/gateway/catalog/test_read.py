@@ -8,7 +8,7 @@ import pytest
 
 from gateway.catalog import AskError, read, read_catalog
 from gateway.catalog.build import Row
-from gateway.catalog.read import fingerprint
+from gateway.catalog.read import fingerprint, in_transaction
 from rules.catalog import Code, Relation, SchemaSnapshot, Trigger
 from tests.support.catalog import ask_through, snapshot_of
 from tests.support.postgres import Postgres
@@ -276,7 +276,7 @@ async def test_the_connection_is_left_as_it_was(postgres: Postgres, rich: str) -
     with postgres.connect(rich) as connection:
         ask = ask_through(connection)
         await ask("SET search_path = crm")
-        await read(ask)
+        await read(in_transaction(ask))
         assert await ask("SELECT current_setting('search_path'), current_setting('jit')") == [("crm", "on")]
         assert connection.info.transaction_status == 0
 
@@ -289,7 +289,7 @@ async def test_nothing_can_be_written_meanwhile(postgres: Postgres, empty_databa
             return await ask("CREATE TABLE public.t ()" if "json_build_array" in sql else sql)
 
         with pytest.raises(AskError) as refused:
-            await read(writing)
+            await read(in_transaction(writing))
     assert refused.value.sqlstate == "25006"
 
 
@@ -305,7 +305,7 @@ async def test_a_login_without_privileges_reads_all_of_it(
 async def test_what_somebody_changes_is_read_without_its_text(postgres: Postgres, rich: str) -> None:
     with postgres.connect(rich) as changing, postgres.connect(rich) as reading, changing.transaction():
         changing.execute("LOCK TABLE crm.person IN ACCESS EXCLUSIVE MODE")
-        result = await read(ask_through(reading))
+        result = await read(in_transaction(ask_through(reading)))
     assert not result.complete
     person = relation(result.snapshot, "person")
     assert {code.text for code in person.code} == {""}
@@ -328,7 +328,7 @@ async def test_waiting_for_a_lock_is_taken_for_holding_it(postgres: Postgres, ri
         waiting.pgconn.send_query(b"BEGIN; LOCK TABLE crm.keys IN ACCESS EXCLUSIVE MODE; ROLLBACK")
         pid = waiting.info.backend_pid
         postgres.wait_until(f"EXISTS (SELECT FROM pg_locks WHERE pid = {pid} AND NOT granted)", rich)
-        result = await read(ask_through(reading))
+        result = await read(in_transaction(ask_through(reading)))
         holding.execute("ROLLBACK")
         while waiting.pgconn.get_result() is not None:
             pass
@@ -344,7 +344,7 @@ async def test_other_errors_of_the_server_end_the_reading(postgres: Postgres, ri
             return await ask("SELECT 1/0" if "pg_policy" in sql else sql)
 
         with pytest.raises(AskError) as failed:
-            await read(failing)
+            await read(in_transaction(failing))
         assert failed.value.sqlstate == "22012"
         assert connection.info.transaction_status == 0
 
@@ -358,7 +358,7 @@ async def test_answers_of_another_shape_are_refused(postgres: Postgres, rich: st
             return [("{}",)] if "pg_event_trigger" in sql and "count" not in sql else rows
 
         with pytest.raises(ValueError, match="JSON array"):
-            await read(odd)
+            await read(in_transaction(odd))
 
 
 async def test_others_have_their_turn_while_it_is_built(postgres: Postgres, rich: str) -> None:
@@ -374,7 +374,7 @@ async def test_others_have_their_turn_while_it_is_built(postgres: Postgres, rich
         counting = asyncio.ensure_future(count())
         await asyncio.sleep(0)
         before = turns
-        await read(ask_through(connection))
+        await read(in_transaction(ask_through(connection)))
         counting.cancel()
     assert turns > before
 
@@ -415,13 +415,13 @@ async def test_every_change_of_a_definition_shows(postgres: Postgres) -> None:
     name = postgres.create_database(None, SCHEMA)
     with postgres.connect(name) as connection:
         ask = ask_through(connection)
-        seen = {await fingerprint(ask)}
+        seen = {await fingerprint(in_transaction(ask))}
         for change in CHANGES:
             await ask(change)
-            mark = await fingerprint(ask)
+            mark = await fingerprint(in_transaction(ask))
             assert mark not in seen, change
             seen.add(mark)
-        assert (await read(ask)).fingerprint == mark
+        assert (await read(in_transaction(ask))).fingerprint == mark
     postgres.drop_database(name)
 
 
@@ -445,10 +445,10 @@ async def test_work_with_data_does_not_show(postgres: Postgres) -> None:
     name = postgres.create_database(None, SCHEMA)
     with postgres.connect(name) as connection:
         ask = ask_through(connection)
-        before = await fingerprint(ask)
+        before = await fingerprint(in_transaction(ask))
         for statement in NO_CHANGES:
             await ask(statement)
-            assert await fingerprint(ask) == before, statement
+            assert await fingerprint(in_transaction(ask)) == before, statement
     postgres.drop_database(name)
 
 
@@ -457,4 +457,4 @@ async def test_a_server_that_gives_no_fingerprint() -> None:
         return [(None,)] if sql.strip().startswith("SELECT json_agg") else []
 
     with pytest.raises(ValueError, match="no fingerprint"):
-        await fingerprint(silent)
+        await fingerprint(in_transaction(silent))

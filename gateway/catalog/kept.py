@@ -1,0 +1,217 @@
+"""The catalog of one database, kept up to date.
+
+A snapshot is *fresh* while nothing is known that could have changed it: it was compared with the server's catalog
+no longer than a polling period ago, and no definition has passed through this gateway since. Whoever judges a
+statement waits until it is fresh. Where the catalog cannot be read, the snapshot is one that says so, and in it no
+name can be resolved.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final
+
+from gateway import clock
+from gateway.catalog.build import Row
+from gateway.catalog.inspector import Inspector, InspectorUnavailable
+from gateway.catalog.read import AskError, Run, fingerprint, read
+from gateway.config import Database
+from gateway.metrics import Metrics
+from gateway.upstream import Connector
+from rules.catalog import SchemaSnapshot
+
+__all__ = ["Catalog", "Looker"]
+
+logger = logging.getLogger(__name__)
+
+RETRY_SECONDS: Final = 1.0
+"""After a failure nobody looks again for so long; what is judged meanwhile is judged without a catalog."""
+
+LOCKED_SECONDS: Final = 5.0
+"""How long a snapshot serves that lacks the text of what somebody was changing."""
+
+MAX_MISSED: Final = 10_000
+"""Unknown names that are remembered, so that each of them makes the gateway look once."""
+
+
+class Looker:
+    """The gateway's own way to a database's catalog: a connection of the ``inspect`` login, opened when needed."""
+
+    def __init__(self, connector: Connector, database: Database, name: str) -> None:
+        self.database = database
+        self._connector = connector
+        self._name = name
+        self._inspector: Inspector | None = None
+
+    async def run(self, queries: Sequence[str]) -> list[list[Row]]:
+        """See :data:`gateway.catalog.read.Run`. One batch at a time."""
+        if self._inspector is not None:
+            try:
+                return await self._inspector.run(queries)
+            except InspectorUnavailable:
+                # The server may have ended a connection that was idle, and take a new one gladly.
+                self._inspector = None
+        self._inspector = await Inspector.connect(self._connector, self.database, self._name)
+        return await self._inspector.run(queries)
+
+    def close(self) -> None:
+        """Close the connection; it is opened again when needed."""
+        if self._inspector is not None:
+            self._inspector.close()
+            self._inspector = None
+
+
+class Catalog:
+    """One database's catalog. ``looker`` is None where no ``inspect`` login is configured: then it is looked at
+    through the sessions that need it.
+
+    ``label`` is the name a client knows the database by, ``poll`` tells the polling period in seconds, and
+    ``generations`` gives the numbers of new snapshots.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        *,
+        poll: Callable[[], float],
+        generations: Iterator[int],
+        metrics: Metrics,
+    ) -> None:
+        self.label = label
+        self.looker: Looker | None = None
+        self.snapshot: SchemaSnapshot | None = None
+        """What was read last; None before."""
+        self.mark: str | None = None
+        """The fingerprint of the catalog that the snapshot shows; None where it does not show all of it."""
+        self.changes = 0
+        """How many times a definition may have changed, as far as this gateway knows."""
+        self.sessions = 0
+        self._poll = poll
+        self._generations = generations
+        self._metrics = metrics
+        self._turn = asyncio.Lock()
+        self._seen = 0
+        self._compared_at: float | None = None
+        self._fresh_until = 0.0
+        self._retry_at = 0.0
+        self._missed: set[str] = set()
+        self._failure = ""
+        self._unknown: SchemaSnapshot | None = None
+        self._why = ""
+
+    # What is known -------------------------------------------------------------------------------------
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the snapshot is there and nothing is known that could have changed the catalog since."""
+        return self._seen == self.changes and clock.monotonic() < self._fresh_until
+
+    @property
+    def period(self) -> float:
+        """The polling period in seconds."""
+        return self._poll()
+
+    @property
+    def age(self) -> float:
+        """Seconds since the snapshot was last found to be the server's catalog; infinite if it never was."""
+        return float("inf") if self._compared_at is None else clock.monotonic() - self._compared_at
+
+    def changed(self) -> None:
+        """A definition may have changed: everybody waits until somebody has looked."""
+        self.changes += 1
+
+    def may_help(self, names: Iterable[str]) -> bool:
+        """Whether looking again may make one of these unknown names known: each is looked for once."""
+        return self.fresh and len(self._missed) < MAX_MISSED and not self._missed.issuperset(names)
+
+    # Looking -------------------------------------------------------------------------------------------
+
+    async def ready(self, run: Run | None = None) -> SchemaSnapshot:
+        """The snapshot to judge by once it is fresh, or one that says why the catalog is not known.
+
+        ``run`` is the session's own way to look, None where what it would see is not what others see.
+        """
+        if not self.fresh:
+            async with self._turn:
+                if not self.fresh and clock.monotonic() >= self._retry_at:
+                    await self._look(run)
+        if self.snapshot is not None and (self.fresh or self._unseen(run)):
+            return self.snapshot
+        return self.nothing()
+
+    async def look_again(self, names: Iterable[str], run: Run | None = None) -> bool:
+        """Look again for names nobody knows; whether anything was new."""
+        before = self.snapshot
+        async with self._turn:
+            if self.snapshot is before:
+                self._missed.update(names)
+                await self._look(run)
+        return self.snapshot is not before
+
+    async def poll(self) -> None:
+        """Look, because the polling period is over."""
+        if self.looker is not None:
+            async with self._turn:
+                if not await self._looked(self.looker.run):
+                    # Nobody can say what changed meanwhile. The next statement looks again, and waits for it.
+                    self._fresh_until = 0.0
+
+    def _unseen(self, run: Run | None) -> bool:
+        """Whether nobody can look now and nothing is known to have changed: a session goes on with what is known.
+
+        A long transaction that sees the database as it was cannot tell what others see.
+        """
+        return run is None and self.looker is None and self._seen == self.changes
+
+    async def _look(self, run: Run | None) -> None:
+        if self.looker is not None:
+            if await self._looked(self.looker.run):
+                return
+            self._retry_at = clock.monotonic() + RETRY_SECONDS
+        if run is not None:
+            await self._looked(run)
+
+    async def _looked(self, run: Run) -> bool:
+        changes, started = self.changes, clock.monotonic()
+        try:
+            if self.mark is None or await fingerprint(run) != self.mark:
+                await self._read(run)
+        except (AskError, OSError, ValueError) as error:
+            self._failed(str(error))
+            return False
+        if self._failure:
+            logger.info("the catalog of database %s can be read again", self.label)
+        self._failure = ""
+        self._seen = changes
+        self._compared_at = started
+        # The background's next comparison is due after one period, and may be late by another.
+        lasts = self._poll() * (1 if self.looker is None else 2)
+        self._fresh_until = started + (lasts if self.mark is not None else min(lasts, LOCKED_SECONDS))
+        return True
+
+    async def _read(self, run: Run) -> None:
+        started = clock.monotonic()
+        reading = await read(run, generation=next(self._generations))
+        self.snapshot = reading.snapshot
+        self.mark = reading.fingerprint if reading.complete else None
+        self._missed.clear()
+        self._metrics.catalog_generation.labels(self.label).set(reading.snapshot.generation)
+        self._metrics.catalog_reload_seconds.observe(clock.monotonic() - started)
+
+    def _failed(self, why: str) -> None:
+        self._metrics.catalog_failures_total.labels(self.label).inc()
+        if why != self._failure:
+            logger.warning("the catalog of database %s cannot be read: %s", self.label, why)
+        self._failure = why
+
+    def nothing(self, why: str = "") -> SchemaSnapshot:
+        """A snapshot that says why the catalog is not known."""
+        why = why or self._failure or "no session is where it could be read"
+        if self._unknown is None or self._why != why:
+            self._why = why
+            self._unknown = SchemaSnapshot(
+                next(self._generations),
+                self.label,
+                unavailable=f"the catalog of database {self.label} is not known: {why}",
+            )
+        return self._unknown

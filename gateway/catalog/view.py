@@ -1,0 +1,275 @@
+"""The catalog as one session sees it: what everybody sees, and what only this session has made.
+
+A definition made in an open transaction is seen by its own session alone, a temporary object by its session until
+it ends. Neither is guessed from the statements that passed: after a statement that may have made, changed or
+dropped one, and after a rollback, the session itself is asked what there is.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Final, Protocol
+
+from gateway import clock
+from gateway.catalog.build import Row
+from gateway.catalog.kept import Catalog
+from gateway.catalog.queries import FINGERPRINT, HAS_TEMPORARY, ISOLATION
+from gateway.catalog.read import AskError, Run, read
+from rules import Action, Facts, Nature
+from rules.catalog import EMPTY, SchemaSnapshot
+
+__all__ = ["SessionCatalog", "Way"]
+
+TEMPORARY: Final = "pg_temp"
+"""The name of the session's schema of temporary objects, whatever number it has."""
+
+_ENDS: Final = ("COMMIT", "END", "ROLLBACK", "ABORT", "PREPARE TRANSACTION", "DISCARD")
+"""How statements begin that take back what was done, or drop what is temporary."""
+
+
+class Way(Protocol):
+    """A session as a way to look at the catalog."""
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether the client has a transaction open, a failed one included."""
+
+    @property
+    def open(self) -> bool:
+        """Whether the session is where it can be asked."""
+
+    async def run(self, queries: Sequence[str]) -> Sequence[Sequence[Row]]:
+        """See :data:`gateway.catalog.read.Run`; in a transaction, it sees what that sees."""
+
+
+class SessionCatalog:
+    """What one session's statements are judged by. ``fresh`` and ``snapshot`` cost nothing; what must be asked is
+    asked in ``ready``, when the server owes the session nothing. Where nothing is ``wanted``, because every verdict
+    is the same, nothing is asked."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        generations: Iterator[int],
+        way: Way,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self.catalog = catalog
+        self._generations = generations
+        self._way = way
+        self._wanted = wanted
+        self._changed = False
+        """Whether the open transaction has changed shared definitions."""
+        self._unsettled = False
+        """Whether a statement is under way that may change what this session sees."""
+        self._forwarded = False
+        """Whether statements that change definitions were sent and their transaction has not ended."""
+        self._own: SchemaSnapshot | None = None
+        """The shared definitions as the open transaction saw them when ``_own_changes`` changes were known."""
+        self._own_mark: str | None = None
+        self._own_changes = -1
+        self._own_until = 0.0
+        self._temporary: SchemaSnapshot | None = None
+        self._temporary_known = True
+        self._unknown: SchemaSnapshot | None = None
+        self._composed: tuple[SchemaSnapshot, SchemaSnapshot, SchemaSnapshot] | None = None
+
+    # What is known -------------------------------------------------------------------------------------
+
+    @property
+    def fresh(self) -> bool:
+        """Whether a statement can be judged by ``snapshot`` at once."""
+        if self._unsettled or not self._temporary_known or self._unknown is not None:
+            return False
+        if not self._changed:
+            return self.catalog.fresh
+        return (
+            self._own is not None
+            and self._own_changes == self.catalog.changes
+            and clock.monotonic() < self._own_until
+        )
+
+    @property
+    def own(self) -> bool:
+        """Whether the session sees anything that others do not, which the end of its transaction may take away."""
+        return self._changed or self._forwarded or self._temporary is not None
+
+    @property
+    def snapshot(self) -> SchemaSnapshot:
+        """The definitions this session sees, or a snapshot that says why they are not known."""
+        if not self._wanted():
+            return self.catalog.snapshot or EMPTY
+        if self._unknown is not None:
+            return self._unknown
+        shared = self._own if self._changed else self.catalog.snapshot
+        if shared is None:
+            return self.catalog.nothing()
+        temporary = self._temporary
+        if temporary is None:
+            return shared
+        composed = self._composed
+        if composed is None or composed[0] is not shared or composed[1] is not temporary:
+            composed = (shared, temporary, shared.extended(temporary, next(self._generations)))
+            self._composed = composed
+        return composed[2]
+
+    def after(self, snapshot: SchemaSnapshot, facts: Facts) -> SchemaSnapshot:
+        """What the next statement of the same request sees, before the server has run any of them."""
+        changes, takes_away = _changes(facts), self._may_take_away(facts)
+        if not self._wanted() or not (changes or takes_away):
+            return snapshot
+        if takes_away or facts.unreadable is not None or _definitions(facts) != len(facts.creates):
+            return self.catalog.nothing("an earlier statement of the same request may change it")
+        made = tuple(replace(relation, oid=-1 - at) for at, relation in enumerate(facts.creates))
+        return snapshot.extended(SchemaSnapshot(relations=made), next(self._generations))
+
+    def may_help(self, names: Iterable[str]) -> bool:
+        """Whether looking again may make one of these unknown names known."""
+        return self.catalog.may_help(names)
+
+    # Looking -------------------------------------------------------------------------------------------
+
+    async def ready(self) -> None:
+        """Ask what must be asked. Call it when the server owes nothing."""
+        self._unknown = None
+        try:
+            if self._changed:
+                await self._read_own()
+            else:
+                shared = await self.catalog.ready(await self._shared_way())
+                if shared.unavailable is not None:
+                    self._unknown = shared
+                    return
+            if not self._temporary_known:
+                await self._read_temporary()
+        except (AskError, OSError, ValueError) as error:
+            self._unknown = self.catalog.nothing(str(error))
+
+    async def look_again(self, names: Iterable[str]) -> bool:
+        """Look again for names nobody knows; whether anything was new."""
+        try:
+            return await self.catalog.look_again(names, await self._shared_way())
+        except (AskError, OSError, ValueError):
+            return False
+
+    async def _shared_way(self) -> Run | None:
+        """The session's way to see what others see, if it has one and it is needed."""
+        if self.catalog.fresh or self._changed or not self._way.open:
+            return None
+        if not self._way.in_transaction:
+            return self._way.run
+        if self.catalog.looker is not None:
+            return None
+        return self._way.run if await self._sees_what_others_see() else None
+
+    async def _sees_what_others_see(self) -> bool:
+        """A transaction of a higher isolation level sees the catalog's tables as they were when it began."""
+        ((row,),) = await self._way.run([ISOLATION])
+        return row == ("read committed",)
+
+    async def _read_own(self) -> None:
+        """The shared definitions as this transaction sees them."""
+        changes, started = self.catalog.changes, clock.monotonic()
+        ((isolation,), ((mark,),)) = await self._way.run([ISOLATION, FINGERPRINT])
+        if isolation != ("read committed",):
+            raise ValueError("the transaction changed definitions and sees others as they were when it began")
+        if self._own is None or mark != self._own_mark:
+            if self.catalog.snapshot is not None and mark == self.catalog.mark:
+                self._own, self._own_mark = self.catalog.snapshot, mark
+            else:
+                reading = await read(self._way.run, generation=next(self._generations))
+                self._own = reading.snapshot
+                self._own_mark = reading.fingerprint if reading.complete else None
+        self._own_changes = changes
+        self._own_until = started + self.catalog.period
+
+    async def _read_temporary(self) -> None:
+        ((found,),) = await self._way.run([HAS_TEMPORARY])
+        self._temporary = None
+        if found == ("true",):
+            reading = await read(self._way.run, generation=next(self._generations), temporary=True)
+            self._temporary = _renamed(reading.snapshot)
+            if not reading.complete:
+                raise ValueError("the session's own temporary objects could not be read")
+        self._temporary_known = True
+
+    # Following -----------------------------------------------------------------------------------------
+
+    def forwarded(self, facts: Facts) -> None:
+        """A statement is on its way to the server."""
+        self._unsettled = self._unsettled or _changes(facts) or self._may_take_away(facts)
+        self._forwarded = self._forwarded or _changes(facts)
+
+    def settled(self) -> None:
+        """The server owes nothing: what was under way has ended."""
+        self._unsettled = False
+
+    def finished(self, facts: Facts, tag: str) -> None:
+        """A statement succeeded. Tags are those of CommandComplete."""
+        if tag == "ROLLBACK" or tag.startswith("DISCARD"):
+            if self._temporary is not None or self._forwarded:
+                self._temporary_known = False
+            self._own_changes = -1
+        if tag.startswith("COMMIT") and (self._changed or tag == "COMMIT PREPARED"):
+            self.catalog.changed()
+        if _changes(facts):
+            self._temporary_known = False
+            if not self._only_temporary(facts):
+                self._changed, self._own_changes = True, -1
+                if not self._way.in_transaction:
+                    self.catalog.changed()
+        elif self._temporary is not None and _runs_code(facts):
+            self._temporary_known = False
+
+    def idle(self) -> None:
+        """No transaction is open any more."""
+        if self._changed:
+            self.catalog.changed()
+        if self._forwarded:
+            self._temporary_known = False
+        self._changed = self._forwarded = False
+        self._own = self._own_mark = None
+
+    def close(self) -> None:
+        """The session is over."""
+        if self._changed or self._forwarded:
+            self.catalog.changed()
+
+    def _may_take_away(self, facts: Facts) -> bool:
+        """Whether a message may take away what only this session sees, without changing definitions itself."""
+        return self.own and (_runs_code(facts) or any(one.kind.startswith(_ENDS) for one in facts.statements))
+
+    def _only_temporary(self, facts: Facts) -> bool:
+        """Whether all that a message changed of the definitions are temporary relations it made."""
+        if (
+            facts.unreadable is not None
+            or self.snapshot.event_triggers
+            or _definitions(facts) != len(facts.creates)
+        ):
+            return False
+        return all(relation.schema == TEMPORARY for relation in facts.creates)
+
+
+def _runs_code(facts: Facts) -> bool:
+    """Whether a message runs code that nobody has read."""
+    return any(effect.nature is Nature.OPAQUE for effect in facts.effects)
+
+
+def _changes(facts: Facts) -> bool:
+    """Whether definitions may differ once a message succeeded."""
+    return facts.changes_catalog or facts.unreadable is not None or _definitions(facts) > 0
+
+
+def _definitions(facts: Facts) -> int:
+    """How many statements of a message change definitions."""
+    return sum(any(effect.action is Action.DDL for effect in one.effects) for one in facts.statements)
+
+
+def _renamed(snapshot: SchemaSnapshot) -> SchemaSnapshot:
+    """Temporary objects under the name that every session has for its own."""
+    return replace(
+        snapshot,
+        relations=tuple(replace(one, schema=TEMPORARY) for one in snapshot.relations),
+        functions=tuple(replace(one, schema=TEMPORARY) for one in snapshot.functions),
+        operators=tuple(replace(one, schema=TEMPORARY) for one in snapshot.operators),
+        types=tuple(replace(one, schema=TEMPORARY) for one in snapshot.types),
+    )
