@@ -19,6 +19,7 @@ from gateway.api.services import Services
 from gateway.audit import AuditLog, AuditRecord, AuditUnavailable, Kind
 from gateway.authn import Authenticator
 from gateway.bus import Bus, Event
+from gateway.catalog import Keeper
 from gateway.config import Config, ConfigError, load_config
 from gateway.holds import Holds
 from gateway.listener import Listener, Ports
@@ -82,6 +83,7 @@ class Gateway:
         self.audit = AuditLog(config.audit)
         self._mock_secret = _mock_secret(config)
         self._connector = Connector(login_seconds=config.limits.startup_seconds)
+        self.catalogs = Keeper(lambda: self.config, self._connector, self.metrics)
         self._gauges: asyncio.Task[None] | None = None
         self._tls: ServerTls | None = None
         self._started = contextlib.AsyncExitStack()
@@ -116,6 +118,8 @@ class Gateway:
         self.holds = Holds(self.store, self.bus, self.audit, config.limits)
         await self.holds.start()
         started.push_async_callback(self.holds.stop)
+        started.push_async_callback(self.catalogs.stop)
+        await self.catalogs.start()
         self.tokens = Tokens(self.store, lambda: self.config)
         self.listener = Listener(
             Ports(
@@ -127,6 +131,7 @@ class Gateway:
                 audit=self.audit,
                 metrics=self.metrics,
                 sessions=self.sessions,
+                catalogs=self.catalogs,
             ),
             self._tls,
         )
@@ -179,6 +184,7 @@ class Gateway:
         self.judge = Judge(config.policy)
         self._authenticator = self._new_authenticator(config)
         self._connector.forget()
+        self.catalogs.reload()
         self.holds.limits = config.limits
         self.audit.use(config.audit)
         self.sessions.use(self.judge)
@@ -224,6 +230,7 @@ class Gateway:
             self.metrics.audit_queue.set(self.audit.queue_depth)
             self.metrics.audit_lost_total.inc(self.audit.lost - lost)
             lost = self.audit.lost
+            self.catalogs.measure()
             await asyncio.sleep(GAUGE_SECONDS)
 
 

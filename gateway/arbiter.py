@@ -9,6 +9,7 @@ from typing import Final
 
 import rules
 from gateway import clock
+from gateway.catalog import SessionCatalog
 from gateway.identity import Principal, SessionState
 from gateway.metrics import Metrics
 from protocol import sqlstate
@@ -97,7 +98,8 @@ class Ruling:
 
     ``redacts``: its errors and notices are to reach the client without values. ``error`` is set where the
     request cannot be forwarded whatever anybody decides. ``at`` is the first message that a refusal must not
-    send: there begins what is not allowed, what does not run as it is, or what cannot be forwarded.
+    send: there begins what is not allowed, what does not run as it is, or what cannot be forwarded. ``missing``
+    are the names in it that the catalog does not know.
     """
 
     decision: Decision
@@ -108,6 +110,7 @@ class Ruling:
     error: ServerError | None = None
     at: int = 0
     changes_context: bool = field(default=False)
+    missing: frozenset[str] = frozenset()
 
     @property
     def read_only(self) -> bool:
@@ -119,13 +122,20 @@ class Arbiter:
     """Judges the requests of one session. It never waits and never raises on what a client sent."""
 
     def __init__(
-        self, judge: Judge, metrics: Metrics, who: Principal, state: SessionState, names: SessionNames
+        self,
+        judge: Judge,
+        metrics: Metrics,
+        who: Principal,
+        state: SessionState,
+        names: SessionNames,
+        catalog: SessionCatalog,
     ) -> None:
         self._judge = judge
         self._metrics = metrics
         self._who = who
         self._state = state
         self._names = names
+        self._catalog = catalog
 
     @property
     def policy(self) -> Policy:
@@ -146,6 +156,9 @@ class Arbiter:
         for execution in request.executions:
             one = self._one(execution, context, version)
             redacts = redacts or Obligation.REDACT_ERRORS in one.judgement.verdict.obligations
+            seen = self._catalog.after(context.catalog, one.judgement.facts)
+            if seen is not context.catalog:
+                context = replace(context, catalog=seen)
             if execution.step is Step.BIND and not one.judgement.facts.runs_code_when_planned:
                 # Planning it runs nothing that is not PostgreSQL's own; its Execute will be judged.
                 continue
@@ -157,6 +170,7 @@ class Arbiter:
             version,
             redacts=redacts,
             changes_context=any(one.judgement.facts.changes_context for one in ruled),
+            missing=frozenset(name for one in ruled for name in one.judgement.facts.missing),
         )
         obstacle = None
         if standing is not None and (standing.enclosed or ruling.read_only):
@@ -207,7 +221,7 @@ class Arbiter:
             name: tuple(text.decode("utf-8", "surrogateescape") for text in texts)
             for name, texts in self._names.candidates().items()
         }
-        context = self._state.context(self._who, prepared)
+        context = self._state.context(self._who, prepared, self._catalog.snapshot)
         # FETCH reads portals of the protocol by the same names, and of those it cannot be said what they read.
         portals = self._names.portals.names()
         return replace(context, cursors=context.cursors - portals) if portals & context.cursors else context

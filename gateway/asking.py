@@ -62,6 +62,10 @@ class Asking:
         """The rows of each query; see ``Session.ask_together``."""
         asked = [_checked(sql) for sql in (*settings, *queries)]
         async with self._my_turn():
+            # What only Parse and Describe opened is a transaction to the server: ours could not begin in it.
+            if self._talk.core.release_locks():
+                self._talk.flush()
+                await self._talk.until_settled()
             place = self._talk.core.place
             if place is Place.SERIES:
                 raise CannotAsk(_IN_SERIES)

@@ -47,7 +47,8 @@ _IN_FAILED: Final = "what names stand for is not known before the failed transac
 
 
 class Following:
-    """Knows when the server must be asked, and asks."""
+    """Knows when the server must be asked, and asks. ``own`` tells whether the session has definitions of its own
+    that the end of a transaction may take away."""
 
     def __init__(
         self,
@@ -55,11 +56,13 @@ class Following:
         core: ProxyConnection,
         state: SessionState,
         policy: Callable[[], Policy],
+        own: Callable[[], bool] = lambda: False,
     ) -> None:
         self._asking = asking
         self._core = core
         self._state = state
         self._policy = policy
+        self._own = own
         self._judged: tuple[Policy, bool] | None = None
         self._changed = False
         """Something was changed in the transaction that is open; its end may take that back."""
@@ -78,13 +81,17 @@ class Following:
         state.unknown = None
         if not self.wanted or all(map(_names_nothing, _texts(request))):
             return False
-        if self._changed:
+        if self._changed or self._own():
             if any(b";" in text and _may_end(text) for text in _texts(request)):
                 state.unknown = _ENDS_INSIDE
             if not self._core.settled:
                 # What ends the transaction may be on its way.
                 return True
         return state.stale and not self._fails(request)
+
+    def matters(self, request: Request) -> bool:
+        """Whether anything depends on what the names in a request stand for."""
+        return self.wanted and not all(map(_names_nothing, _texts(request))) and not self._fails(request)
 
     def _fails(self, request: Request) -> bool:
         """Whether a failed transaction lets nothing of the request run, or it does nothing but end it."""

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from gateway import clock
-from rules import Context
+from rules import Context, SchemaSnapshot
+from rules.catalog import EMPTY
 
 __all__ = ["Principal", "SessionState"]
 
@@ -42,7 +43,9 @@ class SessionState:
     _login: str | None = None
     _asked: bool = False
 
-    def context(self, who: Principal, prepared: Mapping[str, tuple[str, ...]]) -> Context:
+    def context(
+        self, who: Principal, prepared: Mapping[str, tuple[str, ...]], catalog: SchemaSnapshot = EMPTY
+    ) -> Context:
         """The session as the judge sees it now."""
         return Context(
             user=who.user,
@@ -58,6 +61,7 @@ class SessionState:
             standard_conforming_strings=self.standard_conforming_strings,
             client_encoding=self.client_encoding,
             unknown=self.unknown,
+            catalog=catalog,
         )
 
     def learn(self, path: tuple[str, ...], user: str, login: str, strings: str, encoding: str) -> None:

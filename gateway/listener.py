@@ -11,6 +11,7 @@ from typing import Final
 from gateway.audit import AuditLog
 from gateway.authn import Authenticator, LoginRefused, no_rule
 from gateway.cancel import CancelRegistry, send_cancel
+from gateway.catalog import Keeper
 from gateway.config import Config, Database
 from gateway.holds import Holds
 from gateway.identity import Principal, SessionState
@@ -56,6 +57,7 @@ class Ports:
     audit: AuditLog
     metrics: Metrics
     sessions: SessionRegistry
+    catalogs: Keeper
     cancels: CancelRegistry = field(default_factory=CancelRegistry)
 
 
@@ -266,6 +268,8 @@ class Listener:
             ),
             backend_pid=target.pid if target is not None else None,
             cancel_upstream=cancel_upstream,
+            catalog=ports.catalogs.join(startup.database),
+            generations=ports.catalogs.generations,
         )
         secret = None
         if target is not None:
@@ -287,6 +291,7 @@ class Listener:
             if session.cancel_key is not None:
                 ports.cancels.remove(session.cancel_key)
             ports.sessions.remove(session)
+            ports.catalogs.leave(session.catalog)
 
 
 def _identity(

@@ -3,6 +3,7 @@
 import logging
 
 from gateway.arbiter import Release
+from gateway.catalog import SessionCatalog
 from gateway.holds import Holds
 from gateway.recorder import Recorder, Run
 from gateway.store import StoreUnavailable
@@ -19,10 +20,13 @@ logger = logging.getLogger(__name__)
 class Outcomes:
     """Follows the statements of one session to their end."""
 
-    def __init__(self, holds: Holds, recorder: Recorder, names: SessionNames) -> None:
+    def __init__(
+        self, holds: Holds, recorder: Recorder, names: SessionNames, catalog: SessionCatalog
+    ) -> None:
         self._holds = holds
         self._recorder = recorder
         self._names = names
+        self._catalog = catalog
 
     def finished(self, event: StatementFinished) -> None:
         """A statement ended."""
@@ -62,6 +66,7 @@ class Outcomes:
     def _follow(self, run: Run, tag: str) -> None:
         """What a finished statement changed of the names this session knows."""
         facts, names = run.ruled.judgement.facts, self._names
+        self._catalog.finished(facts, tag)
         if tag == "PREPARE" and run.prepares_done < len(facts.prepares):
             name, sql = facts.prepares[run.prepares_done]
             run.prepares_done += 1

@@ -13,6 +13,7 @@ from gateway import clock
 from gateway.arbiter import Arbiter, Ruling
 from gateway.asking import Asking
 from gateway.audit import AuditUnavailable
+from gateway.catalog import SessionCatalog
 from gateway.conversation import Conversation
 from gateway.following import Following
 from gateway.obligations import Obligations
@@ -45,6 +46,7 @@ class Rulings:
         asking: Asking,
         following: Following,
         arbiter: Arbiter,
+        catalog: SessionCatalog,
         waiting: Waiting,
         obligations: Obligations,
         recorder: Recorder,
@@ -54,6 +56,7 @@ class Rulings:
         self._asking = asking
         self._following = following
         self._arbiter = arbiter
+        self._catalog = catalog
         self._waiting = waiting
         self._obligations = obligations
         self._recorder = recorder
@@ -80,6 +83,7 @@ class Rulings:
     def settled(self) -> None:
         """The server owes nothing: what statements changed of the context is known."""
         self._context_unsettled = False
+        self._catalog.settled()
 
     def request(self, request: Request) -> None:
         """Rule on a request."""
@@ -93,10 +97,12 @@ class Rulings:
         must_wait = must_wait or (
             standing is None and (self._context_unsettled or talk.core.standing.enclosed)
         )
+        must_wait = must_wait or (not self._catalog.fresh and self._following.matters(request))
         if not must_wait and talk.farewell is None:
             arrived = clock.monotonic()
             request, ruling = self._rule(request, standing)
             certain = standing is not None or not ruling.read_only
+            certain = certain and not self._catalog.may_help(ruling.missing)
             allowed = ruling.decision is Decision.ALLOW and ruling.error is None
             if allowed and certain and self._recorder.audit.healthy:
                 self._forward(request, ruling, self._recorder.next_statement_id(), None)
@@ -116,6 +122,8 @@ class Rulings:
 
     def _forward(self, request: Request, ruling: Ruling, statement_id: str, held: float | None) -> None:
         self._recorder.started(ruling, statement_id, held)
+        for one in ruling.ruled:
+            self._catalog.forwarded(one.judgement.facts)
         self._context_unsettled = self._context_unsettled or ruling.changes_context
         self._following.forwarded(ruling)
         self.current = None
@@ -149,12 +157,9 @@ class Rulings:
         statement_id = self._recorder.next_statement_id()
         if self.cancelling is not None:
             await asyncio.wait({self.cancelling})
-        await self._asking.quiet()
-        await talk.until_settled()
-        await self._following.ask(request)
+        request, ruling = await self._judged(request)
         if talk.over.done():
             return
-        request, ruling = self._rule(request, talk.core.standing)
         if talk.core.skipping:
             # An earlier message of its series failed: nothing of it will be sent, whatever was decided.
             self._recorder.started(ruling, statement_id, None)
@@ -194,6 +199,31 @@ class Rulings:
             return
         redact = self._obligations.redaction(ruling, statement_id)
         talk.core.refuse(request, error, ruling.at, redact=redact)
+
+    async def judged_again(self, request: Request) -> Ruling:
+        """The ruling on a request that waited, as things are now."""
+        return (await self._judged(request))[1]
+
+    async def _judged(self, request: Request) -> tuple[Request, Ruling]:
+        """The ruling on a request, or its first part, by names and definitions that are known to be the server's."""
+        await self._known(request)
+        ruled, ruling = self._rule(request, self._talk.core.standing)
+        if self._catalog.may_help(ruling.missing) and await self._catalog.look_again(ruling.missing):
+            await self._known(ruled)
+            ruled, ruling = self._rule(ruled, self._talk.core.standing)
+        return ruled, ruling
+
+    async def _known(self, request: Request) -> None:
+        """Until the server owes nothing and has said what it must be asked."""
+        await self._settled()
+        if not self._catalog.fresh and self._following.matters(request):
+            await self._catalog.ready()
+            await self._settled()
+        await self._following.ask(request)
+
+    async def _settled(self) -> None:
+        await self._asking.quiet()
+        await self._talk.until_settled()
 
     async def _record_refusal(self, ruling: Ruling, statement_id: str, error: ServerError) -> ServerError:
         try:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -12,11 +12,13 @@ from gateway.arbiter import Arbiter
 from gateway.asking import Asking, Row
 from gateway.audit import Kind
 from gateway.cancel import CancelKey
+from gateway.catalog import Catalog, SessionCatalog
 from gateway.config import Config
 from gateway.conversation import Conversation
 from gateway.following import Following
 from gateway.holds import Holds, HoldState
 from gateway.link import Link
+from gateway.looking import Looking
 from gateway.obligations import Obligations
 from gateway.outcomes import Outcomes
 from gateway.recorder import Recorder
@@ -121,6 +123,8 @@ class Session:
         core: ProxyConnection,
         backend_pid: int | None,
         cancel_upstream: Callable[[], Awaitable[None]],
+        catalog: Catalog,
+        generations: Iterator[int],
     ) -> None:
         self.id = recorder.session_id
         self.cancel_key: CancelKey | None = None
@@ -130,16 +134,26 @@ class Session:
         self._talk = Conversation(core, client, upstream)
         self._backend_pid = backend_pid
         self._cancel_upstream = cancel_upstream
-        self._arbiter = Arbiter(judge, recorder.metrics, recorder.who, recorder.state, core.names)
-        self._waiting = Waiting(config, holds, recorder, self._talk.notify)
-        self._outcomes = Outcomes(holds, recorder, core.names)
         self._asking = Asking(self._talk)
-        self._following = Following(self._asking, core, recorder.state, lambda: self._arbiter.policy)
+        self._following = Following(
+            self._asking, core, recorder.state, lambda: self._arbiter.policy, lambda: self._catalog.own
+        )
+        self._catalog = SessionCatalog(
+            catalog, generations, Looking(self._asking, core), lambda: self._following.wanted
+        )
+        self._arbiter = Arbiter(
+            judge, recorder.metrics, recorder.who, recorder.state, core.names, self._catalog
+        )
+        self._waiting = Waiting(
+            config, holds, recorder, self._talk.notify, lambda request: self._rulings.judged_again(request)
+        )
+        self._outcomes = Outcomes(holds, recorder, core.names, self._catalog)
         self._rulings = Rulings(
             self._talk,
             self._asking,
             self._following,
             self._arbiter,
+            self._catalog,
             self._waiting,
             Obligations(config),
             recorder,
@@ -156,6 +170,11 @@ class Session:
         """What this session records."""
         return self._recorder
 
+    @property
+    def catalog(self) -> Catalog:
+        """The catalog of its database, as everybody sees it."""
+        return self._catalog.catalog
+
     async def run(self) -> str:
         """Relay until the session is over; returns why it ended."""
         talk = self._talk
@@ -171,6 +190,7 @@ class Session:
             self._waiting.end(HoldState.INTERRUPTED, "the session ended")
             await self._rulings.done()
             await self._outcomes.lost(talk.why)
+            self._catalog.close()
             self._count_bytes()
             self._recorder.audit.append(self._recorder.base(Kind.SESSION, tag="end", reason=talk.why))
 
@@ -390,6 +410,8 @@ class Session:
                 self._following.ready(event.status)
                 if event.execution is not None:
                     self._outcomes.ended(event.execution)
+                if event.status == TransactionStatus.IDLE:
+                    self._catalog.idle()
             elif isinstance(event, ParameterChanged):
                 self._recorder.state.parameter(event.name, event.value)
             elif isinstance(event, HiddenFinished):

@@ -6,7 +6,7 @@ store then says decides: of an approval and a withdrawal at the same moment exac
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -45,7 +45,7 @@ class Released:
 
 
 class Waiting:
-    """Holds the requests of one session, one at a time."""
+    """Holds the requests of one session, one at a time. ``judged`` rules on a request anew."""
 
     def __init__(
         self,
@@ -53,11 +53,13 @@ class Waiting:
         holds: Holds,
         recorder: Recorder,
         notify: Callable[[ServerError], None],
+        judged: Callable[[Request], Awaitable[Ruling]],
     ) -> None:
         self._config = config
         self._holds = holds
         self._recorder = recorder
         self._notify = notify
+        self._judged = judged
         self._ending: asyncio.Future[Ending] | None = None
         self.hold_id: str | None = None
 
@@ -167,6 +169,8 @@ class Waiting:
     ) -> Released | ServerError:
         """Check all that the approval is bound to, then use it up."""
         problem = self._changed(hold, ruling)
+        if problem is None and not ending.done():
+            problem = _differs(ruling, await self._judged(request))
         state, why = HoldState.INTERRUPTED, problem or ""
         if ending.done():
             state, why = ending.result().state, ending.result().why
@@ -227,6 +231,15 @@ class Waiting:
             hint=f"{_approvers(hold)} can approve or reject it{where}. Cancel the statement to withdraw it.",
             severity="NOTICE",
         )
+
+
+def _differs(approved: Ruling, now: Ruling) -> str | None:
+    """What the statement would do that it would not have done when it was shown to people. None: nothing."""
+    if [one.judgement.facts.effects for one in approved.ruled] == [
+        one.judgement.facts.effects for one in now.ruled
+    ]:
+        return None
+    return "definitions in the database changed what the statement does while it waited"
 
 
 def unavailable(why: str) -> ServerError:

@@ -428,7 +428,7 @@ class TestProcess:
         async with GatewayProcess(tmp_path, config) as gateway:
             client = await RawClient.connect(gateway.host, gateway.port, database=database)
             await client.send(Q("SELECT pg_sleep(60)"))
-            running = f"EXISTS (SELECT FROM pg_stat_activity WHERE pid = {client.pid} AND state = 'active')"
+            running = f"EXISTS (SELECT FROM pg_stat_activity WHERE pid = {client.pid} AND query ~ 'pg_sleep')"
             await asyncio.to_thread(postgres.wait_until, running)
             assert await gateway.stop() == 0
             assert (await client.read_to_end())[-1].sqlstate == "57P01"
@@ -446,7 +446,7 @@ class TestProcess:
         async with GatewayProcess(tmp_path, config) as gateway:
             client = await RawClient.connect(gateway.host, gateway.port, database=database)
             await client.send(Q("SELECT pg_sleep(60)"))
-            running = f"EXISTS (SELECT FROM pg_stat_activity WHERE pid = {client.pid} AND state = 'active')"
+            running = f"EXISTS (SELECT FROM pg_stat_activity WHERE pid = {client.pid} AND query ~ 'pg_sleep')"
             await asyncio.to_thread(postgres.wait_until, running)
             gateway.signal(signal.SIGINT)
             await logged(gateway, "INFO gateway.app: stopping")

@@ -11,6 +11,7 @@ from protocol.gather import Gatherer, simple_query
 from protocol.request import Delimiter, Request
 from protocol.statements import PreparedStatement, SessionNames
 from rules import Decision, Judge, compile_policy
+from tests.support.catalog import without_catalog
 from tests.support.wire import B, E, P, Q
 
 IDLE, OPEN = Standing(ord("I")), Standing(ord("T"))
@@ -29,7 +30,9 @@ class Bench:
             document |= part
         judge = Judge(compile_policy(document))
         who = Principal("alice", frozenset(), "shop", None)
-        self.arbiter = Arbiter(judge, Metrics("0"), who, SessionState("alice"), self.names)
+        self.arbiter = Arbiter(
+            judge, Metrics("0"), who, SessionState("alice"), self.names, without_catalog("shop")
+        )
 
     def batch(self, *messages: bytes, delimiter: Delimiter = Delimiter.SYNC) -> Request:
         """A batch of these messages."""

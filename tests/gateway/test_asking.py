@@ -89,6 +89,15 @@ async def test_several_questions_in_one_snapshot(
     assert tags(await client.query("CREATE TEMP TABLE t ()")) == "CZ"
 
 
+async def test_several_questions_behind_a_statement_that_was_only_described(
+    session: Session, client: RawClient
+) -> None:
+    await client.send(P("SELECT 7", "s"), D("S", "s"), H())
+    assert tags(await client.read_until("T")) == "1tT"
+    assert await session.ask_together(["SELECT 1"]) == [[("1",)]]
+    assert tags(await client.exchange(B(statement="s"), E(), S())) == "2DCZ"
+
+
 async def test_several_questions_are_not_asked_in_the_middle_of_a_series(
     session: Session, client: RawClient
 ) -> None:
