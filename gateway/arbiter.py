@@ -136,6 +136,7 @@ class Arbiter:
         self._state = state
         self._names = names
         self._catalog = catalog
+        self._lapses = 0
 
     @property
     def policy(self) -> Policy:
@@ -221,6 +222,9 @@ class Arbiter:
             name: tuple(text.decode("utf-8", "surrogateescape") for text in texts)
             for name, texts in self._names.candidates().items()
         }
+        if self._lapses != self._state.lapses:
+            self._lapses = self._state.lapses
+            self._names.doubt_texts()
         context = self._state.context(self._who, prepared, self._catalog.snapshot)
         # FETCH reads portals of the protocol by the same names, and of those it cannot be said what they read.
         portals = self._names.portals.names()
@@ -338,6 +342,9 @@ def _as_bound(execution: Execution, context: Context) -> Context:
     portal = execution.portal
     if portal is None:
         return context
+    if portal.statement is not None and portal.statement.doubtful:
+        # As the strictest of the sessions in which it may have been prepared.
+        context = replace(context, standard_conforming_strings=False, client_encoding="an older one")
     if execution.step is Step.BIND or execution.since < execution.at:
         portal.bound_in = _BoundIn(context.search_path, context.role, context.unknown)
         return context

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from gateway import clock
-from rules import Context, SchemaSnapshot
+from rules import Context, SchemaSnapshot, is_harmless
 from rules.catalog import EMPTY
 
 __all__ = ["Principal", "SessionState"]
@@ -27,6 +27,8 @@ class SessionState:
     """What the server said about how texts are read in this session.
 
     ``stale`` says that a statement may have changed it since, ``unknown`` why it cannot be known now.
+    ``defaults`` are the settings the session began with, ``lapses`` counts how often texts began to be read as
+    usual again.
     """
 
     user: str
@@ -37,6 +39,8 @@ class SessionState:
     role: str | None = None
     stale: bool = True
     unknown: str | None = None
+    defaults: dict[str, str] = field(default_factory=dict)
+    lapses: int = 0
     cursors: set[str] = field(default_factory=set)
     transaction_since: datetime | None = None
     replication: bool = False
@@ -62,7 +66,14 @@ class SessionState:
             client_encoding=self.client_encoding,
             unknown=self.unknown,
             catalog=catalog,
+            bad_defaults=frozenset(
+                name for name, value in self.defaults.items() if not is_harmless(name, value)
+            ),
         )
+
+    @property
+    def _usual(self) -> bool:
+        return self.standard_conforming_strings and is_harmless("client_encoding", self.client_encoding)
 
     def learn(self, path: tuple[str, ...], user: str, login: str, strings: str, encoding: str) -> None:
         """Take what the server said when asked: the effective search path, current and session user, settings.
@@ -72,8 +83,7 @@ class SessionState:
         self._login = self._login or login
         self.search_path = path
         self.role = user if user != self._login else None
-        self.standard_conforming_strings = strings == "on"
-        self.client_encoding = encoding
+        self._read(strings == "on", encoding)
         self.stale = False
         self.unknown = None
         self._asked = True
@@ -83,9 +93,9 @@ class SessionState:
         if name == "application_name":
             self.application_name = value
         elif name == "client_encoding":
-            self.client_encoding = value
+            self._read(self.standard_conforming_strings, value)
         elif name == "standard_conforming_strings":
-            self.standard_conforming_strings = value == "on"
+            self._read(value == "on", self.client_encoding)
         elif name == "session_authorization":
             self.stale = True
         elif name == "search_path":
@@ -94,6 +104,12 @@ class SessionState:
             if not self._asked:
                 path = split_search_path(value)
                 self.search_path = tuple(self.user if name == "$user" else name for name in path)
+
+    def _read(self, standard_strings: bool, encoding: str) -> None:
+        usual = self._usual
+        self.standard_conforming_strings = standard_strings
+        self.client_encoding = encoding
+        self.lapses += self._usual and not usual
 
     def transaction(self, *, open_: bool) -> None:
         """Follow the transaction status."""

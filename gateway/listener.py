@@ -30,7 +30,7 @@ from protocol.errors import ProtocolViolation, ServerError
 from protocol.frontend import Limits
 from protocol.startup import CancelRequest, Replication, StartupMessage
 from protocol.tags import TransactionStatus
-from rules import Decision, Judge
+from rules import Decision, Judge, Verdict
 
 __all__ = ["Listener", "ListenerError", "Ports"]
 
@@ -210,30 +210,28 @@ class Listener:
             if negotiation is not None:
                 link.write(negotiation)
             await ports.authenticator().authenticate(link, startup)
-            self._judge_replication(link, startup, config)
+            self._judge_startup(link, startup, config)
             upstream = await ports.connector.connect(database, startup, role=role, replication=replication)
         else:
             ports.authenticator().check_enabled(startup.user)
-            self._judge_replication(link, startup, config)
+            self._judge_startup(link, startup, config)
             upstream = await ports.connector.connect(database, startup, client=link, replication=replication)
             role = None
         return self._session(link, startup, config, database, upstream, role)
 
-    def _judge_replication(self, link: Link, startup: StartupMessage, config: Config) -> None:
+    def _judge_startup(self, link: Link, startup: StartupMessage, config: Config) -> None:
+        who, state = _identity(link, startup, config, None)
+        judge, context = self._ports.judge(), state.context(who, {})
+        settings = judge.judge_startup(startup.settings, context).verdict
+        if settings.decision is not Decision.ALLOW:
+            hint = "Connect without this setting (PGCLIENTENCODING, PGOPTIONS, options)"
+            raise _session_denied("session", startup, settings, hint)
         if startup.replication is Replication.NONE:
             return
-        who, state = _identity(link, startup, config, None)
-        judgement = self._ports.judge().judge_replication(state.context(who, {}))
-        if judgement.verdict.decision is not Decision.ALLOW:
-            raise LoginRefused(
-                ServerError(
-                    sqlstate.INSUFFICIENT_PRIVILEGE,
-                    f"replication connection denied by rule {judgement.verdict.rule}",
-                    detail=judgement.verdict.reason,
-                    hint="A rule for the action replication can allow it; ask the operator of the gateway.",
-                    severity="FATAL",
-                )
-            )
+        replication = judge.judge_replication(context).verdict
+        if replication.decision is not Decision.ALLOW:
+            hint = "A rule for the action replication can allow it"
+            raise _session_denied("replication connection", startup, replication, hint)
 
     def _session(
         self,
@@ -248,6 +246,7 @@ class Listener:
         who, state = _identity(link, startup, config, role)
         for name, value in upstream.parameters.items():
             state.parameter(name, value)
+        state.defaults.update(upstream.parameters)
         limits = config.limits
         recorder = Recorder(ports.audit, ports.metrics, who, state, new_session_id())
         target = upstream.cancel
@@ -292,6 +291,18 @@ class Listener:
                 ports.cancels.remove(session.cancel_key)
             ports.sessions.remove(session)
             ports.catalogs.leave(session.catalog)
+
+
+def _session_denied(what: str, startup: StartupMessage, verdict: Verdict, hint: str) -> LoginRefused:
+    report = ServerError(
+        sqlstate.INSUFFICIENT_PRIVILEGE,
+        f"{what} denied by rule {verdict.rule}",
+        detail=verdict.reason,
+        hint=f"{hint}; ask the operator of the gateway.",
+        severity="FATAL",
+    )
+    log = f"{what} of user {startup.user!r} with database {startup.database!r} denied: {verdict.reason}"
+    return LoginRefused(report, log)
 
 
 def _identity(

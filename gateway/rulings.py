@@ -34,6 +34,12 @@ INTERNAL_ERROR: Final = ServerError(
     sqlstate.INTERNAL_ERROR, "internal error in the gateway", severity="FATAL"
 )
 
+_CHANGE: Final = "Change the statement, or ask the operator of the gateway about this rule."
+_GUARDED: Final = (
+    "Leave the setting as it is: texts must be read here as the server reads them. The operator of the gateway can "
+    "allow it by defaults.guarded_settings."
+)
+
 _WITHDRAWN: Final = ServerError(sqlstate.QUERY_CANCELED, "canceling statement due to user request")
 
 
@@ -240,5 +246,5 @@ def _denied(ruling: Ruling) -> ServerError:
         sqlstate.INSUFFICIENT_PRIVILEGE,
         f"statement denied by rule {verdict.rule}",
         detail=f"{verdict.reason}. Nothing was run.",
-        hint="Change the statement, or ask the operator of the gateway about this rule.",
+        hint=_GUARDED if verdict.rule == "default:guarded_settings" else _CHANGE,
     )

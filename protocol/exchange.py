@@ -86,6 +86,8 @@ class Exchange:
         """Write a message of the client's extended series."""
         self.to_upstream.append(raw)
         self.queue.push(expected)
+        if expected.change is not None:
+            expected.change.sent = True
         if raw[0] not in _LIGHT:
             self.unsynced_work = True
 

@@ -26,11 +26,13 @@ def server_name(name: bytes) -> bytes:
 @dataclass(slots=True, eq=False)
 class PreparedStatement:
     """One prepared statement. ``sql`` holds every text it may stand for: more than one only where a
-    statement was prepared by SQL over an existing name and the server's choice is not known."""
+    statement was prepared by SQL over an existing name and the server's choice is not known. ``doubtful``: how
+    the server read the text when it was prepared may differ from how it would read it now."""
 
     name: bytes
     sql: tuple[bytes, ...]
     parameter_types: tuple[int, ...] = ()
+    doubtful: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -52,13 +54,14 @@ _Entry = TypeVar("_Entry", PreparedStatement, Portal)
 
 @dataclass(slots=True, eq=False)
 class Change(Generic[_Entry]):
-    """One change of a table that the server has not confirmed: name, new entry (None: closed), the entry
-    before it, and the segment it was sent in."""
+    """One change of a table that the server has not confirmed: name, new entry (None: closed), the segment it
+    belongs to, and whether it was sent."""
 
     table: "NameTable[_Entry]"
     name: bytes
     entry: _Entry | None
     segment: int
+    sent: bool = False
 
     def confirm(self) -> None:
         """The server carried the change out."""
@@ -135,6 +138,13 @@ class NameTable(Generic[_Entry]):
             name.decode("utf-8", "surrogateescape") for name in (*self._confirmed, *self._pending) if name
         )
 
+    def known_to_server(self) -> list[_Entry]:
+        """Every entry that the server has or may have, the unnamed one too."""
+        found = list(self._confirmed.values())
+        for changes in self._pending.values():
+            found.extend(change.entry for change in changes if change.entry is not None and change.sent)
+        return found
+
     def entries(self) -> list[tuple[bytes, _Entry]]:
         """Every named entry that may be in force, confirmed or not."""
         found = [(name, entry) for name, entry in self._confirmed.items() if name]
@@ -160,6 +170,11 @@ class SessionNames:
         held = self.statements.get(name)
         texts = (*held.sql, sql) if held is not None and sql not in held.sql else (sql,)
         self.statements.put(name, PreparedStatement(name, texts))
+
+    def doubt_texts(self) -> None:
+        """Texts may have been read otherwise up to now than they are from now on."""
+        for statement in self.statements.known_to_server():
+            statement.doubtful = True
 
     def candidates(self) -> dict[str, tuple[bytes, ...]]:
         """Every text each prepared name may stand for, for judging SQL's EXECUTE."""

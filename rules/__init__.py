@@ -12,6 +12,7 @@ from rules.formatting import format_sql
 from rules.judge import Judge, TooHeavy, unread
 from rules.policy import Policy
 from rules.readonly import Boundary, Containment, containment, joint
+from rules.settings import is_harmless
 from rules.verdict import Approval, Decision, Effect, Judgement, Obligation, Verdict, united
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "compile_policy",
     "containment",
     "format_sql",
+    "is_harmless",
     "joint",
     "united",
     "unread",

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from rules.catalog import EMPTY, SchemaSnapshot
+from rules.settings import is_harmless
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Context:
     (more than one where a PREPARE may have been rolled back); EXECUTE is judged on all of them.
     ``cursors`` are the names that DECLARE has opened.  ``role`` is
     whose privileges the session has, None for the login role's.  ``unknown`` says why the rest cannot be told.
+    ``bad_defaults`` are the guarded settings whose default in this session is not what they have to be.
     """
 
     user: str
@@ -43,15 +45,19 @@ class Context:
     standard_conforming_strings: bool = True
     client_encoding: str = "UTF8"
     unknown: str | None = None
+    bad_defaults: frozenset[str] = frozenset()
     catalog: SchemaSnapshot = EMPTY
 
-    @property
-    def readable(self) -> str | None:
-        """Why no text of this session can be read, or None: lexing must not depend on what we do not see."""
+    def unreadable(self, sql: bytes) -> str | None:
+        """Why this text cannot be read in this session, or None: lexing must not depend on what we do not see.
+
+        Without a backslash a text reads the same however strings are read, and in ASCII in every encoding that a
+        client can speak: the server converts nothing of it.
+        """
         if self.unknown is not None:
             return self.unknown
-        if not self.standard_conforming_strings:
-            return "standard_conforming_strings is off in this session"
-        if self.client_encoding.upper().replace("-", "").replace("_", "") not in ("UTF8", "UNICODE"):
-            return f"client_encoding is {self.client_encoding}, not UTF8"
+        if not self.standard_conforming_strings and b"\\" in sql:
+            return "standard_conforming_strings is off in this session, and the text has a backslash in it"
+        if not is_harmless("client_encoding", self.client_encoding) and not sql.isascii():
+            return f"client_encoding is {self.client_encoding}, and the text is not ASCII; set it to UTF8"
         return None

@@ -88,6 +88,7 @@ class EffectFacts:
     ``touches_personal`` says whether the relation holds personal data at all, and ``classes`` of which kind.
     ``parameter_bounds`` may narrow ``row_bound`` once the parameters are known.
     ``erases``: an update that blanks personal columns (NULL, or a value that says nothing).
+    ``resets``: a setting goes back to its default.
     ``detail`` is for people: which function, which file, which setting.
     """
 
@@ -102,6 +103,7 @@ class EffectFacts:
     detail: str = ""
     parameter_bounds: tuple[ParameterBound, ...] = ()
     erases: bool = False
+    resets: bool = False
 
 
 @dataclass(frozen=True, slots=True)

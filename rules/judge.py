@@ -1,7 +1,7 @@
 """The judge: bytes and context in, facts and verdict out."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from rules.builtin import FUNCTION_BY_OID
@@ -13,6 +13,7 @@ from rules.facts import Action, EffectFacts, Facts, Nature, StatementFacts
 from rules.functions import Conduct, known
 from rules.message import read_message
 from rules.policy import Policy
+from rules.settings import guarded_resets, startup
 from rules.verdict import Judgement
 from rules.world import World
 
@@ -76,6 +77,7 @@ class Judge:
             context.client_encoding,
             context.standard_conforming_strings,
             context.unknown,
+            context.bad_defaults,
             context.catalog.generation,
         )
         kept = self._verdicts.get(key)
@@ -93,6 +95,7 @@ class Judge:
             self.learn(sql, context, facts)
         self.misses += 1
         self.last_was_hit = False
+        facts = guarded_resets(facts, context.bad_defaults)
         judgement = Judgement(facts, self.policy.decide(facts, context, parameters))
         depends = self.policy.depends_on_time or facts.session_dependent or facts.has_parameter_bounds
         if not (depends or given):
@@ -101,14 +104,14 @@ class Judge:
 
     def cached(self, sql: bytes, context: Context) -> Facts | None:
         """What is known of the message without reading it; None if it must be read."""
-        why = context.readable
+        why = context.unreadable(sql)
         if why is not None:
             return unread(why)
         return self._facts.get(_facts_key(sql, context))
 
     def read(self, sql: bytes, context: Context) -> Facts:
         """Read the message.  Pure: nothing is kept, and the same is true of it in any process."""
-        why = context.readable
+        why = context.unreadable(sql)
         if why is not None:
             return unread(why)
         world = self._world(context.catalog)
@@ -145,6 +148,11 @@ class Judge:
     def judge_unknown(self, name: str, context: Context) -> Judgement:
         """The judgement on executing a prepared statement or portal whose text nobody knows."""
         facts = unread(f"nobody knows what {name} stands for")
+        return Judgement(facts, self.policy.decide(facts, context))
+
+    def judge_startup(self, settings: Mapping[str, str], context: Context) -> Judgement:
+        """The judgement on a session that begins with these settings."""
+        facts = startup(settings)
         return Judgement(facts, self.policy.decide(facts, context))
 
     def judge_replication(self, context: Context) -> Judgement:

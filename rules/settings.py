@@ -1,26 +1,28 @@
 """Settings that a session may not change lightly: they decide how texts are read, or switch protections off."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
-from rules.facts import Action, EffectFacts, Nature
+from rules.facts import Action, EffectFacts, Facts, Nature, StatementFacts
 from rules.pgquery import Node
 
 _HARMLESS_VALUES: Final = {
     "standard_conforming_strings": frozenset(["on", "true", "yes", "1", "t", "y", "tr", "tru", "ye"]),
-    "client_encoding": frozenset(["utf8", "utf-8", "unicode"]),
+    "client_encoding": frozenset(["utf8", "unicode"]),
     "session_replication_role": frozenset(["origin"]),
 }
 _WHY: Final = {
-    "standard_conforming_strings": "decides where strings end",
-    "client_encoding": "decides which bytes are quotes",
-    "session_replication_role": "switches triggers and foreign keys off",
+    "standard_conforming_strings": "decides where strings end, so it stays on",
+    "client_encoding": "decides which bytes are quotes, so it stays UTF8",
+    "session_replication_role": "switches triggers and foreign keys off, so it stays origin",
 }
 
 
 def setting(name: str | None, value: str | None, *, resets: bool = False) -> EffectFacts:
     """The effect of giving a setting a value; None stands for a name or value that the text does not show.
 
-    A reset is taken as harmless: it goes back to what the session began with.
+    A reset is taken as harmless: it goes back to what the session began with (see ``guarded_resets``).
     """
     folded = None if name is None else name.lower()
     if folded is None and value is not None and "," in value:
@@ -32,9 +34,9 @@ def setting(name: str | None, value: str | None, *, resets: bool = False) -> Eff
             nature=Nature.GUARDED,
             detail="changes a setting whose name the statement does not show",
         )
-    harmless = _HARMLESS_VALUES.get(folded)
-    if harmless is None or resets or (value is not None and value.strip().lower() in (*harmless, "default")):
-        return EffectFacts(Action.SESSION, folded, detail=f"changes {folded} for the session")
+    resets = resets or (value is not None and value.strip().lower() == "default")
+    if resets or (value is not None and is_harmless(folded, value)) or folded not in _WHY:
+        return EffectFacts(Action.SESSION, folded, detail=f"changes {folded} for the session", resets=resets)
     return EffectFacts(Action.SESSION, folded, nature=Nature.GUARDED, detail=f"{folded} {_WHY[folded]}")
 
 
@@ -74,3 +76,47 @@ def search_path(fields: Node) -> tuple[str, ...] | None:
     if any(name is None or name == "$user" for name in names):
         return None
     return tuple(name for name in names if name)
+
+
+def is_harmless(name: str, value: str) -> bool:
+    """Whether a setting may have this value: it is not guarded, or texts are read with it as they are everywhere."""
+    harmless = _HARMLESS_VALUES.get(name.lower())
+    if harmless is None:
+        return True
+    if name.lower() == "client_encoding":
+        # The server compares the names of encodings by their letters and digits.
+        return "".join(char for char in value.lower() if char.isalnum() and char.isascii()) in harmless
+    return value.strip().lower() in harmless
+
+
+def startup(settings: Mapping[str, str]) -> Facts:
+    """What a session that begins with these settings does by that: only the guarded ones count."""
+    effects = [setting(name, value) for name, value in settings.items()]
+    guarded = tuple(effect for effect in effects if effect.nature is Nature.GUARDED)
+    return Facts((StatementFacts("LOGIN", "login", guarded),) if guarded else (), changes_context=True)
+
+
+def guarded_resets(facts: Facts, bad_defaults: frozenset[str]) -> Facts:
+    """The facts in a session where these settings have defaults under which its texts cannot be read: going back to
+    a default is then no less than setting it."""
+    if not bad_defaults:
+        return facts
+    return replace(
+        facts,
+        statements=tuple(
+            replace(one, effects=tuple(_reset(effect, one.kind, bad_defaults) for effect in one.effects))
+            for one in facts.statements
+        ),
+    )
+
+
+def _reset(effect: EffectFacts, kind: str, bad_defaults: frozenset[str]) -> EffectFacts:
+    everything = effect.relation is None or effect.relation == "all"
+    resets = effect.resets or (everything and kind.split(" ")[0] in ("RESET", "DISCARD"))
+    if effect.action is not Action.SESSION or not resets:
+        return effect
+    bad = sorted(bad_defaults) if everything else sorted(bad_defaults & {effect.relation})
+    if not bad or (kind == "DISCARD" and effect.detail.split()[-1:] != ["all"]):
+        return effect
+    detail = f"{bad[0]} {_WHY[bad[0]]}; its default in this session is another"
+    return replace(effect, nature=Nature.GUARDED, detail=detail)

@@ -16,6 +16,14 @@ A, B, C = (statement(text) for text in (b"A", b"B", b"C"))
 
 
 class TestNameTable:
+    def test_what_the_server_may_have_is_what_was_sent(self) -> None:
+        table: NameTable[PreparedStatement] = NameTable()
+        table.change(b"s", A, 0).confirm()
+        table.change(b"", B, 1).sent = True
+        table.change(b"t", C, 1)
+        table.change(b"s", None, 1).sent = True
+        assert table.known_to_server() == [A, B]
+
     def test_names_are_those_that_may_be_in_force(self) -> None:
         table: NameTable[PreparedStatement] = NameTable()
         for name in (b"", b"s", b"\xff"):
@@ -211,3 +219,12 @@ def test_the_server_cuts_the_same(postgres: Postgres, name: str) -> None:
         row = connection.execute("SELECT name FROM pg_prepared_statements").fetchone()
     assert row is not None
     assert row[0].encode() == server_name(name.encode())
+
+
+def test_texts_that_the_server_has_read_may_be_doubted() -> None:
+    names = SessionNames()
+    read, unsent = statement(b"A"), statement(b"B", b"t")
+    names.statements.put(b"s", read)
+    names.statements.change(b"t", unsent, 1)
+    names.doubt_texts()
+    assert (read.doubtful, unsent.doubtful) == (True, False)

@@ -67,8 +67,10 @@ def test_the_second_judgement_comes_from_the_cache() -> None:
     ],
 )
 def test_a_session_that_blinds_the_reader_is_unreadable(judge: Judge, changes: dict[str, object]) -> None:
-    assert judge.judge(b"SELECT 1", context()).verdict.decision is Decision.ALLOW
-    assert judge.judge(b"SELECT 1", context(**changes)).verdict.rule == "default:unreadable"
+    text = "SELECT 'ä\\'".encode()
+    assert judge.judge(text, context()).verdict.decision is Decision.ALLOW
+    assert judge.judge(text, context(**changes)).verdict.rule == "default:unreadable"
+    assert judge.judge(b"SELECT 'a'", context(**changes)).verdict.decision is Decision.ALLOW
 
 
 def test_bytes_that_are_not_utf_8_are_unreadable(judge: Judge) -> None:
