@@ -11,6 +11,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 ARGS ?=
 CORPUS ?=
+FUZZ_SECONDS ?= 120
 
 # A stamp is named after the content of what it installed, so that a changed lock, and nothing else, makes it
 # stale: a fresh checkout has arbitrary file times.
@@ -28,6 +29,7 @@ help: ## Show this list
 	@echo '  PYTHON=...   the interpreter to build .venv with (3.11 or newer; found by itself otherwise)'
 	@echo '  ARGS=...     passed on, e.g.  make demo ARGS=--tour   make test ARGS="-k hold -x"'
 	@echo '  CORPUS=...   the statements of make redteam; by default those in tests/rules/corpus'
+	@echo '  FUZZ_SECONDS=120  how long make fuzz-sql mutates statements'
 	@echo '  WORKERS=2    test processes; each has its own PostgreSQL. WORKERS=0 runs in one process'
 
 .PHONY: demo
@@ -45,6 +47,15 @@ redteam: $(DEV_STAMP) ## Run a corpus of attacks and innocent statements through
 .PHONY: regression-sql
 regression-sql: $(DEV_STAMP) ## Read PostgreSQL's own regression tests and count how they were read (fetched by apt)
 	@$(BIN)/python -m tests.regression $(ARGS)
+
+.PHONY: fuzz-sql
+fuzz-sql: $(DEV_STAMP) ## Read mutated and generated statements for FUZZ_SECONDS, from another seed each time
+	@HOLDGATE_FUZZ_SECONDS=$(FUZZ_SECONDS) HOLDGATE_FUZZ_SEED=$$(date +%s) HOLDGATE_FUZZ_EXAMPLES=$$(($(FUZZ_SECONDS) * 10)) \
+	  $(BIN)/python -m pytest --timeout 0 -q tests/rules/test_against_grammar.py tests/rules/test_never_milder.py $(ARGS)
+
+.PHONY: bench-reading
+bench-reading: $(DEV_STAMP) ## Measure what judging an unseen statement costs, beside the parsers alone
+	@$(BIN)/python -m tests.bench.reading
 
 .PHONY: check
 check: $(DEV_STAMP) ## Lint, formatting, types, import walls, Dockerfile and shell

@@ -111,7 +111,7 @@ def _read(session: Session, sql: str) -> tuple[ReadingKind, str]:
     if facts.unreadable is not None:
         grammar = facts.unreadable.startswith("not PostgreSQL's grammar")
         return ReadingKind.NOT_GRAMMAR if grammar else ReadingKind.NONE, facts.unreadable
-    readings = {getattr(statement, "readings", "one") for statement in facts.statements}
+    readings = {statement.readings for statement in facts.statements}
     for worst in (ReadingKind.NONE, ReadingKind.DIFFER, ReadingKind.ONE):
         if worst.value in readings:
             return worst, ""
