@@ -8,6 +8,7 @@ Source: PostgreSQL's ``src/include/nodes/parsenodes.h``, whose names these are.
 """
 
 import json
+import re
 from ctypes import CDLL, POINTER, Structure, c_char_p, c_int
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -17,6 +18,8 @@ from typing import Any, Final
 from rules.caps import MAX_ARRAYS, MAX_CASES
 
 Node = dict[str, Any]
+
+_CLOSED_TWICE: Final = re.compile(rb"(?<=[\[,])\{\}\},")
 
 
 class GrammarError(Exception):
@@ -135,7 +138,12 @@ def parse_plpgsql(definition: str) -> list[Node]:
         text: bytes = result.plpgsql_funcs
     finally:
         _LIB.pg_query_free_plpgsql_parse_result(result)
-    return [one["PLpgSQL_function"] for one in json.loads(text)]
+    try:
+        functions = json.loads(text)
+    except json.JSONDecodeError:
+        # The library closes the variables of triggers (TG_OP and its like) twice.
+        functions = json.loads(_CLOSED_TWICE.sub(b"{},", text))
+    return [one["PLpgSQL_function"] for one in functions]
 
 
 def _grammar_error(error: _Error) -> GrammarError:

@@ -6,7 +6,7 @@ Source: PostgreSQL's ``parsenodes.h``; documentation chapter 7, "Queries".
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from rules.bounds import Conditions, row_limit
@@ -20,6 +20,7 @@ from rules.pgquery import GrammarError, Node
 from rules.reader import Unreadable
 from rules.settings import setting
 from rules.targets import Targets
+from rules.world import Named
 
 _READ_CODE: Final = frozenset(["policy"])
 _TARGET: Final = "SelectStmt"
@@ -459,8 +460,7 @@ class Queries(Expressions):
         if known is not None and known.kind == "m" and known.oid not in self.world.derived:
             self._derive(known)
             mark = self.world.mark(known, alone=alone)
-        reference = self.findings.refer(self.reference(named.full_name, known, alone=alone))
-        reference.mark, reference.exists = mark, named.exists
+        reference = self.mention(replace(named, mark=mark), alone=alone)
         if known is None:
             return relation_shape(reference)
         if known.kind == "f":
@@ -478,17 +478,21 @@ class Queries(Expressions):
         why = f"{known.full_name} is a foreign table: it reaches beyond the database"
         self.findings.note(EffectFacts(Action.CALL, known.full_name, nature=Nature.SERVER_FILE, detail=why))
 
-    def reference(self, full_name: str, known: Relation | None, *, alone: bool = False) -> Reference:
+    def mention(self, named: Named, *, alone: bool = False) -> Reference:
         """A new mention of a relation in this frame."""
         frame = self.frame
-        return Reference(
-            full_name,
-            known,
-            per=frame.per,
-            repeated=frame.repeated,
-            planned=frame.planned,
-            alone=alone,
-            trail=frame.trail,
+        return self.findings.refer(
+            Reference(
+                named.full_name,
+                named.known,
+                named.mark,
+                per=frame.per,
+                repeated=frame.repeated,
+                exists=named.exists,
+                planned=frame.planned,
+                alone=alone,
+                trail=frame.trail,
+            )
         )
 
     def _view(self, known: Relation, reference: Reference) -> Shape:
@@ -547,8 +551,7 @@ class Queries(Expressions):
         schema, name = fields.get("schemaname"), fields["relname"]
         alone = not fields.get("inh")
         named = self.world.relation(schema, name, self.frame.path, alone=alone)
-        reference = self.findings.refer(self.reference(named.full_name, named.known, alone=alone))
-        reference.mark, reference.exists = named.mark, named.exists
+        reference = self.mention(named, alone=alone)
         reference.is_target = True
         shape = relation_shape(reference)
         known = named.known

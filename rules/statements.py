@@ -350,8 +350,8 @@ class Statements:
         world = self.findings.world
         named = world.relation(fields.get("schemaname"), fields["relname"], frame.path)
         queries = Queries(self.findings, frame)
-        reference = self.findings.refer(queries.reference(named.full_name, named.known))
-        reference.mark, reference.exists, reference.is_target = named.mark, named.exists, True
+        reference = queries.mention(named)
+        reference.is_target = True
         self.findings.write(Write(Action.DELETE, reference, (), detail))
 
     def created(self, into: Node, shape: Shape, query: Node, frame: Frame) -> None:

@@ -1,0 +1,35 @@
+"""The second reader agrees, differs, or cannot say."""
+
+import pytest
+
+from rules.crosscheck import Agreement, crosscheck
+from rules.pgquery import parse
+
+
+def check(sql: str, *, seen_as: str | None = None) -> Agreement:
+    ((kind, fields, _),) = parse(sql.encode()).statements
+    return crosscheck(kind, fields, seen_as or sql)[0]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT a FROM b",
+        "WITH x AS (DELETE FROM a RETURNING 1) INSERT INTO b SELECT * FROM x",
+        "MERGE INTO a USING b ON true WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT VALUES (1)",
+        'SELECT * FROM "A b" AS anti, LATERAL f(1) AS final FOR UPDATE OF anti',
+        "SELECT ARRAY[ARRAY[ARRAY[1]]]",
+        "SELECT " + "date(" * 20 + "now()" + ")" * 20,
+    ],
+)
+def test_both_see_the_same(sql: str) -> None:
+    assert check(sql) is Agreement.BOTH
+
+
+@pytest.mark.parametrize("other", ["SELECT a FROM c", "DELETE FROM b", "SELECT a FROM b; SELECT 1"])
+def test_a_difference_is_noticed(other: str) -> None:
+    assert check("SELECT a FROM b", seen_as=other) is Agreement.DIFFER
+
+
+def test_what_the_second_cannot_read_was_read_by_one() -> None:
+    assert check("SELECT a FROM b", seen_as="SELECT FROM WHERE") is Agreement.ONE
