@@ -234,6 +234,9 @@ def _print_line(record: Record, options: Namespace) -> None:
 
 def _row(record: Record) -> tuple[str, ...]:
     what = record["sql"] if record["sql"] is not None else record["reason"] or record["session_id"] or ""
+    result = record["sqlstate"] or record["tag"] or ""
+    if record["kind"] == "decision":
+        result += f" by {', '.join(record['approved_by'])}"
     return (
         moment(record["at"]),
         record["kind"],
@@ -241,7 +244,7 @@ def _row(record: Record) -> tuple[str, ...]:
         record["database"] or "",
         record["verdict"] or "",
         record["rule"] or "",
-        record["sqlstate"] or record["tag"] or "",
+        result,
         one_line(what, _SQL_WIDTH),
     )
 

@@ -14,6 +14,7 @@ __all__ = ["decide", "list_holds", "show", "watch"]
 
 _PAGE = 200
 _SQL_WIDTH = 60
+_ROWS = {"POINT": "one subject", "UNBOUNDED": "any number"}
 _RETRY_SECONDS = 2.0
 
 
@@ -78,7 +79,7 @@ def show(options: Namespace) -> None:
             "actions": ", ".join(hold["actions"]),
             "relations": ", ".join(hold["relations"]),
             "columns": ", ".join(hold["columns"]),
-            "rows": hold["row_bound"],
+            "rows": _ROWS.get(hold["row_bound"], hold["row_bound"]),
             "can decide": ", ".join(hold["approval_groups"]) or "any approver",
             "runs under": ", ".join(hold["obligations"]) or None,
             "statement": hold["sql"],

@@ -177,7 +177,7 @@ class _Demo:
             for task in (playing, interrupted):
                 task.cancel()
             await asyncio.gather(playing, interrupted, return_exceptions=True)
-        _say("\nThe tour is over: everything went as it should.")
+        _say("\nThe tour is over: everything went as it should. To try it yourself: make demo")
         return 0
 
     async def _explain(self, gateway: Gateway, server: PostgresServer, passwords: Passwords) -> None:

@@ -23,6 +23,7 @@ _COLUMNS = (
     ("kind", "kind", 9),
     ("user", "user", 6),
     ("verdict", "verdict", 8),
+    ("by", "approved_by", 6),
     ("rule", "rule", 17),
     ("outcome", "tag", 14),
     ("SQL", "sql", 56),
@@ -252,6 +253,8 @@ def _expect(condition: bool, otherwise: str) -> None:
 def _shown(record: dict[str, Any], key: str) -> object:
     if key == "tag":
         return record["tag"] or record["sqlstate"]
+    if key == "approved_by":
+        return ", ".join(record["approved_by"])
     return record[key]
 
 

@@ -59,6 +59,12 @@ class TestReading:
         said = await holdgate("audit", "tail", "--json", *where)
         assert said.json == records(file(filled))
 
+    async def test_who_decided_is_said(self, filled: Desk, where: tuple[str, ...]) -> None:
+        decided = record(8, kind=Kind.DECISION, verdict="approve", tag="approved", approved_by=("carol",))
+        await filled.audit.intent(decided)
+        said = await holdgate("audit", "tail", "-n", "1", *where)
+        assert "approve  default:otherwise  approved by carol  SELECT 8" in said.out
+
     async def test_hostile_text_speaks_to_no_terminal(self, where: tuple[str, ...]) -> None:
         for words in (("tail",), ("search",), ("tail", "--json"), ("export",)):
             said = await holdgate("audit", *words, *where)

@@ -68,6 +68,7 @@ async def test_a_hold_is_shown_with_everything_somebody_must_know(desk: Desk) ->
     assert "$1 = 5\n" in said.out
     assert "$2 = NULL\n" in said.out
     assert fields["can decide"] == "dpo"
+    assert fields["rows"] == "one subject"
     assert "transaction" in fields
     assert "decisions" not in fields
     await holdgate(
