@@ -23,6 +23,7 @@ from gateway.catalog import Keeper
 from gateway.config import Config, ConfigError, load_config
 from gateway.holds import Holds
 from gateway.listener import Listener, Ports
+from gateway.logs import log_to_stderr
 from gateway.metrics import Metrics
 from gateway.sessions import SessionRegistry
 from gateway.store import Storage, StoreInUse, StoreUnavailable, open_store
@@ -82,7 +83,7 @@ class Gateway:
         self.sessions = SessionRegistry(self.metrics)
         self.audit = AuditLog(config.audit)
         self._mock_secret = _mock_secret(config)
-        self._connector = Connector(login_seconds=config.limits.startup_seconds)
+        self._connector = Connector()
         self.catalogs = Keeper(lambda: self.config, self._connector, self.metrics)
         self._gauges: asyncio.Task[None] | None = None
         self._tls: ServerTls | None = None
@@ -236,11 +237,7 @@ class Gateway:
 
 async def serve(config_path: str) -> int:
     """Run a gateway until SIGTERM or SIGINT; returns the exit code. SIGHUP reloads the configuration."""
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    # What it says of a migration is of no use to whoever starts a gateway.
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    log_to_stderr(logging.INFO, "%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         gateway = Gateway(load_config(config_path))
         await gateway.start()
@@ -266,7 +263,9 @@ def _reload(gateway: Gateway, config_path: str) -> None:
     try:
         later = gateway.reload(load_config(config_path))
     except (ConfigError, TlsError) as error:
-        logger.error("the configuration was not reloaded, the old one stays in force:\n%s", error)
+        logger.error("the configuration was not reloaded, the old one stays in force")
+        for line in str(error).splitlines():
+            logger.error("%s", line)
         return
     logger.info("configuration reloaded, policy %s", gateway.config.policy.version[:12])
     if later:

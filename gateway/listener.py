@@ -28,6 +28,7 @@ from protocol import sqlstate
 from protocol.connection import ProxyConnection
 from protocol.errors import ProtocolViolation, ServerError
 from protocol.frontend import Limits
+from protocol.messages import error_response
 from protocol.startup import CancelRequest, Replication, StartupMessage
 from protocol.tags import TransactionStatus
 from rules import Decision, Judge, Verdict
@@ -39,6 +40,13 @@ logger = logging.getLogger(__name__)
 BACKLOG: Final = 1024
 CANCEL_SECONDS: Final = 10.0
 OUT_OF_FILES_PAUSE: Final = 0.5
+SERVER_MARGIN: Final = 0.1
+"""Part of the time for a login that the server does not get."""
+
+_TIMED_OUT: Final = ServerError(
+    sqlstate.QUERY_CANCELED, "canceling authentication due to timeout", severity="FATAL"
+)
+"""The server's own words for a client that takes too long."""
 
 
 class ListenerError(OSError):
@@ -70,6 +78,7 @@ class Listener:
         self._sockets: list[socket.socket] = []
         self._accepting: list[asyncio.Task[None]] = []
         self._arriving = 0
+        self._stopping = False
 
     @property
     def port(self) -> int:
@@ -89,17 +98,14 @@ class Listener:
             found = await loop.getaddrinfo(
                 listen.address, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )
-            for family, _, _, _, address in dict.fromkeys(found):
-                self._sockets.append(_listening(family, address))
-                if listen.port == 0:
-                    break
+            self._sockets = _listen_on([(family, address) for family, *_, address in dict.fromkeys(found)])
         except OSError as error:
-            await self.stop()
             raise ListenerError(_explain(error, listen.address, listen.port)) from error
         self._accepting = [spawn(self._accept(sock), name="accept") for sock in self._sockets]
 
     async def stop(self) -> None:
-        """Accept no more; sessions go on."""
+        """Accept no more; sessions go on. Whoever is about to log in is turned away."""
+        self._stopping = True
         for task in self._accepting:
             task.cancel()
         if self._accepting:
@@ -124,8 +130,11 @@ class Listener:
         outcome = "failed"
         session: Session | None = None
         link: Link | None = None
+        started = False
+        seconds = self._ports.config().limits.startup_seconds
+        until = asyncio.get_running_loop().time() + seconds
         try:
-            async with asyncio.timeout(self._ports.config().limits.startup_seconds):
+            async with asyncio.timeout_at(until):
                 arrival = await receive(sock, self.tls)
                 if arrival is None:
                     outcome = "refused"
@@ -136,7 +145,9 @@ class Listener:
                     await self._ports.cancels.cancel(arrival.asks.pid, arrival.asks.secret)
                     return
                 assert link is not None
-                session = await self._admit(link, arrival.asks)
+                started = True
+                # A little less for the server, so that whoever waits for it learns that it was the server.
+                session = await self._admit(link, arrival.asks, until - seconds * SERVER_MARGIN)
             outcome = "served"
         except LoginRefused as refused:
             outcome = "refused"
@@ -147,6 +158,8 @@ class Listener:
                 link.write(refused.encoded())
         except TimeoutError:
             outcome = "timeout"
+            if link is not None and started:
+                link.write(error_response(_TIMED_OUT))
         except ProtocolViolation as violation:
             outcome = "refused"
             logger.info("a connection broke the protocol before it began: %s", violation.message)
@@ -162,9 +175,10 @@ class Listener:
         if session is not None:
             await self._serve(session)
 
-    async def _admit(self, link: Link, startup: StartupMessage) -> Session:
+    async def _admit(self, link: Link, startup: StartupMessage, until: float) -> Session:
         ports = self._ports
         config = ports.config()
+        self._mind_stopping()
         if len(ports.sessions) + self._arriving >= config.limits.sessions:
             raise LoginRefused(
                 ServerError(
@@ -174,12 +188,27 @@ class Listener:
             )
         self._arriving += 1
         try:
-            return await self._log_in(link, startup, config)
+            session = await self._log_in(link, startup, config, until)
         finally:
             self._arriving -= 1
+        if self._stopping:
+            # The stop has counted the sessions there are, and this one came while the server was asked.
+            session.drain()
+        return session
 
-    async def _log_in(self, link: Link, startup: StartupMessage, config: Config) -> Session:
+    def _mind_stopping(self) -> None:
+        if self._stopping:
+            shutting_down = ServerError(
+                sqlstate.CANNOT_CONNECT_NOW,
+                "the database system is shutting down",
+                hint="The gateway is stopping. Connect again in a moment.",
+                severity="FATAL",
+            )
+            raise LoginRefused(shutting_down, "a login came while the gateway was stopping")
+
+    async def _log_in(self, link: Link, startup: StartupMessage, config: Config, until: float) -> Session:
         ports = self._ports
+        loop = asyncio.get_running_loop()
         encrypted = link.tls is not None
         if self.tls is not None and self.tls.mode == "require" and not encrypted:
             raise no_rule(startup, link.peername, encrypted=False, hint="Connect with sslmode=require.")
@@ -211,11 +240,15 @@ class Listener:
                 link.write(negotiation)
             await ports.authenticator().authenticate(link, startup)
             self._judge_startup(link, startup, config)
-            upstream = await ports.connector.connect(database, startup, role=role, replication=replication)
+            upstream = await ports.connector.connect(
+                database, startup, role=role, replication=replication, within=until - loop.time()
+            )
         else:
             ports.authenticator().check_enabled(startup.user)
             self._judge_startup(link, startup, config)
-            upstream = await ports.connector.connect(database, startup, client=link, replication=replication)
+            upstream = await ports.connector.connect(
+                database, startup, client=link, replication=replication, within=until - loop.time()
+            )
             role = None
         return self._session(link, startup, config, database, upstream, role)
 
@@ -313,6 +346,31 @@ def _identity(
     for name, value in startup.settings.items():
         state.parameter(name, value)
     return who, state
+
+
+def _listen_on(places: list[tuple[int, tuple[object, ...]]]) -> list[socket.socket]:
+    """A socket for each address of a name; for one of them if any port will do.
+
+    An address family that this machine lacks is left out as long as another one is there. Raises OSError, and
+    then nothing is open.
+    """
+    opened: list[socket.socket] = []
+    lacking: OSError | None = None
+    for family, address in places:
+        try:
+            opened.append(_listening(family, address))
+        except OSError as error:
+            if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                lacking = error
+                continue
+            for sock in opened:
+                sock.close()
+            raise
+        if address[1] == 0:
+            break
+    if not opened and lacking is not None:
+        raise lacking
+    return opened
 
 
 def _listening(family: int, address: tuple[object, ...]) -> socket.socket:

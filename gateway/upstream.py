@@ -34,6 +34,8 @@ from protocol.startup import StartupMessage
 
 __all__ = ["Connector", "UpstreamRefused", "UpstreamSession", "UpstreamUnavailable"]
 
+LOGIN_SECONDS: Final = 20.0
+
 _Tls = Literal["no", "yes", "if offered"]
 
 _PLANS: Final[dict[SslMode, tuple[_Tls, ...]]] = {
@@ -54,18 +56,16 @@ class _NoTls(Exception):
 class Connector:
     """Opens sessions with servers. One for each gateway; it keeps TLS contexts and derived SCRAM keys.
 
-    ``connect_seconds`` bounds the way to a socket, TLS included, ``login_seconds`` everything after it.
+    ``connect_seconds`` bounds the way to one socket, TLS included.
     """
 
     def __init__(
         self,
         *,
         connect_seconds: float = 10.0,
-        login_seconds: float = 20.0,
         nonce: Callable[[], bytes] = new_nonce,
     ) -> None:
         self._connect_seconds = connect_seconds
-        self._login_seconds = login_seconds
         self._nonce = nonce
         self._contexts: dict[tuple[object, ...], ssl.SSLContext] = {}
         self._keys = KeyCache()
@@ -82,13 +82,14 @@ class Connector:
         client: Link | None = None,
         role: str | None = None,
         replication: bool = False,
+        within: float = LOGIN_SECONDS,
     ) -> UpstreamSession:
         """Log in for a client that sent ``startup``.
 
         With ``client`` the authentication is passed through between the two, up to and including
         AuthenticationOk, preceded by the one NegotiateProtocolVersion the client may need. Without it the
         gateway logs in itself with ``database.login`` and becomes ``role``. ``replication`` says whether a
-        replication session may be asked for.
+        replication session may be asked for. All of it has ``within`` seconds.
 
         Raises :class:`LoginRefused` (:class:`UpstreamRefused`, :class:`UpstreamUnavailable`), whose
         ``encoded()`` is for the client, and :class:`LinkClosed` when the client is gone.
@@ -102,7 +103,12 @@ class Connector:
         )
         wish = Wish(database, startup, packet, login, client)
         try:
-            return await self._first_that_answers(wish)
+            async with asyncio.timeout(within):
+                return await self._first_that_answers(wish)
+        except TimeoutError as error:
+            raise self._unavailable(
+                "timeout", database, f"no answer to the login within {within:g} s"
+            ) from error
         except FrontendViolation as violation:
             raise refused_by_violation(violation) from violation
         except ProtocolViolation as violation:
@@ -152,13 +158,7 @@ class Connector:
         link, context = await self._open(wish.database, endpoint, tls)
         login = ServerLogin(wish, link, endpoint, context, self._keys, self._nonce)
         try:
-            async with asyncio.timeout(self._login_seconds):
-                return await login.run()
-        except TimeoutError as error:
-            link.abort()
-            raise self._unavailable(
-                "timeout", wish.database, f"no answer to the login within {self._login_seconds:g} s"
-            ) from error
+            return await login.run()
         except BaseException:
             link.abort()
             raise

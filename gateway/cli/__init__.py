@@ -11,8 +11,8 @@ from importlib import import_module
 from io import TextIOWrapper
 
 from gateway.cli.errors import ABORTED, FAILED, CliError
-from gateway.cli.output import one_line
 from gateway.cli.parser import build_parser
+from gateway.text import one_line
 
 __all__ = ["main"]
 

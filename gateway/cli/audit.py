@@ -15,10 +15,11 @@ from typing import Any, BinaryIO, Literal, Protocol
 from gateway.audit import AuditFilter, Page, export, verify
 from gateway.audit import search as search_file
 from gateway.cli.errors import FAILED, USAGE, CliError
-from gateway.cli.output import moment, one_line, print_json, print_table
+from gateway.cli.output import moment, print_json, print_table
 from gateway.cli.spans import seconds_of
 from gateway.clock import now
 from gateway.config import ConfigError, load_config
+from gateway.text import one_line
 
 __all__ = ["export_records", "search", "tail", "verify_chain"]
 

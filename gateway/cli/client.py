@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from gateway.cli.errors import USAGE, CliError
-from gateway.cli.output import one_line
+from gateway.text import one_line
 
 __all__ = ["DEFAULT_SERVER", "Client", "ConnectionLost", "ServerEvent", "part"]
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from gateway.cli.client import Client, ConnectionLost, part
 from gateway.cli.errors import CliError
-from gateway.cli.output import moment, one_line, print_fields, print_json, print_table
+from gateway.cli.output import moment, print_fields, print_json, print_table
+from gateway.text import one_line
 
 __all__ = ["decide", "list_holds", "show", "watch"]
 

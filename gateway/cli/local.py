@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.cli.errors import DENY, FAILED, HOLD, USAGE, CliError
-from gateway.cli.output import one_line, print_fields, print_json
+from gateway.cli.output import print_fields, print_json
+from gateway.text import one_line
 
 if TYPE_CHECKING:
     from gateway.config import ConfigProblem

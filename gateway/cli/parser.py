@@ -17,7 +17,7 @@ _STATES = ("pending", "approved", "rejected", "expired", "withdrawn", "abandoned
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One line, and where to read on."""
-        from gateway.cli.output import one_line
+        from gateway.text import one_line
 
         self.exit(2, f"{self.prog}: {one_line(message)}; see {self.prog} --help\n")
 

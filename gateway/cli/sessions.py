@@ -3,7 +3,8 @@
 from argparse import Namespace
 
 from gateway.cli.client import Client, part
-from gateway.cli.output import moment, one_line, print_json, print_table
+from gateway.cli.output import moment, print_json, print_table
+from gateway.text import one_line
 
 __all__ = ["kill", "list_sessions"]
 

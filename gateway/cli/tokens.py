@@ -7,10 +7,11 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from gateway.cli.errors import USAGE, CliError
-from gateway.cli.output import moment, one_line, print_fields, print_json, print_table
+from gateway.cli.output import moment, print_fields, print_json, print_table
 from gateway.cli.spans import seconds_of
 from gateway.config import Config, ConfigError, Role, load_config
 from gateway.store import StoreUnavailable, open_store
+from gateway.text import one_line
 from gateway.tokens import Tokens
 
 __all__ = ["create", "list_tokens", "revoke"]

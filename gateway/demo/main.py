@@ -25,6 +25,7 @@ from gateway.demo.server import PostgresError, PostgresServer, free_port
 from gateway.demo.settings import APPROVER, AUDITOR, DATABASE, REQUESTER, DemoError, Passwords, write_config
 from gateway.demo.shop import prepare_shop
 from gateway.demo.tour import Stage, TourFailed, play
+from gateway.logs import log_to_stderr
 from gateway.tasks import cancel_all, spawn
 
 __all__ = ["DEFAULT_ADMIN_PORT", "DEFAULT_DIRECTORY", "DEFAULT_PORT", "DemoError", "run"]
@@ -51,9 +52,7 @@ def run(
     ``data`` is kept between starts; the tour uses a temporary directory unless one is given. Ports default to
     7432 and 7433; a tour whose ports are not given takes free ones. What goes wrong is one line on stderr.
     """
-    logging.basicConfig(
-        level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    log_to_stderr(logging.WARNING, "%(levelname)s %(name)s: %(message)s")
     temporary = Path(tempfile.mkdtemp(prefix="holdgate-tour-")) if tour and data is None else None
     directory = temporary or (data or DEFAULT_DIRECTORY)
     try:

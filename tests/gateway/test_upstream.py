@@ -476,7 +476,7 @@ class Passage:
         asked = parse_first_packet(await link.read_startup(MAX_STARTUP_BYTES + 4))
         assert isinstance(asked, StartupMessage)
         try:
-            session = await Connector(login_seconds=5).connect(self.database, asked, client=link)
+            session = await Connector().connect(self.database, asked, client=link, within=5)
         except LoginRefused as refused:
             self.refusals.append(refused)
             link.write(refused.encoded())
@@ -791,9 +791,9 @@ async def test_silent_server() -> None:
     async with scripted(script) as port:
         modes: tuple[tuple[SslMode, str], ...] = (("disable", "timeout"), ("require", "connect"))
         for mode, kind in modes:
-            connector = Connector(connect_seconds=0.1, login_seconds=0.1)
+            connector = Connector(connect_seconds=0.1)
             with pytest.raises(UpstreamUnavailable) as caught:
-                await connector.connect(Database("127.0.0.1", port, sslmode=mode), startup())
+                await connector.connect(Database("127.0.0.1", port, sslmode=mode), startup(), within=0.3)
             assert caught.value.kind == kind
 
 
