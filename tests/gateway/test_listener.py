@@ -278,10 +278,7 @@ class TestUpstream:
             async with self.before(tmp_path, postgres, upstream) as running:
                 idle, busy = await running.raw(database), await running.raw(database)
                 await busy.send(Q("SELECT pg_sleep(60)"))
-                await asyncio.to_thread(
-                    postgres.wait_until,
-                    f"EXISTS (SELECT FROM pg_stat_activity WHERE pid = {busy.pid} AND state = 'active')",
-                )
+                await asyncio.to_thread(postgres.wait_for_backend, busy.pid, "pg_sleep")
                 relay.cut()
                 for client in (idle, busy):
                     assert await client.read_to_end() == []

@@ -53,10 +53,7 @@ async def test_a_session_is_listed_as_it_stands(
         assert (other.state, other.current_sql, other.hold_id) == ("held", HELD, hold["id"])
 
         await first.send(Q("SELECT pg_sleep(60)"))
-        await asyncio.to_thread(
-            postgres.wait_until,
-            f"EXISTS (SELECT FROM pg_stat_activity WHERE pid = {first.pid} AND state = 'active')",
-        )
+        await asyncio.to_thread(postgres.wait_for_backend, first.pid, "pg_sleep")
         one, _ = registry.list()
         assert (one.state, one.current_sql) == ("active", "SELECT pg_sleep(60)")
         assert registry.kill(one.id, "root")

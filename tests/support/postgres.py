@@ -123,6 +123,14 @@ class Postgres:
             while connection.execute(f"SELECT {condition}".encode()).fetchone() != (True,):
                 assert time.monotonic() < deadline, f"{patience:.0f} s have passed without: {condition}"
 
+    def wait_for_backend(self, pid: int, words: str, patience: float = 10.0) -> None:
+        """Return once the backend ``pid`` runs a statement with these words in it."""
+        self.wait_until(
+            f"EXISTS (SELECT FROM pg_stat_activity WHERE pid = {pid} AND state = 'active' "
+            f"AND query LIKE '%{words}%')",
+            patience=patience,
+        )
+
     # --- objects ------------------------------------------------------------------------------------------
 
     def create_database(self, template: str | None = SAMPLE, sql: str | None = None) -> str:
