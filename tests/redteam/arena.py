@@ -37,8 +37,8 @@ _LOCK_SECONDS = 10
 class Arena:
     """The server of one major version, ready for :meth:`fresh`.
 
-    ``database`` is the name of the present copy, ``missing_extensions`` are those that the schema asks for and
-    this server does not have.
+    ``database`` is the name of the present copy, ``before`` what :meth:`personal_rows` said when it was fresh,
+    ``missing_extensions`` are those that the schema asks for and this server does not have.
     """
 
     def __init__(self, postgres: Postgres, schema: str) -> None:
@@ -50,6 +50,8 @@ class Arena:
         self._admin = postgres.connect()
         self._prepare(schema)
         self._personal = self._personal_relations()
+        self._pristine = self._count(TEMPLATE)
+        self.before = self._pristine
         for table in _SHARED:
             self._admin.execute(f"CREATE TABLE saved_{table} AS SELECT * FROM {table}")
         self._databases = self._database_names()
@@ -82,10 +84,12 @@ class Arena:
             " WHERE new.datname = %s AND old.datname = %s",
             (self.database, TEMPLATE),
         )
+        self.before = self._pristine
         if setup:
             with self.postgres.connect(self.database) as connection:
                 for text in setup:
                     connection.execute(text.replace(STAND_IN, self.database).encode())
+            self.before = self.personal_rows()
 
     def personal_rows(self) -> dict[str, int | None]:
         """How many rows each personal relation of the present copy has; None for one that is gone or emptied.
@@ -93,10 +97,13 @@ class Arena:
         Relations are known by OID, which a copy shares with its template, so that a new name hides nothing.
         """
         self._roll_back_prepared()  # its locks would keep the count waiting
+        return self._count(self.database)
+
+    def _count(self, database: str) -> dict[str, int | None]:
         counts: dict[str, int | None] = {}
         # An entry may have put names of its own in front of the catalog's.
         options = f"-c search_path=pg_catalog -c lock_timeout={_LOCK_SECONDS}s"
-        with self.postgres.connect(self.database, options=options) as connection:
+        with self.postgres.connect(database, options=options) as connection:
             for name, oid in self._personal.items():
                 found = connection.execute(
                     "SELECT nspname, relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace"

@@ -107,19 +107,17 @@ class Campaign:
         """Run one entry without the gateway. Raises psycopg.Error when its setup does not work."""
         arena = self._arena(entry)
         arena.fresh(entry.setup)
-        before = arena.personal_rows()
         made = await attempt(entry, str(arena.postgres.socket_dir), arena.postgres.port, arena.database)
-        return Trial(made, before, arena.personal_rows())
+        return Trial(made, arena.before, arena.personal_rows())
 
     async def _through(self, entry: Entry, front: _Front) -> Trial:
         arena = self._arena(entry)
         arena.fresh(entry.setup)
-        before = arena.personal_rows()
         front.new_verdicts()
         made = Attempt(broken="the gateway could not be reached")
         with contextlib.suppress(ConnectionError):
             made = await attempt(entry, front.gateway.host, front.gateway.port, arena.database, front.reject)
-        return Trial(made, before, arena.personal_rows(), front.new_verdicts())
+        return Trial(made, arena.before, arena.personal_rows(), front.new_verdicts())
 
     def _arena(self, entry: Entry) -> Arena:
         bindir = self._bindir(entry)

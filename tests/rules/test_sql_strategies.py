@@ -20,7 +20,6 @@ def arena() -> Iterator[Arena]:
 @pytest.mark.parametrize("wrapper", [*EXECUTING, *AS_CTE])
 async def test_executing(arena: Arena, wrapper: str) -> None:
     arena.fresh()
-    before = arena.personal_rows()
     made = await attempt(
         entry(messages=(wrapper.format("DELETE FROM crm.orders").encode(),)),
         str(arena.postgres.socket_dir),
@@ -28,7 +27,7 @@ async def test_executing(arena: Arena, wrapper: str) -> None:
         arena.database,
     )
     assert not made.errors
-    assert before["orders"] == 2000
+    assert arena.before["orders"] == 2000
     assert arena.personal_rows()["orders"] == 0
 
 
