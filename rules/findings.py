@@ -91,8 +91,6 @@ class Findings:
         if len(self.references) >= MAX_REFERENCES:
             raise Unreadable(f"more than {MAX_REFERENCES} mentions of relations")
         self.references.append(reference)
-        if not reference.exists:
-            self.missing[reference.relation] = None
         return reference
 
     def write(self, write: Write) -> None:

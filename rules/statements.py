@@ -143,6 +143,7 @@ class Statements:
         self.changes_catalog |= found.changes_catalog
         self.calls_code |= found.calls_code
         self.missing.update(found.missing)
+        self.missing.update((one.relation, None) for one in found.references if not one.exists)
 
     def met(self, parsed: Parsed) -> bool:
         """Whether every relation and every call in the trees was met: nothing was passed over."""

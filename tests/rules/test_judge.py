@@ -1,6 +1,7 @@
 """The judge as the gateway uses it."""
 
 import pickle
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from rules import Decision, Judge, Parameter, TooHeavy, compile_policy, unread
 from rules.caps import LIGHT_TOKENS
+from rules.catalog import Relation, SchemaSnapshot
 from tests.rules.policies import STRICT, context, strict_judge
 
 _OPEN_DEFAULTS = (
@@ -229,3 +231,22 @@ def test_all_that_reading_takes_and_gives_can_go_to_another_process() -> None:
     ):
         facts = judge.read(sql, session)
         assert pickle.loads(pickle.dumps(Judge(policy).read(sql, around))) == facts
+
+
+@pytest.mark.parametrize(
+    ("sql", "missing"),
+    [
+        ("SELECT * FROM fresh", ("fresh",)),
+        ("SELECT 1; UPDATE other.fresh SET a = 1", ("other.fresh",)),
+        ("SELECT new_function(1)", ("new_function()",)),
+        ("DELETE FROM fresh WHERE a IN (SELECT a FROM older); TRUNCATE gone", ("fresh", "older", "gone")),
+        ("SELECT * FROM known", ()),
+        ("WITH fresh AS (SELECT 1) SELECT * FROM fresh", ()),
+    ],
+)
+def test_names_that_the_catalog_does_not_know(sql: str, missing: tuple[str, ...]) -> None:
+    catalog = SchemaSnapshot(
+        1, "d", 180_000, relations=(Relation(20_000, "public", "known", "r", ("a",), (23,)),)
+    )
+    facts = Judge(compile_policy(OPEN)).judge(sql.encode(), replace(context(), catalog=catalog)).facts
+    assert set(facts.missing) == set(missing)
