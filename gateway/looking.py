@@ -7,7 +7,6 @@ from gateway.catalog import AskError as CatalogError
 from gateway.catalog.queries import SETTINGS
 from protocol.connection import ProxyConnection
 from protocol.hidden import Place
-from protocol.tags import TransactionStatus
 
 __all__ = ["Looking"]
 
@@ -21,8 +20,8 @@ class Looking:
 
     @property
     def in_transaction(self) -> bool:
-        """Whether the client has a transaction open, a failed one included."""
-        return self._core.status != TransactionStatus.IDLE
+        """Whether the session has work that is not committed, a failed transaction included."""
+        return self._core.in_transaction
 
     @property
     def open(self) -> bool:

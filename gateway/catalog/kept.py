@@ -131,11 +131,13 @@ class Catalog:
 
         ``run`` is the session's own way to look, None where what it would see is not what others see.
         """
+        looked = False
         if not self.fresh:
             async with self._turn:
                 if not self.fresh and clock.monotonic() >= self._retry_at:
-                    await self._look(run)
-        if self.snapshot is not None and (self.fresh or self._unseen(run)):
+                    looked = await self._look(run)
+        # What was just found to be so is good for this statement, however short the period.
+        if self.snapshot is not None and (looked or self.fresh or self._unseen(run)):
             return self.snapshot
         return self.nothing()
 
@@ -163,13 +165,12 @@ class Catalog:
         """
         return run is None and self.looker is None and self._seen == self.changes
 
-    async def _look(self, run: Run | None) -> None:
+    async def _look(self, run: Run | None) -> bool:
         if self.looker is not None:
             if await self._looked(self.looker.run):
-                return
+                return True
             self._retry_at = clock.monotonic() + RETRY_SECONDS
-        if run is not None:
-            await self._looked(run)
+        return run is not None and await self._looked(run)
 
     async def _looked(self, run: Run) -> bool:
         changes, started = self.changes, clock.monotonic()

@@ -2,7 +2,8 @@
 
 A definition made in an open transaction is seen by its own session alone, a temporary object by its session until
 it ends. Neither is guessed from the statements that passed: after a statement that may have made, changed or
-dropped one, and after a rollback, the session itself is asked what there is.
+dropped one, and after a rollback, the session itself is asked what there is. Only where it cannot be asked, in the
+middle of a series of the extended protocol, the relations that statements have just made are taken as made.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,7 +16,7 @@ from gateway.catalog.kept import Catalog
 from gateway.catalog.queries import FINGERPRINT, HAS_TEMPORARY, ISOLATION
 from gateway.catalog.read import AskError, Run, read
 from rules import Action, Facts, Nature
-from rules.catalog import EMPTY, SchemaSnapshot
+from rules.catalog import EMPTY, Relation, SchemaSnapshot
 
 __all__ = ["SessionCatalog", "Way"]
 
@@ -31,7 +32,7 @@ class Way(Protocol):
 
     @property
     def in_transaction(self) -> bool:
-        """Whether the client has a transaction open, a failed one included."""
+        """Whether the session has work that is not committed, a failed transaction included."""
 
     @property
     def open(self) -> bool:
@@ -70,6 +71,11 @@ class SessionCatalog:
         self._own_until = 0.0
         self._temporary: SchemaSnapshot | None = None
         self._temporary_known = True
+        self._made: list[Relation] = []
+        """Relations that statements have made since the session was asked."""
+        self._doubtful = False
+        """Whether statements have changed anything else since, or may have."""
+        self._followed: SchemaSnapshot | None = None
         self._unknown: SchemaSnapshot | None = None
         self._composed: tuple[SchemaSnapshot, SchemaSnapshot, SchemaSnapshot] | None = None
 
@@ -98,11 +104,12 @@ class SessionCatalog:
         """The definitions this session sees, or a snapshot that says why they are not known."""
         if not self._wanted():
             return self.catalog.snapshot or EMPTY
-        if self._unknown is not None:
-            return self._unknown
+        if self._unknown is not None or self._followed is not None:
+            return self._unknown or self._followed or EMPTY
         shared = self._own if self._changed else self.catalog.snapshot
-        if shared is None:
-            return self.catalog.nothing()
+        return self.catalog.nothing() if shared is None else self._with_temporary(shared)
+
+    def _with_temporary(self, shared: SchemaSnapshot) -> SchemaSnapshot:
         temporary = self._temporary
         if temporary is None:
             return shared
@@ -130,30 +137,36 @@ class SessionCatalog:
 
     async def ready(self) -> None:
         """Ask what must be asked. Call it when the server owes nothing."""
-        self._unknown = None
+        self._unknown = self._followed = None
         try:
+            if not self._way.open:
+                self._followed = await self._follow()
+                return
             if self._changed:
                 await self._read_own()
             else:
-                shared = await self.catalog.ready(await self._shared_way())
+                shared = await self.catalog.ready(await self._shared_way(wanted=not self.catalog.fresh))
                 if shared.unavailable is not None:
                     self._unknown = shared
                     return
             if not self._temporary_known:
                 await self._read_temporary()
+            self._made, self._doubtful = [], False
         except (AskError, OSError, ValueError) as error:
             self._unknown = self.catalog.nothing(str(error))
 
     async def look_again(self, names: Iterable[str]) -> bool:
         """Look again for names nobody knows; whether anything was new."""
+        if self._changed:
+            return False
         try:
-            return await self.catalog.look_again(names, await self._shared_way())
+            return await self.catalog.look_again(names, await self._shared_way(wanted=True))
         except (AskError, OSError, ValueError):
             return False
 
-    async def _shared_way(self) -> Run | None:
-        """The session's way to see what others see, if it has one and it is needed."""
-        if self.catalog.fresh or self._changed or not self._way.open:
+    async def _shared_way(self, *, wanted: bool) -> Run | None:
+        """The session's way to see what others see, if it has one."""
+        if not wanted or not self._way.open:
             return None
         if not self._way.in_transaction:
             return self._way.run
@@ -165,6 +178,16 @@ class SessionCatalog:
         """A transaction of a higher isolation level sees the catalog's tables as they were when it began."""
         ((row,),) = await self._way.run([ISOLATION])
         return row == ("read committed",)
+
+    async def _follow(self) -> SchemaSnapshot:
+        """What the session sees where it cannot be asked: what was known, with the relations made since."""
+        if self._doubtful:
+            raise OSError("the session cannot be asked in the middle of a series of messages")
+        shared = self._own if self._own_changes == self.catalog.changes else await self.catalog.ready(None)
+        if shared is None or shared.unavailable is not None or not self._made:
+            return shared or self.catalog.nothing()
+        made = tuple(replace(relation, oid=-1 - at) for at, relation in enumerate(self._made))
+        return self._with_temporary(shared).extended(SchemaSnapshot(relations=made), next(self._generations))
 
     async def _read_own(self) -> None:
         """The shared definitions as this transaction sees them."""
@@ -205,20 +228,25 @@ class SessionCatalog:
 
     def finished(self, facts: Facts, tag: str) -> None:
         """A statement succeeded. Tags are those of CommandComplete."""
+        self._followed = None
         if tag == "ROLLBACK" or tag.startswith("DISCARD"):
             if self._temporary is not None or self._forwarded:
-                self._temporary_known = False
+                self._temporary_known, self._doubtful = False, True
             self._own_changes = -1
         if tag.startswith("COMMIT") and (self._changed or tag == "COMMIT PREPARED"):
             self.catalog.changed()
         if _changes(facts):
             self._temporary_known = False
+            if facts.unreadable is None and _definitions(facts) == len(facts.creates):
+                self._made.extend(facts.creates)
+            else:
+                self._doubtful = True
             if not self._only_temporary(facts):
                 self._changed, self._own_changes = True, -1
                 if not self._way.in_transaction:
                     self.catalog.changed()
         elif self._temporary is not None and _runs_code(facts):
-            self._temporary_known = False
+            self._temporary_known, self._doubtful = False, True
 
     def idle(self) -> None:
         """No transaction is open any more."""
@@ -227,7 +255,8 @@ class SessionCatalog:
         if self._forwarded:
             self._temporary_known = False
         self._changed = self._forwarded = False
-        self._own = self._own_mark = None
+        self._own = self._own_mark = self._followed = None
+        self._own_changes = -1
 
     def close(self) -> None:
         """The session is over."""
