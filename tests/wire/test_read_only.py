@@ -105,7 +105,7 @@ def run(sql: str, *parameters: str, rows: int = 0) -> bytes:
 SIMPLE = [
     "SELECT n FROM kept ORDER BY n",
     "SELECT reads()",
-    "SELECT 1; SELECT reads(); SELECT 2",
+    "SELECT 1; SELECT n FROM kept; SELECT reads()",
     "SELECT talks()",
     "CALL proceeds()",
     "DO $$BEGIN PERFORM reads(); END$$",
@@ -284,9 +284,15 @@ CREATE VIEW deleting AS SELECT writes() AS n;
 CREATE FUNCTION lies(n int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$BEGIN
     RESET transaction_read_only; DELETE FROM kept; RETURN 1; EXCEPTION WHEN OTHERS THEN DELETE FROM kept; RETURN 1;
 END$$;
+CREATE FUNCTION runs(sql text) RETURNS int LANGUAGE plpgsql AS $$BEGIN EXECUTE sql; RETURN 1; END$$;
 CREATE PROCEDURE commits() LANGUAGE plpgsql AS $$BEGIN COMMIT; DELETE FROM kept; COMMIT; END$$;
 """
 ESCAPES |= {"by a procedure": "CALL commits()"}
+# Read by nobody: what it runs is spelt backwards.
+ESCAPES |= {
+    f"{name}, unread": "SELECT runs(reverse('{}'))".format(sql[::-1].replace("'", "''"))
+    for name, sql in ESCAPES.items()
+}
 
 
 async def ended(client: RawClient) -> None:
