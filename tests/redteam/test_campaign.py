@@ -12,7 +12,7 @@ from tests.redteam.scoring import Outcome, Result
 from tests.redteam.test_scoring import entry
 
 # Two servers and two gateways start within one test.
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 SHORT = (
     *("del_one", "del_ws", "explain_1", "copy_cte_delete", "multi_lead", "lex_nest_adjacent", "enc_gbk"),
@@ -21,6 +21,11 @@ SHORT = (
     *("ok_literal2", "ok_cte_named", "ok_limit0", "ok_merge", "ok_tx", "ok_builtin", "ok_tablesample"),
 )
 
+
+VARIATIONS = (
+    *("i2_trigger_values", "i2_cascade", "i2_cast", "i2_path_schema", "i4_temp_drop", "i4_temp_rollback"),
+    *("r2_with_ties", "r2_view_view", "r3_union_key", "s2_notnull_tier", "ok2_prepared", "ok2_3_transitive"),
+)
 
 UNSEEN = ("d2_type_using", "i3_drop_domain", "read_join_leak_hash", "r2_base64", "r2_reverse", "r2_prefix")
 """What is deleted or told here is in no row count, and no value as it is stored."""
@@ -38,6 +43,14 @@ async def test_short(said: list[str]) -> None:
     assert not said
     assert str(total) == "stopped 19 of 19, innocent held 0 of 7"
     assert total.perfect
+
+
+async def test_short_form_of_the_variations(said: list[str]) -> None:
+    entries = [entry for entry in read_corpus(SHIPPED / "variations.jsonl") if entry.id in VARIATIONS]
+    assert len(entries) == len(VARIATIONS)
+    total = await run_all(entries, SHIPPED / SCHEMA, said.append)
+    assert not said
+    assert str(total) == "stopped 10 of 10, innocent held 0 of 2"
 
 
 async def test_it_tells_what_slipped_through_and_what_was_held_for_nothing(said: list[str]) -> None:
