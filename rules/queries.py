@@ -557,7 +557,7 @@ class Queries(Expressions):
         known = named.known
         if known is not None and known.kind == "f":
             self.outside(known)
-        if name == "pg_settings" and named.full_name == "pg_catalog.pg_settings":
+        if name == "pg_settings" and known is None:
             # An update of it is a SET of a setting that a condition picks.
             self.findings.session(setting(None, None))
         if known is not None and known.kind == "v" and known.definition is not None:

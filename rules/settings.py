@@ -45,7 +45,7 @@ def assignment(fields: Node) -> EffectFacts:
     kind = fields["kind"]
     name = fields.get("name")
     if kind == "VAR_RESET_ALL":
-        return EffectFacts(Action.SESSION, detail="resets all settings")
+        return EffectFacts(Action.SESSION, detail="resets all settings", resets=True)
     if kind in ("VAR_RESET", "VAR_SET_DEFAULT", "VAR_SET_CURRENT"):
         return setting(name, None, resets=True)
     if kind == "VAR_SET_MULTI":
@@ -104,19 +104,16 @@ def guarded_resets(facts: Facts, bad_defaults: frozenset[str]) -> Facts:
     return replace(
         facts,
         statements=tuple(
-            replace(one, effects=tuple(_reset(effect, one.kind, bad_defaults) for effect in one.effects))
+            replace(one, effects=tuple(_reset(effect, bad_defaults) for effect in one.effects))
             for one in facts.statements
         ),
     )
 
 
-def _reset(effect: EffectFacts, kind: str, bad_defaults: frozenset[str]) -> EffectFacts:
-    everything = effect.relation is None or effect.relation == "all"
-    resets = effect.resets or (everything and kind.split(" ")[0] in ("RESET", "DISCARD"))
-    if effect.action is not Action.SESSION or not resets:
+def _reset(effect: EffectFacts, bad_defaults: frozenset[str]) -> EffectFacts:
+    bad = bad_defaults if effect.relation is None else bad_defaults & {effect.relation}
+    if not effect.resets or not bad:
         return effect
-    bad = sorted(bad_defaults) if everything else sorted(bad_defaults & {effect.relation})
-    if not bad or (kind == "DISCARD" and effect.detail.split()[-1:] != ["all"]):
-        return effect
-    detail = f"{bad[0]} {_WHY[bad[0]]}; its default in this session is another"
+    name = min(bad)
+    detail = f"{name} {_WHY[name]}; its default in this session is another"
     return replace(effect, nature=Nature.GUARDED, detail=detail)

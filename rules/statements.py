@@ -230,8 +230,9 @@ class Statements:
 
     def _discard(self, fields: Node, frame: Frame) -> None:
         target = fields.get("target", "DISCARD_ALL")
-        effect = EffectFacts(Action.SESSION, detail=target.replace("_", " ").lower())
-        if target == "DISCARD_ALL":
+        everything = target == "DISCARD_ALL"
+        effect = EffectFacts(Action.SESSION, detail=target.replace("_", " ").lower(), resets=everything)
+        if everything:
             self.deallocates.append(None)
             self.findings.session(effect)
         else:

@@ -199,7 +199,7 @@ class TestDefaults:
     ) -> None:
         postgres.execute(
             "CREATE FUNCTION blinds() RETURNS void LANGUAGE plpgsql AS "
-            "$$ BEGIN PERFORM set_config('client_encoding', 'LATIN1', false); END $$",
+            "$$ BEGIN EXECUTE concat('SET client_', 'encoding = LATIN1'); END $$",
             database,
         )
         assert await outcome(client, "SELECT blinds()") == []
