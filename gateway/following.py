@@ -48,7 +48,7 @@ _IN_FAILED: Final = "what names stand for is not known before the failed transac
 
 class Following:
     """Knows when the server must be asked, and asks. ``own`` tells whether the session has definitions of its own
-    that the end of a transaction may take away."""
+    that the end of a transaction may take away; ``version`` differs once those of all may be others."""
 
     def __init__(
         self,
@@ -56,13 +56,16 @@ class Following:
         core: ProxyConnection,
         state: SessionState,
         policy: Callable[[], Policy],
-        own: Callable[[], bool] = lambda: False,
+        own: Callable[[], bool],
+        version: Callable[[], object],
     ) -> None:
         self._asking = asking
         self._core = core
         self._state = state
         self._policy = policy
         self._own = own
+        self._version = version
+        self._asked_at: object = None
         self._judged: tuple[Policy, bool] | None = None
         self._changed = False
         """Something was changed in the transaction that is open; its end may take that back."""
@@ -87,7 +90,8 @@ class Following:
             if not self._core.settled:
                 # What ends the transaction may be on its way.
                 return True
-        return state.stale and not self._fails(request)
+        # A schema of the path may have come, gone, or be closed to this session by what others did.
+        return (state.stale or self._asked_at != self._version()) and not self._fails(request)
 
     def matters(self, request: Request) -> bool:
         """Whether anything depends on what the names in a request stand for."""
@@ -108,6 +112,7 @@ class Following:
         state = self._state
         if request is not None and not self.must_ask(request):
             return
+        version = self._version()
         try:
             if request is None:
                 ((schemas, user, login, strings, encoding),) = await self._asking.ask(_QUESTION)
@@ -124,6 +129,7 @@ class Following:
             state.unknown = f"the server did not say which schemas are searched ({error})"
         else:
             state.learn(path, user or "", login or "", strings or "", encoding or "")
+            self._asked_at = version
             if request is not None:
                 self.must_ask(request)
 

@@ -136,7 +136,12 @@ class Session:
         self._cancel_upstream = cancel_upstream
         self._asking = Asking(self._talk)
         self._following = Following(
-            self._asking, core, recorder.state, lambda: self._arbiter.policy, lambda: self._catalog.own
+            self._asking,
+            core,
+            recorder.state,
+            policy=lambda: self._arbiter.policy,
+            own=lambda: self._catalog.own,
+            version=lambda: self._catalog.version,
         )
         self._catalog = SessionCatalog(
             catalog, generations, Looking(self._asking, core), lambda: self._following.wanted

@@ -85,12 +85,15 @@ class Catalog:
         """The fingerprint of the catalog that the snapshot shows; None where it does not show all of it."""
         self.changes = 0
         """How many times a definition may have changed, as far as this gateway knows."""
+        self.differences = 0
+        """How many times a look found other definitions than the one before it."""
         self.sessions = 0
         self._poll = poll
         self._generations = generations
         self._metrics = metrics
         self._turn = asyncio.Lock()
         self._seen = 0
+        self._read_mark: str | None = None
         self._compared_at: float | None = None
         self._fresh_until = 0.0
         self._retry_at = 0.0
@@ -193,6 +196,8 @@ class Catalog:
     async def _read(self, run: Run) -> None:
         started = clock.monotonic()
         reading = await read(run, generation=next(self._generations))
+        self.differences += self._read_mark not in (None, reading.fingerprint)
+        self._read_mark = reading.fingerprint
         self.snapshot = reading.snapshot
         self.mark = reading.fingerprint if reading.complete else None
         self._missed.clear()

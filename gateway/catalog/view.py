@@ -100,6 +100,11 @@ class SessionCatalog:
         return self._changed or self._forwarded or self._temporary is not None
 
     @property
+    def version(self) -> tuple[int, int]:
+        """Differs once shared definitions, schemas and rights to use them among them, may differ."""
+        return self.catalog.changes, self.catalog.differences
+
+    @property
     def snapshot(self) -> SchemaSnapshot:
         """The definitions this session sees, or a snapshot that says why they are not known."""
         if not self._wanted():
@@ -275,7 +280,7 @@ class SessionCatalog:
             or _definitions(facts) != len(facts.creates)
         ):
             return False
-        return all(relation.schema == TEMPORARY for relation in facts.creates)
+        return bool(facts.creates) and all(relation.schema == TEMPORARY for relation in facts.creates)
 
 
 def _runs_code(facts: Facts) -> bool:

@@ -146,6 +146,32 @@ class TestSet:
             postgres.execute(f"REVOKE USAGE ON SCHEMA locked FROM {role}", decoys)
             postgres.drop_role(role)
 
+    async def test_what_another_session_does_to_its_schemas(
+        self, gateway: RunningGateway, decoys: str, postgres: Postgres
+    ) -> None:
+        """The right to use a schema is taken away by its owner, in a session of its own."""
+        role = postgres.create_role()
+        postgres.execute(
+            f"ALTER SCHEMA decoy OWNER TO {role}; GRANT SELECT ON decoy.customer TO {role}", decoys
+        )
+        try:
+            async with (
+                await gateway.raw(decoys, user=role) as client,
+                await gateway.raw(decoys, user=role) as other,
+            ):
+                await client.query("SET search_path = decoy, public")
+                assert await passes(client)
+                await other.query(f"REVOKE USAGE ON SCHEMA decoy FROM {role}")
+                assert not await passes(client)
+                await other.query("BEGIN")
+                await other.query(f"GRANT USAGE ON SCHEMA decoy TO {role}")
+                assert not await passes(client)
+                await other.query("COMMIT")
+                assert await passes(client)
+        finally:
+            postgres.execute(f"ALTER SCHEMA decoy OWNER TO postgres; DROP OWNED BY {role}", decoys)
+            postgres.drop_role(role)
+
     async def test_the_users_own_schema(
         self, gateway: RunningGateway, decoys: str, postgres: Postgres
     ) -> None:
