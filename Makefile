@@ -57,6 +57,11 @@ fuzz-sql: $(DEV_STAMP) ## Read mutated and generated statements for FUZZ_SECONDS
 bench-reading: $(DEV_STAMP) ## Measure what judging an unseen statement costs, beside the parsers alone
 	@$(BIN)/python -m tests.bench.reading
 
+.PHONY: fuzz
+fuzz: $(DEV_STAMP) ## Random traffic on both sides of a gateway and in the core, FUZZ_SECONDS for each test
+	@HOLDGATE_FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest -n $(WORKERS) $(ARGS) \
+	  tests/wire/test_fuzz.py tests/protocol/test_conversations.py
+
 .PHONY: check
 check: $(DEV_STAMP) ## Lint, formatting, types, import walls, Dockerfile and shell
 	$(BIN)/ruff check .

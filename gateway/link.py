@@ -180,13 +180,13 @@ class Link(asyncio.Protocol):
     # Writing -------------------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
-        """Queue bytes; nothing happens once the peer is gone."""
-        if self._transport is not None and not self.lost:
+        """Queue bytes; nothing happens once the connection is closed or the peer gone."""
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
     def writelines(self, parts: Iterable[bytes]) -> None:
-        """Queue several pieces."""
-        if self._transport is not None and not self.lost:
+        """Queue several pieces, as ``write`` does."""
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.writelines(parts)
 
     async def drain(self) -> None:

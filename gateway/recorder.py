@@ -126,8 +126,8 @@ class Recorder:
         action = verdict.actions[0] if verdict.actions else "utility"
         self.metrics.statement(action, verdict.decision.word)
 
-    def finished(self, event: StatementFinished) -> Run | None:
-        """A statement ended; None for one that was recorded before (a refusal)."""
+    def finished(self, event: StatementFinished, *, and_the_rest: bool = False) -> Run | None:
+        """A statement ended, or ``and_the_rest`` of its Query; None for one that was recorded before (a refusal)."""
         run = self.runs.get(event.execution)
         if run is None:
             return None
@@ -144,7 +144,7 @@ class Recorder:
                 release.tags.append(event.tag)
             if event.rows is not None:
                 release.rows = (release.rows or 0) + event.rows
-        self.audit.append(self._outcome(run, event, duration))
+        self.audit.append(self._outcome(run, event, duration, and_the_rest))
         return run
 
     def ended(self, execution: Execution) -> Release | None:
@@ -156,10 +156,12 @@ class Recorder:
         release.running -= 1
         return release if release.running == 0 else None
 
-    def _outcome(self, run: Run, event: StatementFinished, duration: float) -> AuditRecord:
+    def _outcome(
+        self, run: Run, event: StatementFinished, duration: float, and_the_rest: bool
+    ) -> AuditRecord:
         one, execution = run.ruled, event.execution
         facts, verdict = one.judgement.facts, one.judgement.verdict
-        sql = _own_text(one, event.index)
+        sql = _own_text(one, event.index, and_the_rest)
         several = len(facts.statements) > 1
         statement_id = f"{run.statement_id}.{run.finished}" if several else run.statement_id
         tag = event.tag
@@ -196,9 +198,10 @@ class Recorder:
         Returns the releases among them, so that their holds can be told.
         """
         releases: list[Release] = []
-        for execution in list(self.runs):
+        for execution, run in list(self.runs.items()):
             report = {"C": sqlstate.CONNECTION_FAILURE}
-            self.finished(StatementFinished(execution, 0, f"(no answer: {why})", None, 0, report))
+            event = StatementFinished(execution, run.finished, f"(no answer: {why})", None, 0, report)
+            self.finished(event, and_the_rest=True)
             release = self.ended(execution)
             if release is not None:
                 releases.append(release)
@@ -232,11 +235,13 @@ class Recorder:
         )
 
 
-def _own_text(one: Ruled, index: int) -> str:
-    """The text of one statement of a Query, where the reader found its parts; else all of it."""
+def _own_text(one: Ruled, index: int, and_the_rest: bool) -> str:
+    """The text of one statement of a Query, or of it and the rest, where the reader found its parts; else all
+    of it."""
     statements = one.judgement.facts.statements
     if len(statements) > 1 and index < len(statements):
-        return statements[index].sql
+        end = len(statements) if and_the_rest else index + 1
+        return ";\n".join(statement.sql for statement in statements[index:end])
     if one.execution.step is Step.FUNCTION_CALL:
         return f"FunctionCall of the function with OID {one.execution.function_oid}"
     return ";\n".join(sql.decode("utf-8", "backslashreplace") for sql in one.execution.sql)

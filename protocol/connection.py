@@ -336,9 +336,9 @@ class ProxyConnection:
         report on its rows as late as that.
         """
         resolved = self._claim(request)
-        assert request.fault is None, "a request with a fault can only be refused"
         if self._moot(request, resolved):
             return
+        assert request.fault is None, "a request with a fault can only be refused"
         self._copy.possible = any(map(may_copy, request.executions))
         for expected in resolved.expected:
             expected.redact = redact

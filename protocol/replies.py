@@ -280,8 +280,10 @@ class Replies:
         return None
 
     def _hidden_finished(self) -> None:
-        exchange = self._exchange
-        exchange.events.append(HiddenFinished(self._hidden))
+        exchange, hidden = self._exchange, self._hidden
+        if not hidden.report and len(hidden.answers) != len(hidden.statements):
+            raise UpstreamViolation("the server did not answer a statement of the gateway's own")
+        exchange.events.append(HiddenFinished(hidden))
         exchange.hidden = None
         self.walker.collecting = False
         self._reported = self.walker.position

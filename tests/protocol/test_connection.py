@@ -644,6 +644,18 @@ class TestRulingThatCameTooLate:
     def test_refused(self) -> None:
         play(*self.EARLIER, refuse(), *self.LATER)
 
+    @pytest.mark.parametrize("ruling", [forward(), refuse(1)])
+    def test_about_what_could_only_be_refused(self, ruling: object) -> None:
+        play(
+            client(P("A"), B(), E(), H(), P("B"), message("B", b"malformed")),
+            *self.EARLIER[1:4],
+            asks(fault="08P01", until="FAULT"),
+            *self.EARLIER[5:],
+            ruling,  # type: ignore[arg-type]
+            client(E(), S()),
+            upstream(S()),
+        )
+
     def test_without_a_sync(self) -> None:
         play(
             client(P("A"), B(), E(), H(), P("B"), B(), E(), H()),

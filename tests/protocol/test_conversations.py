@@ -5,9 +5,11 @@ refused may run, and the conversation must go on. :mod:`tests.protocol.talk` hol
 """
 
 import contextlib
+import os
 from collections.abc import Sequence
 from typing import Final
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -16,6 +18,12 @@ from protocol.errors import UpstreamViolation
 from protocol.frontend import Limits
 from tests.protocol.talk import Talk
 from tests.support.wire import B, C, D, E, F, H, P, Q, S, c, d, f
+
+SECONDS: Final = float(os.environ.get("HOLDGATE_FUZZ_SECONDS", "4"))
+EXAMPLES: Final = int(50 * SECONDS)
+"""About as many as fit into the time, which ``make fuzz`` sets."""
+
+pytestmark = pytest.mark.timeout(60 + 10 * SECONDS)
 
 _ALLOWED: Final = (
     "select 0",
@@ -146,7 +154,7 @@ class Refusals(Conversation):
     phrases = _phrases((*_ALLOWED, *_STOPPED, *_STOPPED))
 
 
-_SETTINGS = settings(max_examples=200, stateful_step_count=30, deadline=None)
+_SETTINGS = settings(max_examples=EXAMPLES, stateful_step_count=30, deadline=None)
 TestConversation = Conversation.TestCase
 TestConversation.settings = _SETTINGS
 TestNarrow = Narrow.TestCase
@@ -184,7 +192,7 @@ def _mutated(data: bytes, mutations: Sequence[tuple[int, str, bytes]]) -> bytes:
     return data
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(_CONVERSATIONS, _MUTATIONS, st.sampled_from([7, 64, 1 << 20]))
 def test_mutated_bytes_of_a_client(
     phrases: list[list[bytes]], mutations: list[tuple[int, str, bytes]], size: int
@@ -201,7 +209,7 @@ def test_mutated_bytes_of_a_client(
     talk.check()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(_CONVERSATIONS, _MUTATIONS, st.integers(0, 10))
 def test_mutated_bytes_of_a_server(
     phrases: list[list[bytes]], mutations: list[tuple[int, str, bytes]], when: int
@@ -226,7 +234,7 @@ def test_mutated_bytes_of_a_server(
     talk.check()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(st.binary(max_size=300), st.binary(max_size=300), st.booleans())
 def test_random_bytes_of_both(of_client: bytes, of_server: bytes, asked: bool) -> None:
     talk = Talk()

@@ -38,6 +38,7 @@ from tests.support.answers import (
     notification,
     parameter_status,
     parse_complete,
+    portal_suspended,
     ready,
 )
 from tests.support.wire import B, C, D, E, H, P, Q, S, d
@@ -374,6 +375,7 @@ class TestMeanwhile:
             (copy_in_response(), "COPY data in a statement of the gateway's own"),
             (ready(), "ReadyForQuery though it was not due"),
             (no_data(), "message type 110 while"),
+            (portal_suspended() + CLOSED + ready(), "did not answer a statement of the gateway's own"),
             (data_row("x")[:1] + (9).to_bytes(4, "big") + b"\0\1\0\0\7", "malformed DataRow"),
         ],
     )

@@ -19,7 +19,10 @@ from tests.support.postgres import Postgres
 from tests.support.relay import Relay
 from tests.support.wire import B, D, E, P, Q, RawClient, S, X, c, d, message, tags
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
+pytestmark = [
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc"),
+    pytest.mark.timeout(120),
+]
 
 MIB = 1 << 20
 SLACK = 6 * MIB

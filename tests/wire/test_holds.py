@@ -502,6 +502,20 @@ class TestOther:
         for _ in range(100):
             assert tags(await client.read_until("Z")) == "TDCZ"
 
+    async def test_what_was_under_way_when_the_server_went_is_recorded_to_its_end(
+        self, gateway: RunningGateway, postgres: Postgres, database: str
+    ) -> None:
+        client = await gateway.raw(database)
+        await client.send(Q("SELECT 1; SELECT pg_sleep(30); SELECT 2"))
+        sleeps = f"pid = {client.pid} AND wait_event = 'PgSleep'"
+        await asyncio.to_thread(postgres.wait_until, f"EXISTS (SELECT FROM pg_stat_activity WHERE {sleeps})")
+        postgres.execute(f"SELECT pg_terminate_backend({client.pid})")
+        await client.read_to_end()
+        client.abort()
+        await gateway.gateway.stop()
+        texts = [(each["sql"], each["sqlstate"]) for each in gateway.audit(kind="statement")]
+        assert texts == [("SELECT 1", None), ("SELECT pg_sleep(30);\nSELECT 2", "08006")]
+
     async def test_terminate_after_a_held_statement_does_not_run_it(
         self, client: RawClient, carol: ApproverClient, postgres: Postgres, database: str
     ) -> None:

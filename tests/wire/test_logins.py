@@ -29,7 +29,8 @@ from tests.support.wire import (
     tags,
 )
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+"""The first test starts a gateway."""
 
 Address = tuple[str, int]
 

@@ -5,10 +5,12 @@ a time, and with the server's bytes one at a time. Those that touch nothing pers
 the shop as well. What a session does to the database it does to temporary tables.
 """
 
+import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -19,7 +21,8 @@ from tests.support.relay import Relay
 from tests.support.series import Recorder, Series, recorded
 from tests.support.wire import B, C, D, E, F, H, P, Q, S, c, d, f, message
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+"""The first test starts two gateways."""
 
 SERIES: dict[str, Series] = {}
 INNOCENT: set[str] = set()
@@ -429,11 +432,20 @@ async def rows_of_many_sizes(client: Recorder) -> None:
 
 
 @dataclass(frozen=True)
-class Ways:
-    """Addresses under which the server can be reached; ``direct`` is the server's own."""
+class Way:
+    """Where a client connects, and which database it asks for."""
 
-    direct: tuple[str, int]
-    through: dict[str, tuple[str, int]]
+    host: str
+    port: int
+    database: str = "postgres"
+
+
+@dataclass(frozen=True)
+class Ways:
+    """How the server can be reached; ``direct`` is the server itself, ``answers`` what it said."""
+
+    direct: Way
+    through: dict[str, Way]
     answers: dict[str, list[str]]
 
 
@@ -444,27 +456,27 @@ WAYS = ("whole", "client's bytes chopped", "server's bytes chopped", "shop polic
 async def ways(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ways]:
     async with AsyncExitStack() as stack:
 
-        async def gateway(*overrides: object) -> tuple[str, int]:
-            config = make_config(postgres, *overrides)  # type: ignore[arg-type]
+        async def gateway(*overrides: Mapping[str, Any]) -> GatewayProcess:
             directory = tmp_path_factory.mktemp("gateway")
-            running = await stack.enter_async_context(GatewayProcess(directory, config))
-            return running.host, running.port
+            process = GatewayProcess(directory, make_config(postgres, *overrides))
+            return await stack.enter_async_context(process)
 
-        async def chopped(host: str, port: int) -> tuple[str, int]:
-            relay = await stack.enter_async_context(Relay(host, port, chunk=1))
-            return relay.host, relay.port
+        async def chopped(host: str, port: int) -> Relay:
+            return await stack.enter_async_context(Relay(host, port, chunk=1))
 
-        whole = await gateway()
-        _, port = await chopped(postgres.host, postgres.port)
+        server = await chopped(postgres.host, postgres.port)
+        behind = {"host": server.host, "port": server.port, "dbname": "postgres", "sslmode": "disable"}
+        allowing, shop = await asyncio.gather(
+            gateway({"databases": {"chopped": behind}}), gateway(SHOP_POLICY)
+        )
+        client = await chopped(allowing.host, allowing.port)
         through = {
-            "whole": whole,
-            "client's bytes chopped": await chopped(*whole),
-            "server's bytes chopped": await gateway(
-                {"databases": {"*": {"host": "127.0.0.1", "port": port}}}
-            ),
-            "shop policy": await gateway(SHOP_POLICY),
+            "whole": Way(allowing.host, allowing.port),
+            "client's bytes chopped": Way(client.host, client.port),
+            "server's bytes chopped": Way(allowing.host, allowing.port, "chopped"),
+            "shop policy": Way(shop.host, shop.port),
         }
-        yield Ways((postgres.host, postgres.port), through, {})
+        yield Ways(Way(postgres.host, postgres.port), through, {})
 
 
 LONG = {"rows of many sizes", "a thousand executions in one sync", "two hundred syncs without waiting"}
@@ -482,14 +494,18 @@ LONG = {"rows of many sizes", "a thousand executions in one sync", "two hundred 
 )
 async def test_the_answers_are_the_servers(ways: Ways, name: str, way: str) -> None:
     if name not in ways.answers:
-        ways.answers[name] = await recorded(SERIES[name], *ways.direct)
+        ways.answers[name] = await _recorded(name, ways.direct)
     direct = ways.answers[name]
     assert len(direct) > 5
-    through = await recorded(SERIES[name], *ways.through[way])
+    through = await _recorded(name, ways.through[way])
     if way == "shop policy":
         # A name that the gateway does not know is refused by the gateway, in its own words.
         direct, through = _sqlstates(direct), _sqlstates(through)
     assert through == direct
+
+
+async def _recorded(name: str, way: Way) -> list[str]:
+    return await recorded(SERIES[name], way.host, way.port, database=way.database)
 
 
 def _sqlstates(log: list[str]) -> list[str]:
