@@ -53,6 +53,10 @@ fuzz-sql: $(DEV_STAMP) ## Read mutated and generated statements for FUZZ_SECONDS
 	@HOLDGATE_FUZZ_SECONDS=$(FUZZ_SECONDS) HOLDGATE_FUZZ_SEED=$$(date +%s) HOLDGATE_FUZZ_EXAMPLES=$$(($(FUZZ_SECONDS) * 10)) \
 	  $(BIN)/python -m pytest --timeout 0 -q tests/rules/test_against_grammar.py tests/rules/test_never_milder.py $(ARGS)
 
+.PHONY: drivers
+drivers: $(DEV_STAMP) ## Run the drivers' own test suites directly and through the gateway (ARGS='NAME ...', --list)
+	@$(BIN)/python -m tests.drivers $(ARGS)
+
 .PHONY: bench-reading
 bench-reading: $(DEV_STAMP) ## Measure what judging an unseen statement costs, beside the parsers alone
 	@$(BIN)/python -m tests.bench.reading
