@@ -29,6 +29,7 @@ from rules import (
     Obligation,
     Parameter,
     Policy,
+    SchemaSnapshot,
     containment,
     joint,
     united,
@@ -71,6 +72,7 @@ class Ruled:
     judgement: Judgement
     readings: tuple[Facts, ...]
     """The facts of every text it may stand for."""
+    catalog: SchemaSnapshot
     release: Release | None = None
     _containment: Containment | None = None
 
@@ -88,7 +90,7 @@ class Ruled:
     def containment(self) -> Containment:
         """How it is run read-only."""
         if self._containment is None:
-            self._containment = joint([containment(facts) for facts in self.readings])
+            self._containment = joint([containment(facts, self.catalog) for facts in self.readings])
         return self._containment
 
 
@@ -247,7 +249,7 @@ class Arbiter:
             judgement = _jointly(judgements)
             readings = tuple(each.facts for each in judgements)
         self._metrics.classified(clock.monotonic() - started, hit=misses == self._judge.misses)
-        one = Ruled(execution, judgement, readings or (judgement.facts,))
+        one = Ruled(execution, judgement, readings or (judgement.facts,), context.catalog)
         release = execution.portal.ruling if execution.portal is not None else None
         if isinstance(release, Release) and release.policy_version == version:
             # A further Execute of an approved portal continues the same result.

@@ -21,7 +21,8 @@ class Looking:
     @property
     def in_transaction(self) -> bool:
         """Whether the session has work that is not committed, a failed transaction included."""
-        return self._core.in_transaction
+        # What was only prepared and described is no work: a question is a transaction of its own behind it.
+        return self._core.in_transaction and self._core.place is not Place.IDLE
 
     @property
     def open(self) -> bool:

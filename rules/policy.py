@@ -295,7 +295,7 @@ class Policy:
         )
         if Obligation.READ_ONLY not in verdict.obligations:
             return verdict
-        contained = containment(facts)
+        contained = containment(facts, context.catalog)
         obstacle = contained.obstacle
         if obstacle is None and contained.undo:
             obstacle = way_out(context.catalog)

@@ -96,8 +96,8 @@ _ROWS: Final = frozenset([Action.READ, Action.INSERT, Action.UPDATE, Action.DELE
 _REACHES_OUT: Final = frozenset([Nature.SERVER_FILE, Nature.REPLICATION])
 
 
-def containment(facts: Facts) -> Containment:
-    """How a message with these facts is run read-only."""
+def containment(facts: Facts, catalog: SchemaSnapshot) -> Containment:
+    """How a message with these facts is run read-only in a database with these definitions."""
     if facts.unreadable is not None:
         return _UNREADABLE
     statements = facts.statements
@@ -107,7 +107,9 @@ def containment(facts: Facts) -> Containment:
     shares = boundary is Boundary.NONE and not takes_data and all(map(_SHARES.__contains__, kinds))
     if all(_cannot_write(statement, kind) for statement, kind in zip(statements, kinds, strict=True)):
         return Containment(needed=False, boundary=boundary, shares=shares)
-    undo = any(map(_does_what_nobody_read, facts.effects))
+    undo = any(map(_does_what_nobody_read, facts.effects)) or (
+        catalog.server_version == 0 and _may_hide_code(facts)
+    )
     return Containment(
         undo=undo,
         obstacle=_obstacle(facts, kinds) or (_keepsake(facts, kinds) if undo else None),
@@ -120,8 +122,11 @@ def containment(facts: Facts) -> Containment:
 def way_out(catalog: SchemaSnapshot) -> str | None:
     """What in a database may reach out of a transaction if code that nobody has read calls it; None: nothing.
 
-    Code of a language that keeps to the database cannot, nor can the functions of extensions known not to.
+    Code of a language that keeps to the database cannot, nor can the functions of extensions known not to.  Where
+    nobody asked what is there, nothing is found.
     """
+    if catalog.unavailable is not None:
+        return f"it is not known what it could call ({catalog.unavailable})"
     for function in catalog.functions:
         if function.language in _CONTAINED_LANGUAGES or function.extension in _CONTAINED_EXTENSIONS:
             continue
@@ -157,6 +162,15 @@ _UNREADABLE: Final = Containment(
     shares=False,
     takes_data=True,
 )
+
+
+def _may_hide_code(facts: Facts) -> bool:
+    """Whether a relation is touched that could, for all that is known of it, be a view over code."""
+    return any(effect.action in _ROWS and not _is_systems(effect.relation) for effect in facts.effects)
+
+
+def _is_systems(relation: str | None) -> bool:
+    return (relation or "").partition(".")[0] in ("pg_catalog", "information_schema")
 
 
 def _does_what_nobody_read(effect: EffectFacts) -> bool:

@@ -9,7 +9,7 @@ from gateway.arbiter import Release, Ruled, Ruling
 from gateway.config import Audit, Config, load_config
 from gateway.obligations import Obligations
 from protocol.request import Execution, Step
-from rules import Decision, Facts, Judgement, Verdict
+from rules import Decision, Facts, Judgement, SchemaSnapshot, Verdict
 
 LEFT_OUT = "Values are left out here, since they may be personal data."
 WHERE = f"{LEFT_OUT} The audit of the gateway has them: statement S-1.2."
@@ -27,7 +27,7 @@ def config(tmp_path: Path, statements: str, redact: str) -> Config:
 def ruling(*, redacts: bool, held: bool) -> Ruling:
     """A ruling on one execution."""
     verdict = Verdict(Decision.ALLOW, "r", "why", None, ())
-    one = Ruled(Execution(Step.QUERY, 0, 0), Judgement(Facts(), verdict), (Facts(),))
+    one = Ruled(Execution(Step.QUERY, 0, 0), Judgement(Facts(), verdict), (Facts(),), SchemaSnapshot())
     if held:
         one.release = Release("policy", "H-1", ("carol",))
     return Ruling(Decision.ALLOW, [one], one, "policy", redacts=redacts)

@@ -10,6 +10,9 @@ from rules.facts import Action, EffectFacts, Nature, StatementFacts
 from rules.readonly import way_out
 from tests.rules.policies import context, strict_judge
 
+KNOWN = SchemaSnapshot(server_version=180000)
+"""A database of which something is known."""
+
 _PREPARED = {
     "q": ("SELECT id FROM customers",),
     "c": ("COMMIT",),
@@ -21,7 +24,7 @@ _PREPARED = {
 def contained(sql: str) -> Containment:
     """How the message is run read-only, as the judge reads it."""
     session = context(prepared=_PREPARED, cursors=frozenset(["cur"]))
-    return containment(strict_judge().judge(sql.encode(), session).facts)
+    return containment(strict_judge().judge(sql.encode(), session).facts, KNOWN)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +74,15 @@ def test_what_code_did_that_nobody_has_read_is_undone(sql: str) -> None:
 
 def test_reading_a_large_object_is_not_undone() -> None:
     assert not contained("SELECT lo_get(5)").undo
+
+
+@pytest.mark.parametrize(
+    "sql", ["SELECT id FROM crm.orders", "FETCH 5 FROM cur", "SELECT count(*) FROM pg_catalog.pg_class"]
+)
+def test_where_nothing_is_known_of_a_relation_it_may_hide_code(sql: str) -> None:
+    facts = strict_judge().judge(sql.encode(), context(cursors=frozenset(["cur"]))).facts
+    assert not containment(facts, KNOWN).undo
+    assert containment(facts, SchemaSnapshot()).undo is ("orders" in sql)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +214,9 @@ def test_what_code_could_call_to_reach_out_of_the_database() -> None:
         function("similarity", "c", "pg_trgm"),
         function("sum", "internal", kind="a"),
     )
-    assert way_out(SchemaSnapshot(functions=contained)) is None
+    assert way_out(SchemaSnapshot(server_version=180000, functions=contained)) is None
+    assert way_out(SchemaSnapshot()) is None
+    assert way_out(SchemaSnapshot(unavailable="no login")) == "it is not known what it could call (no login)"
     for way in (
         function("dblink_exec", "c", "dblink"),
         function("shell", "plpython3u"),
@@ -210,7 +224,7 @@ def test_what_code_could_call_to_reach_out_of_the_database() -> None:
         function("handler", "c", "postgres_fdw"),
         function("odd", "internal"),
     ):
-        found = way_out(SchemaSnapshot(functions=(*contained, way)))
+        found = way_out(SchemaSnapshot(server_version=180000, functions=(*contained, way)))
         assert found == f"public.{way.name}() may reach out of the database (language {way.language})"
 
 
@@ -246,7 +260,7 @@ _STATEMENTS = st.builds(
 def test_what_ends_a_transaction_or_is_not_known_never_runs_inside_one(
     statements: tuple[StatementFacts, ...], unreadable: str | None
 ) -> None:
-    found = containment(Facts(statements, unreadable))
+    found = containment(Facts(statements, unreadable), KNOWN)
     ends = found.boundary is not Boundary.NONE
     if ends or unreadable or any(one.kind == "FROBNICATE" for one in statements):
         assert not found.shares

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.gateway import RunningGateway, make_config, running_gateway
 from tests.support.postgres import Postgres
-from tests.support.wire import B, E, P, Q, RawClient, S, tags
+from tests.support.wire import B, D, E, H, P, Q, RawClient, S, tags
 
 POLICY: Mapping[str, Any] = {
     "personal_data": [
@@ -277,3 +277,10 @@ class TestFailing:
         config = make_config(postgres, POLICY, {"databases": {"away": login}})
         async with running_gateway(tmp_path, config) as gateway, await gateway.raw(database) as client:
             await ok(client, "SELECT name FROM genre")
+
+
+async def test_the_first_statement_of_a_session_may_have_been_prepared_before(client: RawClient) -> None:
+    """As asyncpg and others do it: prepared and described at once, executed by what follows, one Sync in the end."""
+    await client.send(P("SELECT name FROM genre WHERE genre_id = 1"), D("S"), H())
+    await client.read_until("T")
+    assert tags(await client.exchange(B(), E(), S())) == "2DCZ"
