@@ -90,6 +90,8 @@ async def both(server: Postgres, gateway: RunningGateway, shop: str) -> AsyncIte
         await RawClient.connect(server.host, server.port, database=twin) as direct,
         await gateway.raw(shop) as gated,
     ):
+        # A place where the gateway can read the catalog comes first; not every conversation has one.
+        await gated.query("TABLE kept")
         yield Both(direct, gated)
     server.drop_database(twin)
 
@@ -365,6 +367,32 @@ async def test_no_way_out_by_what_stands_beside_it(
     assert server.scalar("SELECT count(*) FROM pg_indexes WHERE tablename = 'kept'", shop) == 1
 
 
+@pytest.mark.parametrize(
+    "call", ["SELECT reaches()", "SELECT runs(reverse('DO $$BEGIN PERFORM reaches(); END$$'))"]
+)
+async def test_code_does_not_reach_another_server(
+    gateway: RunningGateway, server: Postgres, shop: str, call: str
+) -> None:
+    target = f"host={server.socket_dir} port={server.port} user=postgres dbname={shop}"
+    server.execute(TRAPS, shop)
+    server.execute(
+        f"""CREATE EXTENSION dblink;
+        CREATE FUNCTION reaches() RETURNS text LANGUAGE plpgsql AS
+            $$BEGIN RETURN dblink_exec('{target}', reverse('tpek MORF ETELED')); END$$""",
+        shop,
+    )
+    assert server.execute("SELECT 1 FROM pg_extension WHERE extname = 'dblink'", shop)
+    async with await gateway.raw(shop) as client:
+        for messages in ([Q(call)], [run(call), S()]):
+            await client.send(*messages)
+            heard = await client.read_until("N")
+            assert "to be run read-only, but" in heard[-1].fields["D"]
+            assert "reach" in heard[-1].fields["D"] or "does not stop it" in heard[-1].fields["D"]
+            await send_cancel(gateway.host, gateway.port, client.pid, client.secret)
+            await client.read_until("Z")
+    assert server.scalar("SELECT count(*) FROM kept", shop) == 5
+
+
 async def test_what_goes_around_is_not_seen_afterwards(gateway: RunningGateway, shop: str) -> None:
     async with await gateway.raw(shop) as client:
         for opening in ([], [Q("BEGIN")]):
@@ -587,6 +615,7 @@ async def test_where_it_cannot_be_told_whose_transaction_is_open_nothing_is_encl
     gateway: RunningGateway, shop: str, front: list[bytes]
 ) -> None:
     async with await gateway.raw(shop) as client:
+        await client.query("TABLE kept")
         for raw in front:
             await client.send(raw)
             await client.read_until("Z")
