@@ -415,10 +415,6 @@ class TestExtended:
                 assert [each.sqlstate for each in answer if each.tag == "E"] in (["42501"], ["08P01"])
                 assert client.status == ("E" if opened else "I")
 
-    @pytest.mark.xfail(
-        reason="since the catalog is read in the client's session an approval here ends in an error",
-        strict=True,
-    )
     async def test_a_hold_after_parse_and_flush_keeps_no_transaction_open(
         self, client: RawClient, carol: ApproverClient, postgres: Postgres
     ) -> None:
