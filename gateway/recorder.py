@@ -121,6 +121,13 @@ class Recorder:
             if one.execution.step is not Step.BIND:
                 self.runs[one.execution] = Run(one, statement_id, now, held)
 
+    def started_in_front(self, ruling: Ruling, statement_id: str) -> None:
+        """The request is refused, and what is allowed in front of the refusal is on its way to the server."""
+        now = clock.monotonic()
+        for one in ruling.ruled:
+            if one.execution.at < ruling.at and one.execution.step is not Step.BIND:
+                self.runs[one.execution] = Run(one, statement_id, now)
+
     def _count_verdict(self, one: Ruled) -> None:
         verdict = one.judgement.verdict
         action = verdict.actions[0] if verdict.actions else "utility"

@@ -204,6 +204,7 @@ class Rulings:
             talk.finish()
             return
         redact = self._obligations.redaction(ruling, statement_id)
+        self._recorder.started_in_front(ruling, statement_id)
         talk.core.refuse(request, error, ruling.at, redact=redact)
 
     async def judged_again(self, request: Request) -> Ruling:

@@ -124,8 +124,7 @@ class Replies:
             expected.copying = False
             exchange.copy.succeeded()
         execution = expected.execution
-        if execution is None:
-            return
+        assert execution is not None, "what finishes is something the client runs"
         text, rows = messages.decode_command_tag(payload) if tag == B.COMMAND_COMPLETE else ("", None)
         exchange.completed(text)
         exchange.events.append(

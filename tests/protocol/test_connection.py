@@ -4,9 +4,11 @@ import pytest
 
 from protocol.connection import POISON, ProxyConnection
 from protocol.copying import FENCE
+from protocol.enclosure import Enclosure
 from protocol.errors import ServerError, UpstreamViolation
 from protocol.events import NEED_DATA, PAUSED, RequestReady
 from protocol.frontend import Limits
+from protocol.hidden import Place
 from protocol.messages import OWN_NAME, SYNC
 from tests.protocol.playbook import (
     asks,
@@ -760,6 +762,14 @@ class TestRequestAnswers:
             request_answers(),
         )
 
+    def test_never_inside_copy_data(self) -> None:
+        core = ProxyConnection(Limits())
+        core.receive_from_client(P("A") + H()[:0] + d(b"stray")[:-1])
+        core.next_event()
+        core.data_to_upstream()
+        core.request_answers()
+        assert core.data_to_upstream() == []
+
 
 class TestFaults:
     LIMITS = Limits(statement=20, request=30)
@@ -1155,6 +1165,85 @@ class TestTerminate:
 
     def test_behind_a_batch_it_ends_that_unasked(self) -> None:
         play(client(P("A"), B(), E(), X(), Q("B")), ends())
+
+
+OWN = "holdgate:own"
+ALONE = Enclosure({0: (b"BEGIN READ ONLY",)}, {0: (b"COMMIT",)})
+AROUND = Enclosure({0: (b"BEGIN READ ONLY",)}, {}, b"COMMIT")
+
+
+def own(*statements: str) -> bytes:
+    """Statements of the gateway's own as they are sent."""
+    closed = C("P", OWN) + C("S", OWN)
+    return closed + b"".join(
+        P(sql, OWN) + B(portal=OWN, statement=OWN) + E(OWN) + closed for sql in statements
+    )
+
+
+class TestStatementsOfTheGatewaysOwn:
+    def test_where_a_session_stands(self) -> None:
+        places = []
+        core = ProxyConnection(Limits())
+        places.append(core.place)
+        core.receive_from_client(P("A") + H() + B() + E() + H())
+        event = core.next_event()
+        assert isinstance(event, RequestReady)
+        places.append(core.place)
+        core.receive_from_upstream(parse_complete())
+        places.append(core.place)
+        core.forward(event.request)
+        core.receive_from_upstream(bind_complete() + command_complete("A"))
+        places.append(core.place)
+        assert places == [Place.IDLE, Place.NOWHERE, Place.IDLE, Place.SERIES]
+        assert ProxyConnection(Limits(), ord("T")).place is Place.TRANSACTION
+        assert ProxyConnection(Limits(), ord("E")).place is Place.NOWHERE
+
+    def test_nowhere_while_copy_data_is_wanted(self) -> None:
+        core = ProxyConnection(Limits())
+        core.receive_from_client(Q("COPY t FROM STDIN"))
+        event = core.next_event()
+        assert isinstance(event, RequestReady)
+        core.forward(event.request)
+        core.receive_from_upstream(copy_in_response())
+        assert core.place is Place.NOWHERE
+
+    def test_nor_inside_copy_data_that_goes_nowhere(self) -> None:
+        core = ProxyConnection(Limits())
+        core.receive_from_client(d(b"stray")[:-1])
+        assert core.next_event() is NEED_DATA
+        assert core.place is Place.NOWHERE
+        with pytest.raises(AssertionError, match="would not run"):
+            core.hide([b"A"])
+
+    def test_what_the_client_sends_meanwhile_waits(self) -> None:
+        core = ProxyConnection(Limits())
+        core.hide([b"A"])
+        assert core.hiding
+        core.receive_from_client(Q("B"))
+        assert core.next_event() is PAUSED
+        assert b"".join(core.data_to_upstream()) == own("A") + S()
+
+    def test_a_query_goes_between_them_and_a_sync(self) -> None:
+        core = ProxyConnection(Limits())
+        core.receive_from_client(Q("SELECT 1"))
+        event = core.next_event()
+        assert isinstance(event, RequestReady)
+        core.forward(event.request, enclosure=ALONE)
+        assert (
+            b"".join(core.data_to_upstream()) == own("BEGIN READ ONLY") + Q("SELECT 1") + own("COMMIT") + S()
+        )
+
+    def test_a_series_is_left_behind_its_sync(self) -> None:
+        core = ProxyConnection(Limits())
+        core.receive_from_client(P("A") + B() + E() + H())
+        event = core.next_event()
+        assert isinstance(event, RequestReady)
+        core.forward(event.request, enclosure=AROUND)
+        assert core.standing.enclosed
+        assert b"".join(core.data_to_upstream()) == own("BEGIN READ ONLY") + P("A") + B() + E() + H()
+        core.receive_from_client(S())
+        assert core.next_event() is NEED_DATA
+        assert b"".join(core.data_to_upstream()) == S() + own("COMMIT") + S()
 
 
 class TestWhatTheGatewayAsks:

@@ -167,6 +167,14 @@ class TestMemory:
         reader.feed(raw[-1:])
         assert reader.next() == (Frame.MESSAGE, ord("Q"), raw)
 
+    def test_small_pieces_are_collected_behind_large_ones(self) -> None:
+        raw = Q("x" * 20_000)
+        reader = FrontendReader(Limits())
+        for piece in (raw[:6], raw[6:5006], raw[5006:5007], raw[5007:5008], raw[5008:10_008], raw[10_008:]):
+            assert reader.next() is None
+            reader.feed(piece)
+        assert reader.next() == (Frame.MESSAGE, ord("Q"), raw)
+
     def test_a_large_message_is_not_kept_once_it_is_handed_out(self) -> None:
         reader = FrontendReader(Limits(request=1 << 25))
         tracemalloc.start()

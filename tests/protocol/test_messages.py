@@ -34,6 +34,9 @@ def test_what_the_gateway_sends_to_servers() -> None:
     assert messages.query(b"SELECT 1") == Q("SELECT 1")
     assert messages.parse(b"s", b"SELECT 1") == P("SELECT 1", "s")
     assert messages.close_statement(b"s") == C("S", "s")
+    assert messages.close_portal(b"p") == C("P", "p")
+    assert messages.bind(b"p", b"s") == B(portal="p", statement="s")
+    assert messages.execute(b"p") == E("p")
     assert (wire.S(), wire.H(), wire.X()) == (messages.SYNC, messages.FLUSH, messages.TERMINATE)
 
 

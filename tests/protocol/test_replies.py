@@ -3,23 +3,29 @@
 import pytest
 
 from protocol.connection import ProxyConnection
+from protocol.copying import FENCE
 from protocol.enclosure import Enclosure
-from protocol.errors import UpstreamViolation
+from protocol.errors import ServerError, UpstreamViolation
 from protocol.events import NEED_DATA, RequestReady, StatementFinished, Withheld
 from protocol.frontend import Limits
 from tests.protocol.playbook import (
     asks,
     breaks,
+    changed,
     client,
     commit_failed,
     downstream,
     fatal_seen,
     finished,
     forward,
+    hidden,
+    hide,
     is_ready,
     play,
     refusal,
     refuse,
+    release_locks,
+    released,
     server,
     upstream,
     withheld,
@@ -28,15 +34,22 @@ from tests.support.answers import (
     bind_complete,
     close_complete,
     command_complete,
+    copy_both_response,
+    copy_in_response,
     data_row,
     error,
     fatal,
+    no_data,
     notice,
+    notification,
+    parameter_description,
+    parameter_status,
     parse_complete,
+    portal_suspended,
     ready,
     row_description,
 )
-from tests.support.wire import B, C, D, E, H, P, Q, S, d, message
+from tests.support.wire import B, C, D, E, H, P, Q, S, c, d, message
 
 ONE = (row_description("a"), data_row("1"), command_complete("SELECT 1"), ready())
 
@@ -386,6 +399,213 @@ def test_rows_where_none_are_due_break_the_protocol() -> None:
         server(close_complete() * 2, parse_complete(), bind_complete(), data_row("1")),
         breaks("server", "the server sent message type 68 though no result is due"),
     )
+
+
+# --- what answers settle --------------------------------------------------------------------------------
+
+
+def test_a_described_statement_and_what_was_prepared_are_known() -> None:
+    core = ProxyConnection(Limits())
+    core.receive_from_client(P("A", "s") + D("S", "s") + S())
+    assert core.next_event() is NEED_DATA
+    core.receive_from_upstream(parse_complete() + parameter_description(23) + no_data() + ready())
+    statement = core.names.statements.get(b"s")
+    assert statement is not None
+    assert (statement.sql, statement.parameter_types) == ((b"A",), (23,))
+
+
+def test_a_sync_of_the_gateways_own_is_not_shown_and_its_error_is() -> None:
+    for failure in (b"", error(code="23503")):
+        play(
+            client(P("A"), H(), B(), E(), S()),
+            upstream(P("A"), H()),
+            asks("Execute A", until="SYNC"),
+            server(parse_complete()),
+            downstream(parse_complete()),
+            release_locks(),
+            released(True),
+            upstream(S()),
+            server(failure, ready()),
+            *((downstream(failure), commit_failed("23503")) if failure else ()),
+            is_ready("I"),
+        )
+
+
+@pytest.mark.parametrize("answer", [command_complete("A"), ready("E")])
+def test_what_is_meant_to_fail_must(answer: bytes) -> None:
+    core = ProxyConnection(Limits(), ord("T"))
+    core.receive_from_client(Q("A"))
+    event = core.next_event()
+    assert isinstance(event, RequestReady)
+    core.refuse(event.request, ServerError("42501", "no"))
+    with pytest.raises(UpstreamViolation, match="accepted what was meant to fail"):
+        core.receive_from_upstream(answer)
+
+
+COPY = (P("COPY t FROM STDIN"), B(), E(), S())
+ASKED = (parse_complete(), bind_complete(), copy_in_response())
+
+
+def test_the_sync_of_a_copy_gets_no_answer() -> None:
+    play(
+        client(*COPY, d(b"1\n"), c(), S()),
+        asks("Execute COPY t FROM STDIN", until="SYNC"),
+        forward(),
+        upstream(*COPY),
+        server(*ASKED),
+        downstream(*ASKED),
+        upstream(d(b"1\n"), c(), H()),
+        server(command_complete("COPY 1")),
+        downstream(command_complete("COPY 1")),
+        upstream(S()),
+        finished("COPY t FROM STDIN", "COPY 1", rows=1),
+        server(ready()),
+        downstream(ready()),
+        is_ready("I"),
+    )
+
+
+@pytest.mark.parametrize("fence", [close_complete(), error(code="25P02")])
+def test_after_a_copy_that_failed_a_fence_tells_which_syncs_were_answered(fence: bytes) -> None:
+    play(
+        client(*COPY),
+        asks("Execute COPY t FROM STDIN", until="SYNC"),
+        forward(),
+        upstream(*COPY),
+        server(*ASKED, error(code="22P04")),
+        downstream(*ASKED, error(code="22P04")),
+        finished("COPY t FROM STDIN", sqlstate="22P04"),
+        client(c(), S(), Q("B")),
+        upstream(S(), FENCE, S()),
+        server(ready(), fence, ready()),
+        downstream(ready()),
+        is_ready("I"),
+        is_ready("I"),
+        asks("Query B"),
+    )
+
+
+def test_a_sync_that_was_read_behind_the_failure_ends_the_skipping() -> None:
+    play(
+        client(*COPY),
+        asks("Execute COPY t FROM STDIN", until="SYNC"),
+        forward(),
+        upstream(*COPY),
+        server(*ASKED, error(code="57014"), ready()),
+        downstream(*ASKED, error(code="57014"), ready()),
+        finished("COPY t FROM STDIN", sqlstate="57014"),
+        is_ready("I"),
+        client(Q("B")),
+        asks("Query B"),
+    )
+
+
+def test_what_the_server_says_of_its_own_accord_passes() -> None:
+    stray = (notice(), parameter_status("TimeZone", "UTC"), notification("news", "hello"))
+    play(server(*stray), downstream(*stray), changed("TimeZone", "UTC"))
+
+
+def test_a_copy_of_a_query_leaves_its_ready() -> None:
+    play(
+        client(Q("COPY t FROM STDIN"), c()),
+        asks("Query COPY t FROM STDIN"),
+        forward(),
+        upstream(Q("COPY t FROM STDIN")),
+        server(copy_in_response()),
+        downstream(copy_in_response()),
+        upstream(c()),
+        server(command_complete("COPY 0"), ready()),
+        downstream(command_complete("COPY 0"), ready()),
+        finished("COPY t FROM STDIN", "COPY 0", rows=0),
+        is_ready("I", "COPY t FROM STDIN"),
+    )
+
+
+def test_both_ways() -> None:
+    play(
+        client(Q("START_REPLICATION 0/0")),
+        asks("Query START_REPLICATION 0/0"),
+        forward(),
+        upstream(Q("START_REPLICATION 0/0")),
+        server(copy_both_response(), d(b"wal")),
+        downstream(copy_both_response(), d(b"wal")),
+        client(d(b"status")),
+        upstream(d(b"status")),
+    )
+
+
+# --- statements of the gateway's own ----------------------------------------------------------------------
+
+CLOSED = close_complete() + close_complete()
+DONE = parse_complete() + bind_complete() + command_complete("SET") + CLOSED
+
+
+def sent_for(*statements: str) -> bytes:
+    closed = C("P", OWN) + C("S", OWN)
+    return closed + b"".join(
+        P(sql, OWN) + B(portal=OWN, statement=OWN) + E(OWN) + closed for sql in statements
+    )
+
+
+def test_nothing_of_their_answers_is_shown() -> None:
+    play(
+        hide("SET a = 1"),
+        upstream(sent_for("SET a = 1"), S()),
+        server(CLOSED, DONE, notice(), ready()),
+        downstream(notice()),
+        hidden([], ["SET"]),
+    )
+
+
+def test_what_failed_is_cleared_away() -> None:
+    play(
+        hide("SET a = 1", guarded=True),
+        upstream(sent_for('SAVEPOINT "holdgate:own"', "SET a = 1", 'RELEASE SAVEPOINT "holdgate:own"'), S()),
+        server(CLOSED, DONE, error(code="42704"), ready("E")),
+        upstream(sent_for('ROLLBACK TO SAVEPOINT "holdgate:own"', 'RELEASE SAVEPOINT "holdgate:own"'), S()),
+        server(CLOSED, DONE, DONE, ready("T")),
+        hidden(sqlstate="42704"),
+        status="T",
+    )
+
+
+SERIES_BEGUN = (
+    client(P("A"), B(), E(), H()),
+    asks("Execute A", until="FLUSH"),
+    forward(),
+    upstream(P("A"), B(), E(), H()),
+    server(parse_complete(), bind_complete(), command_complete("A")),
+    downstream(parse_complete(), bind_complete(), command_complete("A")),
+    finished("A", "A"),
+    hide("SET a = 1"),
+    upstream(sent_for("SET a = 1"), H()),
+)
+
+
+def test_in_a_series_they_end_without_a_sync() -> None:
+    play(*SERIES_BEGUN, server(CLOSED, DONE), hidden([], ["SET"]))
+
+
+def test_in_a_series_their_failure_is_the_clients() -> None:
+    play(
+        *SERIES_BEGUN,
+        server(CLOSED, error(code="42704")),
+        downstream(error(code="42704")),
+        hidden(sqlstate="42704"),
+        client(P("B"), B(), E(), S()),
+        upstream(S()),
+    )
+
+
+def test_they_cannot_ask_for_copy_data_or_be_left_unanswered() -> None:
+    for answer, fault in (
+        (copy_in_response(), "COPY data in a statement"),
+        (portal_suspended() + CLOSED + ready(), "did not answer a statement"),
+    ):
+        core = ProxyConnection(Limits())
+        core.hide([b"SET a = 1"])
+        with pytest.raises(UpstreamViolation, match=fault):
+            core.receive_from_upstream(CLOSED + parse_complete() + bind_complete() + answer)
 
 
 # --- violations and ends ------

@@ -426,6 +426,23 @@ class TestExtended:
         await carol.approve(hold["id"])
         assert tags(await client.read_until("Z")) == "2CZ"
 
+    async def test_what_runs_in_front_of_a_refusal_is_recorded(
+        self, gateway: RunningGateway, client: RawClient, carol: ApproverClient
+    ) -> None:
+        await client.send(P("SELECT 'in front'"), B(), E(), P(PREPARED), B(["7"]), E(), S())
+        hold = await carol.wait_for_hold()
+        await carol.reject(hold["id"], "no")
+        assert [each.tag for each in await client.read_until("Z") if each.tag != "N"] == list("12DC1EZ")
+        await gateway.gateway.stop()
+        records = [
+            (each["sql"], each["verdict"], each["tag"], each["rows"])
+            for each in gateway.audit(kind="statement")
+        ]
+        assert records == [
+            (f"SELECT 'in front';\n{PREPARED}", "hold", "(rejected)", None),
+            ("SELECT 'in front'", "allow", "SELECT 1", 1),
+        ]
+
     async def test_a_statement_prepared_by_protocol_is_judged_when_sql_executes_it(
         self, client: RawClient, carol: ApproverClient
     ) -> None:
