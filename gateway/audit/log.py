@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 QUEUE_LIMIT = 50_000
 """Records waiting for the disk beyond which statements are refused."""
 BATCH = 1_000
+STUCK_SECONDS: Final = 5.0
+"""How much longer a write may hang at the end before it is left to itself."""
+
 GATHER_SECONDS = 0.01
 RETRY_SECONDS = 0.5
 INTENT_SECONDS = 10.0
@@ -123,7 +126,9 @@ class AuditLog:
             self._stopping = True
             self._condition.notify()
         if self._thread is not None:
-            await asyncio.to_thread(self._thread.join, self._stop_seconds + self._retry_seconds)
+            # The writer gives up by itself; the rest is for a disk that does not even refuse.
+            patience = self._stop_seconds + self._retry_seconds + STUCK_SECONDS
+            await asyncio.to_thread(self._thread.join, patience)
             if not self._thread.is_alive():
                 self._chain.close()
         self._ended = True
