@@ -359,13 +359,14 @@ class Policy:
         return _effect(facts, default.decision, name, describe(facts), default.obligations, redacts), None
 
     def _redacts(self, facts: EffectFacts) -> bool:
-        """Whether errors of the effect may show personal values: it touches them, or there are any and nobody can
-        say that it does not."""
-        if self.redact_errors != "personal":
+        """Whether errors of the effect may show personal values: there are any, and it touches them or nobody can
+        say that it does not.
+
+        Where none are declared, the server's statistics hold none either.
+        """
+        if self.redact_errors != "personal" or not self.personal.configured:
             return False
-        return facts.touches_personal or (
-            bool(self.personal.configured) and facts.nature in _COULD_BE_ANYTHING
-        )
+        return facts.touches_personal or facts.nature in _COULD_BE_ANYTHING
 
 
 _NOTHING: Final = EffectFacts(Action.UTILITY, detail="touches no relation")

@@ -341,8 +341,10 @@ def test_errors_are_redacted_where_personal_data_is_touched_or_may_be(
     assert decide({**policy, "redact_errors": "all"}, effect).obligations == (REDACT,)
 
 
-def test_where_nothing_is_declared_personal_unknown_code_is_not_redacted() -> None:
-    assert decide({"defaults": {"opaque_function": "allow"}}, OPAQUE).obligations == ()
+@pytest.mark.parametrize("effect", [OPAQUE, TOUCHES, PERSONAL])
+def test_where_nothing_is_declared_personal_nothing_is_redacted(effect: EffectFacts) -> None:
+    # The server's own statistics count as personal without being declared, and whatever may touch anything as touching them.
+    assert decide({"defaults": {"opaque_function": "allow"}}, effect).obligations == ()
 
 
 def test_redacting_all_errors_means_those_of_what_touches_nothing_too() -> None:

@@ -110,6 +110,19 @@ async def notices_and_parameters_inside_results(client: Recorder) -> None:
 
 
 @series(innocent=False)
+async def reports_about_what_may_touch_anything(client: Recorder) -> None:
+    for sql in (
+        "DROP DATABASE IF EXISTS nosuch",
+        "DROP OWNED BY nosuch",
+        "DROP SCHEMA nosuch CASCADE",
+        "DROP SCHEMA IF EXISTS nosuch CASCADE",
+        "SELECT (schemaname || 'x')::int FROM pg_stats WHERE tablename = 'pg_class' LIMIT 1",
+        "SELECT query::int FROM pg_stat_activity WHERE pid = pg_backend_pid()",
+    ):
+        await client.query(sql)
+
+
+@series(innocent=False)
 async def notifications(client: Recorder) -> None:
     await client.query("LISTEN news")
     await client.query("NOTIFY news, 'to myself'")
