@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 QUEUE_LIMIT = 50_000
 """Records waiting for the disk beyond which statements are refused."""
 BATCH = 1_000
-STUCK_SECONDS: Final = 5.0
+STUCK_SECONDS = 5.0
 """How much longer a write may hang at the end before it is left to itself."""
 
 GATHER_SECONDS = 0.01

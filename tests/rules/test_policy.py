@@ -343,7 +343,8 @@ def test_errors_are_redacted_where_personal_data_is_touched_or_may_be(
 
 @pytest.mark.parametrize("effect", [OPAQUE, TOUCHES, PERSONAL])
 def test_where_nothing_is_declared_personal_nothing_is_redacted(effect: EffectFacts) -> None:
-    # The server's own statistics count as personal without being declared, and whatever may touch anything as touching them.
+    # The server's own statistics count as personal without being declared, and whatever may touch anything as
+    # touching them.
     assert decide({"defaults": {"opaque_function": "allow"}}, effect).obligations == ()
 
 
