@@ -22,23 +22,6 @@ def narrow(effect: EffectFacts, parameters: Sequence[Parameter] | None) -> Effec
     return effect if bound is effect.row_bound else replace(effect, row_bound=bound)
 
 
-def smaller(one: RowBound, other: RowBound) -> RowBound:
-    """The tighter of two bounds that both hold."""
-    return other if other.most < one.most else one
-
-
-def larger(one: RowBound, other: RowBound) -> RowBound:
-    """The wider of two bounds of which either may hold."""
-    return other if other.most > one.most else one
-
-
-def total(one: RowBound, other: RowBound) -> RowBound:
-    """The bound of both together."""
-    if one.n is None or other.n is None:
-        return RowBound("unbounded", None)
-    return RowBound.at_most(one.n + other.n)
-
-
 def _limit_of(wanted: ParameterBound, parameter: Parameter) -> int | None:
     value = parameter.value
     if value is None:

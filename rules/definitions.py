@@ -17,7 +17,6 @@ from rules.queries import Queries
 from rules.reader import Unreadable
 from rules.settings import assignment
 from rules.titles import statement_name
-from rules.world import TEMPORARY
 
 if TYPE_CHECKING:
     from rules.statements import Statements
@@ -157,15 +156,7 @@ class Definitions:
         like = any("TableLikeClause" in element for element in fields.get("tableElts", ()))
         plain = not like and not fields.get("inhRelations")
         shape = Shape([Output(name) for name in columns] if plain else (), open_=not plain)
-        self._made(relation, shape, frame)
-
-    def _made(self, relation: Node, shape: Shape, frame: Frame, names: tuple[str, ...] = ()) -> None:
-        temporary = relation.get("relpersistence") == "t" or relation.get("schemaname") == TEMPORARY
-        schema = TEMPORARY if temporary else relation.get("schemaname")
-        place = schema or next(
-            (one for one in frame.path if not one.startswith(("pg_temp", "pg_catalog"))), "public"
-        )
-        self._statements.made(place, relation["relname"], shape, list(names))
+        self._statements.made(relation, shape, frame)
 
     def _create_as(self, fields: Node, frame: Frame) -> None:
         """CREATE TABLE AS and CREATE MATERIALIZED VIEW."""
@@ -179,8 +170,7 @@ class Definitions:
         statements.findings.expose(shape.everything())
         effect = statements.on_relation(into["rel"], Action.DDL, frame, "creates")
         self._ddl("", effect)
-        names = tuple(one["String"]["sval"] for one in into.get("colNames", ()))
-        self._made(into["rel"], shape, frame, names)
+        self._statements.made(into["rel"], shape, frame, into.get("colNames", ()))
 
     def _create_view(self, fields: Node, frame: Frame) -> None:
         # What a view shows can be read under its name from now on: it counts as read here.
@@ -196,9 +186,7 @@ class Definitions:
         )
         effect = statements.on_relation(fields["view"], Action.DDL, frame, "creates a view")
         self._ddl("", replace(effect, touches_personal=shows or effect.touches_personal))
-        self._made(
-            fields["view"], shape, frame, tuple(one["String"]["sval"] for one in fields.get("aliases", ()))
-        )
+        self._statements.made(fields["view"], shape, frame, fields.get("aliases", ()))
 
     def _create_rule(self, fields: Node, frame: Frame) -> None:
         """CREATE RULE: whatever its commands do will be done in someone's name."""

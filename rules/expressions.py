@@ -120,9 +120,9 @@ class Expressions:
                     if "defresult" in fields:
                         stack.append(fields["defresult"])
                 else:
-                    stack.extend(_inner(fields))
+                    stack.extend(inner_nodes(fields))
             elif kind in _TRUTHS or (summarised and kind == "BoolExpr"):
-                self.consider(list(_inner(fields)), scope)
+                self.consider(list(inner_nodes(fields)), scope)
             elif kind == "A_Indirection":
                 found |= self._indirection(fields, scope)
             elif kind in _GATHERS:
@@ -132,11 +132,11 @@ class Expressions:
                 else:
                     constructor = fields.get("constructor", {})
                     self.consider(constructor.get("agg_filter"), scope)
-                    gathered = self._all(_inner(fields), scope, summarised=False)
+                    gathered = self._all(inner_nodes(fields), scope, summarised=False)
                 self._note_merge(gathered)
                 found |= gathered
             elif kind in _PLAIN:
-                stack.extend(_inner(fields))
+                stack.extend(inner_nodes(fields))
             elif kind == "TypeName":
                 self.type_used(fields)
             else:
@@ -181,7 +181,7 @@ class Expressions:
         steps = fields.get("indirection", [])
         for step in steps:
             if "A_Indices" in step:
-                self.consider(list(_inner(step["A_Indices"])), scope)
+                self.consider(list(inner_nodes(step["A_Indices"])), scope)
             elif "String" in step:
                 name = step["String"]["sval"]
                 narrowed = self._field(argument, name, scope) if step is steps[0] else None
@@ -239,7 +239,7 @@ class Expressions:
             self.consider(fields.get(key), scope)
         over = fields.get("over")
         if over is not None:
-            self.consider(list(_inner(over)), scope)
+            self.consider(list(inner_nodes(over)), scope)
         if fields.get("agg_within_group"):
             # percentile_disc(0.5) WITHIN GROUP (ORDER BY email) returns one of the values.
             arguments = [*arguments, *fields.get("agg_order", [])]
@@ -435,19 +435,14 @@ def _takes(function: Function, count: int, *, named: bool) -> bool:
     return named or most - function.defaults <= count <= most
 
 
-def _inner(fields: Any) -> Iterator[Node]:
+def inner_nodes(fields: Any) -> Iterator[Node]:
     """The nodes that stand right inside of a node's fields, whether wrapped in their kind or not."""
     for value in fields.values() if isinstance(fields, dict) else fields:
         if isinstance(value, list):
-            yield from _inner(value)
+            yield from inner_nodes(value)
         elif isinstance(value, dict):
             first = next(iter(value), "")
             if len(value) == 1 and first[:1].isupper():
                 yield value
             else:
-                yield from _inner(value)
-
-
-def inner_nodes(fields: Any) -> Iterator[Node]:
-    """As ``_inner``: the nodes right inside of a node's fields."""
-    return _inner(fields)
+                yield from inner_nodes(value)

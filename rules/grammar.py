@@ -19,7 +19,6 @@ from sqlglot.errors import SqlglotError
 
 from rules.builtin import (
     KEYWORDS,
-    OPERATORS,
     RESERVED_KEYWORDS,
     TYPE_FUNCTION_KEYWORDS,
     UNRESERVED_KEYWORDS,
@@ -92,25 +91,15 @@ _COUNTED: Final = ("select", "insert", "update", "delete", "merge", "into", "uni
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A tree with the names it was rendered with, and what the rendering itself found.
-
-    ``operators`` are those not PostgreSQL's own, ``methods`` unknown sampling methods; both as for people.
-    """
+    """A tree with the names it was rendered with."""
 
     root: exp.Expression
     names: tuple[str, ...]
-    strings: tuple[str, ...]
-    operators: tuple[str, ...]
-    source: Source
 
     def name(self, text: str) -> str:
         """The name behind a rendered one; key words used as names stand for themselves."""
         match = _NUMBERED.fullmatch(text)
         return self.names[int(match[1])] if match else text.lower()
-
-    def string(self, text: str) -> str:
-        """The string constant behind its label."""
-        return self.strings[int(text[1:])] if text[:1] == "k" else text
 
 
 def parse(source: Source) -> Query:
@@ -127,7 +116,7 @@ def parse(source: Source) -> Query:
     if len(roots) != 1 or not isinstance(roots[0], exp.Expression):
         raise Unreadable("the SQL reader saw a different number of statements")
     root = roots[0]
-    query = Query(root, tuple(rendering.names), tuple(rendering.strings), tuple(rendering.operators), source)
+    query = Query(root, tuple(rendering.names))
     _account(query, rendering)
     return query
 
@@ -149,8 +138,7 @@ class _Rendering:
         self._brackets: list[str] = []
         self._clauses: list[str] = [""]
         self.names: list[str] = []
-        self.strings: list[str] = []
-        self.operators: list[str] = []
+        self._strings = 0
         self.uses: Counter[str] = Counter()
         self.words: Counter[str] = Counter()
 
@@ -186,8 +174,8 @@ class _Rendering:
                     return position + 1
                 self._out.append(self._number(token.value))
             case Kind.STRING:
-                self.strings.append(token.value)
-                self._out.append(f"'k{len(self.strings) - 1}'")
+                self._out.append(f"'k{self._strings}'")
+                self._strings += 1
             case Kind.NUMBER:
                 self._out.append(_plain_number(token.value))
             case Kind.PARAMETER:
@@ -238,8 +226,6 @@ class _Rendering:
             case "using" if (
                 operator := self._at(position + 1)
             ) is not None and operator.kind is Kind.OPERATOR:
-                if operator.value not in OPERATORS:
-                    self.operators.append(operator.value)
                 return position + 2
             case "table":
                 if not self._is(position - 1, "into") and self._tokens[position - 1].word not in (
@@ -364,8 +350,6 @@ class _Rendering:
         return position + 1
 
     def _operator(self, name: str, position: int) -> None:
-        if name not in OPERATORS:
-            self.operators.append(name)
         if name == "!=":
             name = "<>"
         if name in _PLAIN_OPERATORS:
@@ -375,15 +359,13 @@ class _Rendering:
 
     def _qualified_operator(self, position: int) -> int:
         """OPERATOR(schema.name): PostgreSQL gives all of these one precedence, that of ``||``."""
-        start, parts = position, list[str]()
+        start = position
         position += 2
-        while (token := self._at(position)) is not None and token.value != ")":
-            parts.append(token.value)
-            position += 1
-        if not parts:
+        first = self._at(position)
+        if first is None or first.value == ")":
             raise Unreadable("OPERATOR() without a name")
-        if parts[-1] not in OPERATORS or (len(parts) > 1 and parts[:-1] != ["pg_catalog", "."]):
-            self.operators.append("".join(parts))
+        while (token := self._at(position)) is not None and token.value != ")":
+            position += 1
         self._out.append("-" if self._is_prefix(start) else "||")
         return position + 1
 

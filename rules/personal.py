@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from rules.names import pattern
+from rules.names import is_glob, pattern
 
 ALL: Final = "*"
 """Stands for every column: of a relation declared without columns, or of one read as a whole."""
@@ -89,13 +89,13 @@ class PersonalData:
     def _plain(self) -> dict[str, list[PersonalRelation]]:
         plain: dict[str, list[PersonalRelation]] = {}
         for relation in self.relations:
-            if not any(c in relation.name for c in "*?["):
+            if not is_glob(relation.name):
                 plain.setdefault(relation.name.lower(), []).append(relation)
         return plain
 
     @cached_property
     def _globs(self) -> tuple[PersonalRelation, ...]:
-        return tuple(r for r in self.relations if any(c in r.name for c in "*?["))
+        return tuple(r for r in self.relations if is_glob(r.name))
 
     def find(self, schema: str | None, name: str, search_path: tuple[str, ...]) -> PersonalRelation | None:
         """The entry a relation name stands for, or None.

@@ -5,7 +5,7 @@ about the session (settings, prepared statements, cursors, COPY, EXPLAIN) is rea
 Source: PostgreSQL's ``parsenodes.h``; documentation part VI, "SQL Commands".
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -269,8 +269,8 @@ class Statements:
         queries = Queries(self.findings, frame)
         if fields.get("is_from"):
             scope = Scope()
-            reference = queries._target(relation, scope)
-            queries._changed(Action.INSERT, reference, scope, columns or (ALL,))
+            reference = queries.target(relation, scope)
+            queries.changed(Action.INSERT, reference, scope, columns or (ALL,))
             if "whereClause" in fields:
                 queries.consider(fields["whereClause"], scope)
         else:
@@ -359,29 +359,22 @@ class Statements:
     def created(self, into: Node, shape: Shape, query: Node, frame: Frame) -> None:
         """SELECT INTO and CREATE TABLE AS: a relation is made of what a query returns."""
         relation = into["rel"]
-        temporary = relation.get("relpersistence") == "t" or relation.get("schemaname") == TEMPORARY
-        schema = TEMPORARY if temporary else relation.get("schemaname")
-        name = relation["relname"]
+        schema, name = _schema_made_in(relation), relation["relname"]
         full_name = name if schema is None else f"{schema}.{name}"
         self.findings.changes_catalog = True
         self.findings.note(EffectFacts(Action.DDL, full_name, detail=f"creates {full_name}"))
         self.definitions.events(frame)
-        self.made(
-            schema or self._place(frame),
-            name,
-            shape,
-            [one["String"]["sval"] for one in into.get("colNames", ())],
-        )
+        self.made(relation, shape, frame, into.get("colNames", ()))
 
-    @staticmethod
-    def _place(frame: Frame) -> str:
-        return next(
+    def made(self, relation: Node, shape: Shape, frame: Frame, names: Sequence[Node] = ()) -> None:
+        """Let the rest of the session know a relation made by a statement, and whose data is in it.
+
+        ``names`` are the column names given to it, as far as they are.
+        """
+        schema = _schema_made_in(relation) or next(
             (place for place in frame.path if not place.startswith(("pg_temp", "pg_catalog"))), "public"
         )
-
-    def made(self, schema: str, name: str, shape: Shape, names: list[str]) -> None:
-        """Let the rest of the session know a relation made of a query, and whose data is in it."""
-        outputs = shape.renamed(names).outputs
+        outputs = shape.renamed([one["String"]["sval"] for one in names]).outputs
         personal = tuple(output.name for output in outputs if _is_personal(output))
         subjects = tuple(
             output.name
@@ -393,7 +386,9 @@ class Statements:
             columns = ()
             personal = (ALL,) if any(r.holds(c) for r, c in shape.everything()) else ()
         self.created_relations.append(
-            Relation(0, schema, name, "r", columns, copied=personal, copied_subject=subjects[:1])
+            Relation(
+                0, schema, relation["relname"], "r", columns, copied=personal, copied_subject=subjects[:1]
+            )
         )
 
     _HANDLERS: Final[Mapping[str, Callable[["Statements", Node, Frame], None]]] = {
@@ -413,6 +408,12 @@ class Statements:
         "CallStmt": _call,
         "LoadStmt": _load,
     }
+
+
+def _schema_made_in(relation: Node) -> str | None:
+    """The schema that a new relation's name says it belongs to; None where the search path decides."""
+    temporary = relation.get("relpersistence") == "t" or relation.get("schemaname") == TEMPORARY
+    return TEMPORARY if temporary else relation.get("schemaname")
 
 
 def _is_personal(output: Output) -> bool:

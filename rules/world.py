@@ -11,6 +11,7 @@ from rules.builtin import words
 from rules.cache import LruCache
 from rules.catalog import FIRST_NORMAL_OID, Function, Operator, Relation, SchemaSnapshot
 from rules.lineage import Mark
+from rules.names import is_glob
 from rules.personal import PersonalData
 from rules.pgquery import Parsed, parse, parse_plpgsql
 from rules.system import INFORMATION_SCHEMA, SYSTEM_RELATIONS
@@ -94,7 +95,7 @@ class World:
     def _by_policy(self, schema: str | None, name: str, path: tuple[str, ...]) -> Named:
         """Without a catalog a name may be any relation that the policy knows by it."""
         entry = self.personal.find(schema, name, path)
-        if schema is None and entry is not None and not any(c in entry.schema for c in "*?["):
+        if schema is None and entry is not None and not is_glob(entry.schema):
             schema = entry.schema
         full_name = name if schema is None else f"{schema}.{name}"
         return Named(full_name, None, None if entry is None else Mark.of(entry))

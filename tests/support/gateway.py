@@ -38,6 +38,7 @@ __all__ = [
     "GatewayProcess",
     "RunningGateway",
     "audit_records",
+    "held",
     "make_config",
     "merged",
     "running_gateway",
@@ -226,6 +227,18 @@ class ApproverClient:
                         break
         assert found, "the event stream ended"
         return cast(dict[str, Any], found[0])
+
+
+async def held(client: RawClient, carol: ApproverClient, *messages: bytes) -> dict[str, Any]:
+    """Send what is held; returns once the client has its notice and the approver sees the hold."""
+    await client.send(*messages)
+    notice = await client.read()
+    assert notice.tag == "N", notice
+    assert "waits for approval" in notice.fields["M"]
+    hold = await carol.wait_for_hold()
+    assert hold["id"] in notice.fields["M"]
+    assert "group dpo" in notice.fields["H"]
+    return hold
 
 
 async def _issue_token(config_path: Path, user: str, roles: Collection[Role]) -> str:

@@ -3,12 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 
-from tests.support.gateway import ApproverClient, RunningGateway, make_config, running_gateway
+from tests.support.gateway import ApproverClient, RunningGateway, held, make_config, running_gateway
 from tests.support.postgres import Postgres
 from tests.support.wire import B, E, P, Q, RawClient, S, tags
 
@@ -62,15 +61,6 @@ async def carol(gateway: RunningGateway) -> ApproverClient:
 async def client(gateway: RunningGateway, chinook: str) -> AsyncIterator[RawClient]:
     async with await gateway.raw(chinook) as raw:
         yield raw
-
-
-async def held(client: RawClient, carol: ApproverClient, *messages: bytes) -> dict[str, Any]:
-    """Send what is held; returns once the client has its notice."""
-    await client.send(*messages)
-    notice = await client.read()
-    assert notice.tag == "N", notice
-    assert "waits for approval" in notice.fields["M"]
-    return await carol.wait_for_hold()
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
@@ -13,6 +12,7 @@ from tests.support.gateway import (
     ApproverClient,
     GatewayProcess,
     RunningGateway,
+    held,
     make_config,
     merged,
     running_gateway,
@@ -44,18 +44,6 @@ async def carol(gateway: RunningGateway) -> ApproverClient:
 async def client(gateway: RunningGateway, database: str) -> AsyncIterator[RawClient]:
     async with await gateway.raw(database) as raw:
         yield raw
-
-
-async def held(client: RawClient, carol: ApproverClient, *messages: bytes) -> dict[str, Any]:
-    """Send what is held; returns once the client has its notice and the approver sees the hold."""
-    await client.send(*messages)
-    notice = await client.read()
-    assert notice.tag == "N", notice
-    assert "waits for approval" in notice.fields["M"]
-    hold = await carol.wait_for_hold()
-    assert hold["id"] in notice.fields["M"]
-    assert "group dpo" in notice.fields["H"]
-    return hold
 
 
 class TestDecisions:
