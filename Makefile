@@ -61,6 +61,10 @@ drivers: $(DEV_STAMP) ## Run the drivers' own test suites directly and through t
 bench-reading: $(DEV_STAMP) ## Measure what judging an unseen statement costs, beside the parsers alone
 	@$(BIN)/python -m tests.bench.reading
 
+.PHONY: bench-sessions
+bench-sessions: $(DEV_STAMP) ## Measure the memory of idle and of held sessions (ARGS='--sessions 1000 --many 10000')
+	@$(BIN)/python -m tests.bench.sessions $(ARGS)
+
 .PHONY: fuzz
 fuzz: $(DEV_STAMP) ## Random traffic on both sides of a gateway and in the core, FUZZ_SECONDS for each test
 	@HOLDGATE_FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest -n $(WORKERS) $(ARGS) \

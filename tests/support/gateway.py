@@ -315,6 +315,12 @@ class RunningGateway:
             while audit.queue_depth or not audit.healthy:
                 await asyncio.sleep(0.005)
 
+    async def until_sessions(self, count: int) -> None:
+        """Return once so many sessions are left. A session that ends announces it to nobody."""
+        async with asyncio.timeout(_PATIENCE):
+            while len(self.gateway.sessions) != count:
+                await asyncio.sleep(0.005)
+
     async def recorded(self, **wanted: object) -> list[dict[str, Any]]:
         """The same, with all that has happened by now: a record made durable is behind what came before it."""
         await self.gateway.audit.intent(AuditRecord(Kind.GATEWAY, tag="looked at"))

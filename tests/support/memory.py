@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-__all__ = ["Memory"]
+__all__ = ["Memory", "resident"]
 
 
 class Memory:
@@ -20,6 +20,15 @@ class Memory:
         return self._read("VmHWM") - self._before
 
     def _read(self, name: str) -> int:
-        status = (self._folder / "status").read_text(encoding="ascii")
-        (line,) = (line for line in status.splitlines() if line.startswith(f"{name}:"))
-        return int(line.split()[1]) * 1024
+        return _read(self._folder, name)
+
+
+def resident(pid: int) -> int:
+    """The bytes of process ``pid`` that are in memory now."""
+    return _read(Path(f"/proc/{pid}"), "VmRSS")
+
+
+def _read(folder: Path, name: str) -> int:
+    status = (folder / "status").read_text(encoding="ascii")
+    (line,) = (line for line in status.splitlines() if line.startswith(f"{name}:"))
+    return int(line.split()[1]) * 1024
