@@ -20,6 +20,7 @@ from gateway.audit import AuditLog, AuditRecord, AuditUnavailable, Kind
 from gateway.authn import Authenticator
 from gateway.bus import Bus, Event
 from gateway.catalog import Keeper
+from gateway.checking import check_context, database_meant
 from gateway.config import Config, ConfigError, load_config
 from gateway.holds import Holds
 from gateway.listener import Listener, Ports
@@ -31,7 +32,7 @@ from gateway.tasks import cancel_all, spawn
 from gateway.tls import ServerTls, TlsError, server_tls
 from gateway.tokens import Tokens
 from gateway.upstream import Connector
-from rules import Context, Judge, Judgement
+from rules import Judge, Judgement
 
 __all__ = ["Gateway", "StartError", "serve"]
 
@@ -193,16 +194,10 @@ class Gateway:
         return [key for key in _AT_START if attrgetter(key)(old) != attrgetter(key)(config)]
 
     async def check(self, sql: str, user: str | None, database: str | None) -> Judgement:
-        """What would be decided about ``sql``; nothing is run."""
-        name = user or ""
-        known = self.config.users.get(name)
-        context = Context(
-            user=name,
-            now=clock.now(),
-            groups=self.config.groups_of(name),
-            role=known.role if known is not None else None,
-            database=database or "",
-        )
+        """What would be decided about ``sql`` by the catalog as this gateway knows it; nothing is run."""
+        name = database_meant(self.config, database)
+        described = await self.catalogs.described(name)
+        context = check_context(self.config, described, user=user or "", database=name)
         return self.judge.judge(sql.encode(), context)
 
     async def readiness(self) -> Sequence[str]:

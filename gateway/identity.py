@@ -143,11 +143,11 @@ def split_search_path(value: str) -> tuple[str, ...]:
         elif char == ",":
             name = "".join(current)
             if not was_quoted:
-                name = name.strip().lower()
+                name = name.lower()
             if name:
                 names.append(name)
             current, was_quoted = [], False
-        elif not (was_quoted and char.isspace()):
+        elif not char.isspace():
             current.append(char)
         i += 1
     return tuple(names)

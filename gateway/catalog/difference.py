@@ -40,10 +40,9 @@ def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Cha
     for section, kind in _SECTIONS.items():
         one, other = _by_name(section, first), _by_name(section, second)
         changes.extend(_compared(kind, one, other))
-    one, other = (
-        {name: {"schema": schema} for name, schema in each["extensions"].items()} for each in (first, second)
-    )
-    changes.extend(_compared("extension", one, other))
+    for section, kind in (("extensions", "extension"), ("search_paths", "search path of")):
+        one, other = first[section], second[section]
+        changes.extend(_compared(kind, one, other))
     return changes
 
 

@@ -3,7 +3,8 @@
 OIDs differ from server to server, so the document names things: a relation or type is ``schema.name``, a function
 ``schema.name(argument types)``, PostgreSQL's own types by their short names (``int8``, ``text[]``). What the
 document refers to and does not describe is ``oid N``. Everything is sorted, texts are lists of lines, and what is
-empty is left out, so that two documents can be compared by eye.
+empty is left out, so that two documents can be compared by eye. ``search_paths`` are what sessions begin with, by
+role; everybody else's is under the empty name.
 
 Row types and array types that PostgreSQL makes along with a relation or type are implied.
 """
@@ -14,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from gateway.catalog.builtin_types import NAME_BY_OID
+from gateway.catalog.described import Described, SearchPaths
 from gateway.catalog.words import (
     ACTIONS,
     CONTEXTS,
@@ -46,14 +48,14 @@ from rules.catalog import (
 __all__ = ["dump", "implied_types", "to_document"]
 
 
-def dump(snapshot: SchemaSnapshot) -> str:
+def dump(described: Described) -> str:
     """The document as text, ending with a line end."""
-    return json.dumps(to_document(snapshot), indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(to_document(described), indent=1, ensure_ascii=False) + "\n"
 
 
-def to_document(snapshot: SchemaSnapshot) -> dict[str, Any]:
+def to_document(described: Described) -> dict[str, Any]:
     """The document as plain values."""
-    return _Writer(snapshot).document()
+    return _Writer(described.snapshot).document(described.search_paths)
 
 
 class _Writer:
@@ -70,7 +72,7 @@ class _Writer:
         for key in sorted(snapshot.foreign_keys, key=lambda key: key.name):
             self._keys.setdefault(key.child, []).append(key)
 
-    def document(self) -> dict[str, Any]:
+    def document(self, paths: SearchPaths) -> dict[str, Any]:
         snapshot = self._snapshot
         implied = {*self._rows.values(), *self._arrays.values()}
         parts: dict[str, Iterable[dict[str, Any]]] = {
@@ -87,6 +89,7 @@ class _Writer:
             "version": VERSION,
             "database": snapshot.database,
             "server_version": snapshot.server_version,
+            "search_paths": {"": paths.everybody, **dict(sorted(paths.by_role.items()))},
             "extensions": dict(sorted(snapshot.extensions.items())),
             **{name: sorted(listed, key=_order) for name, listed in parts.items()},
         }

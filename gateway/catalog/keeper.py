@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Callable
 from typing import Final
 
+from gateway.catalog.described import Described
 from gateway.catalog.kept import Catalog, Looker
 from gateway.config import Config, Database
 from gateway.metrics import Metrics
@@ -79,6 +80,16 @@ class Keeper:
             )
             self._equip(catalog, database)
         return catalog
+
+    async def described(self, name: str) -> Described:
+        """What statements on a database are judged by that no session has sent. A catalog is not begun for whatever
+        name somebody asks about, unless the configuration names it."""
+        database = self._config().database(name)
+        if database is None:
+            return Described()
+        named = name != _ANY and name in self._config().databases
+        catalog = self.of(name) if named else self._catalogs.get(_place(database, name))
+        return Described() if catalog is None else await catalog.described()
 
     def join(self, name: str) -> Catalog:
         """The catalog, for a session, which will :meth:`leave` it. Raises KeyError where there is no database."""

@@ -13,12 +13,13 @@ from typing import Final
 
 from gateway import clock
 from gateway.catalog.build import Row
+from gateway.catalog.described import Described, SearchPaths, read_search_paths
 from gateway.catalog.inspector import Inspector, InspectorUnavailable
 from gateway.catalog.read import AskError, Run, fingerprint, read
 from gateway.config import Database
 from gateway.metrics import Metrics
 from gateway.upstream import Connector
-from rules.catalog import SchemaSnapshot
+from rules.catalog import EMPTY, SchemaSnapshot
 
 __all__ = ["Catalog", "Looker"]
 
@@ -152,6 +153,21 @@ class Catalog:
                 self._missed.update(names)
                 await self._look(run)
         return self.snapshot is not before
+
+    async def described(self) -> Described:
+        """What statements that no session has sent are judged by. Without a login of its own the gateway knows what
+        its sessions have seen, which may be nothing."""
+        if self.looker is None:
+            return Described(self.snapshot or EMPTY)
+        snapshot, paths = await self.ready(), SearchPaths()
+        if snapshot.unavailable is None:
+            async with self._turn:
+                try:
+                    paths = await read_search_paths(self.looker.run)
+                except (AskError, OSError, ValueError) as error:
+                    self._failed(str(error))
+                    snapshot = self.nothing()
+        return Described(snapshot, paths)
 
     async def poll(self) -> None:
         """Look, because the polling period is over."""

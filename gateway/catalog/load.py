@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final, TypeVar
 
 from gateway.catalog.builtin_types import OID_BY_NAME
+from gateway.catalog.described import DEFAULT_PATH, Described, SearchPaths
 from gateway.catalog.parts import Part, Problem, Problems
 from gateway.catalog.words import (
     ACTIONS,
@@ -62,8 +63,8 @@ class DocumentError(Exception):
         super().__init__("\n".join(shown))
 
 
-def load(text: str) -> SchemaSnapshot:
-    """The snapshot that a document describes, with OIDs made up. Raises :class:`DocumentError`."""
+def load(text: str) -> Described:
+    """What a document describes, with OIDs made up. Raises :class:`DocumentError`."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -76,10 +77,11 @@ def load(text: str) -> SchemaSnapshot:
     if not problems:
         unnamed = [int(oid) for oid in _UNNAMED.findall(text)]
         snapshot = _Loader(top, first=max([FIRST_NORMAL_OID, *(oid + 1 for oid in unnamed)])).snapshot()
+        paths = top.mapping("search_paths")
         top.close()
     if problems:
         raise DocumentError(problems)
-    return snapshot
+    return Described(snapshot, SearchPaths(paths.pop("", DEFAULT_PATH), paths))
 
 
 class _Loader:

@@ -1,4 +1,4 @@
-"""Commands that need no running gateway: serve, demo, validate, check, scram-verifier."""
+"""Commands that need no running gateway: serve, demo, validate, scram-verifier."""
 
 import asyncio
 import getpass
@@ -9,17 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.cli.errors import DENY, FAILED, HOLD, USAGE, CliError
-from gateway.cli.output import print_fields, print_json
+from gateway.cli.errors import FAILED, USAGE, CliError
+from gateway.cli.output import print_json
 from gateway.text import one_line
 
 if TYPE_CHECKING:
     from gateway.config import ConfigProblem
 
-__all__ = ["check", "demo", "scram_verifier", "serve", "validate"]
+__all__ = ["demo", "scram_verifier", "serve", "validate"]
 
 _SALT_BYTES = 16
-_SQL_BYTES = 16 * 1024 * 1024
 
 
 def serve(options: Namespace) -> int:
@@ -80,59 +79,6 @@ def _invalid(problems: "Sequence[ConfigProblem]", options: Namespace) -> int:
         for problem in problems:
             print(one_line(problem), file=sys.stderr)
     return FAILED
-
-
-def check(options: Namespace) -> int:
-    """Judge one statement; the exit code is the verdict."""
-    from gateway.api.verdicts import judgement_to_dict
-    from gateway.clock import now
-    from gateway.config import ConfigError, load_config
-    from rules import Context, Decision, Judge
-
-    try:
-        config = load_config(options.config)
-    except ConfigError as error:
-        raise CliError(
-            f"{options.config} cannot be used, see holdgate validate: {one_line(error, 200)}"
-        ) from None
-    if options.sql == "-":
-        sql = sys.stdin.buffer.read(_SQL_BYTES + 1)
-    else:
-        sql = options.sql.encode("utf-8", "surrogateescape")
-    if len(sql) > _SQL_BYTES:
-        raise CliError(f"the statement is longer than {_SQL_BYTES} bytes", USAGE)
-    user = options.user or ""
-    known = config.users.get(user)
-    context = Context(
-        user=user,
-        now=now(),
-        groups=config.groups_of(user),
-        role=known.role if known is not None else None,
-        database=options.database or "",
-    )
-    judgement = Judge(config.policy).judge(sql, context)
-    verdict = judgement.verdict
-    if options.json:
-        print_json(judgement_to_dict(judgement))
-    else:
-        approvers = None if verdict.approval is None else ", ".join(verdict.approval.groups) or "any approver"
-        print_fields(
-            {
-                "verdict": verdict.decision.word,
-                "rule": verdict.rule,
-                "why": verdict.reason,
-                "unreadable": judgement.facts.unreadable,
-                "can decide": approvers,
-                "runs under": ", ".join(verdict.obligations) or None,
-            }
-        )
-        for effect in verdict.effects:
-            columns = f" ({', '.join(effect.columns)})" if effect.columns else ""
-            personal = f", personal: {', '.join(effect.personal)}" if effect.personal else ""
-            what = f"{effect.action.value} {effect.relation or ''}{columns} {effect.row_bound}{personal}"
-            under = f" under {', '.join(effect.obligations)}" if effect.obligations else ""
-            print(one_line(f"- {what}: {effect.decision.word}{under} by {effect.rule}, {effect.reason}"))
-    return {Decision.HOLD: HOLD, Decision.DENY: DENY}.get(verdict.decision, 0)
 
 
 def scram_verifier(options: Namespace) -> None:

@@ -47,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_local(commands)
     _add_holds(commands)
     _add_sessions(commands)
+    _add_catalog(commands)
     _add_audit(commands)
     _add_tokens(commands)
     return parser
@@ -74,16 +75,21 @@ def _add_local(commands: "argparse._SubParsersAction[_Parser]") -> None:
     check = commands.add_parser(
         "check",
         help="judge a statement without running it",
-        description="Say what would be decided about a statement, and why. Nothing is run and no server is "
-        "asked. Exits with 0 for allow, 3 for hold, 4 for deny.",
+        description="Say what would be decided about a statement, and why. Nothing is run. It is judged by the "
+        "catalog of the database as it is now, if databases.NAME.inspect says who reads it, or by one from a file. "
+        "Exits with 0 for allow, 3 for hold, 4 for deny, 1 if it cannot tell.",
         allow_abbrev=False,
     )
     _config(check, required=True)
     check.add_argument("--user", metavar="U", help="who would run it (nobody that the configuration knows)")
-    check.add_argument("--database", metavar="D", help="where it would run")
+    _database(check)
+    check.add_argument("--catalog", metavar="FILE", help="judge by this one, from holdgate catalog dump")
+    check.add_argument(
+        "--search-path", metavar="PATH", help="the session's search_path, as in SET (what it begins with)"
+    )
     _json(check)
     check.add_argument("sql", metavar="SQL", help="the statement, or - to read it from standard input")
-    check.set_defaults(run="local:check")
+    check.set_defaults(run="check:check")
 
     verifier = commands.add_parser(
         "scram-verifier",
@@ -137,6 +143,37 @@ def _add_sessions(commands: "argparse._SubParsersAction[_Parser]") -> None:
     kill.add_argument("id", metavar="ID")
     _remote(kill)
     kill.set_defaults(run="sessions:kill")
+
+
+def _add_catalog(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    catalog = _group(commands, "catalog", "write down and compare the definitions of a database")
+    dump = catalog.add_parser(
+        "dump",
+        help="write a database's definitions as JSON",
+        description="Write the definitions of a database, read by its inspect login, as JSON: for holdgate check "
+        "--catalog where the database is not, and for comparing.",
+        allow_abbrev=False,
+    )
+    _config(dump, required=True)
+    _database(dump)
+    dump.add_argument("-o", "--output", metavar="FILE", help="(standard output)")
+    dump.set_defaults(run="catalog:dump")
+
+    diff = catalog.add_parser(
+        "diff",
+        help="compare two dumps, or one with a database",
+        description="Say what the second has otherwise than the first: B, or the database as it is now. "
+        "Exits with 0 if nothing differs, 1 if something does, 2 if it cannot tell.",
+        allow_abbrev=False,
+    )
+    diff.add_argument("first", metavar="A", help="a dump")
+    diff.add_argument(
+        "second", metavar="B", nargs="?", help="another; without it, -c says where the database is"
+    )
+    _config(diff, required=False)
+    _database(diff)
+    _json(diff)
+    diff.set_defaults(run="catalog:diff")
 
 
 def _add_audit(commands: "argparse._SubParsersAction[_Parser]") -> None:
@@ -221,6 +258,10 @@ def _group(
 
 def _config(parser: argparse.ArgumentParser, *, required: bool) -> None:
     parser.add_argument("-c", "--config", metavar="FILE", required=required, help="the configuration file")
+
+
+def _database(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--database", metavar="D", help="which database (the only one configured)")
 
 
 def _json(parser: argparse.ArgumentParser) -> None:

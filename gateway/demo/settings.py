@@ -28,6 +28,7 @@ databases:
     sslmode: disable
     auth: gateway
     login: {{user: app, password: {app_password}}}
+    inspect: {{user: app, password: {app_password}}}
 users:
   # Asks for data all day. No password, because this gateway listens on loopback only.
   {requester}: {{trust: true, groups: [support]}}

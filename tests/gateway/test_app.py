@@ -338,6 +338,25 @@ class TestReload:
         assert (await check(ddl, "alice", "shop")).verdict.rule == "no-ddl"
         assert (await check(ddl, None, None)).verdict.decision.word == "allow"
 
+    @pytest.mark.parametrize("looks", [True, False])
+    async def test_a_statement_is_checked_by_the_catalog_the_gateway_has(
+        self, tmp_path: Path, postgres: Postgres, database: str, looks: bool
+    ) -> None:
+        postgres.execute("CREATE VIEW people AS SELECT email AS e FROM customer", database)
+        place = {"host": postgres.host, "port": postgres.port, "sslmode": "disable"}
+        login = {"inspect": {"user": postgres.superuser}} if looks else {}
+        config = make_config(postgres, SHOP_POLICY, {"databases": {database: {**place, **login}}})
+        async with running_gateway(tmp_path, config) as running:
+            check = running.gateway.check
+            if not looks:
+                # Names stand for themselves until a session has needed the catalog.
+                assert (await check("SELECT e FROM people", "alice", None)).verdict.decision.word == "allow"
+                async with await running.raw(database) as client:
+                    await client.query("SELECT 1 FROM customer LIMIT 1")
+            assert (await check("SELECT e FROM people", "alice", None)).verdict.rule == "bulk"
+            assert (await check("SELECT e FROM persons", "alice", database)).verdict.decision.word == "hold"
+            assert (await check("SELECT e FROM people", "alice", "nowhere")).verdict.decision.word == "allow"
+
 
 class TestProcess:
     async def test_a_good_configuration_is_taken_and_a_bad_one_is_not(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.catalog.described import Described, SearchPaths
 from gateway.catalog.difference import Change, differences
 from gateway.catalog.document import to_document
 from rules.catalog import SchemaSnapshot
@@ -22,7 +23,7 @@ def changing(postgres: Postgres) -> Iterator[str]:
 
 
 def found(before: SchemaSnapshot, after: SchemaSnapshot) -> list[Change]:
-    return differences(to_document(before), to_document(after))
+    return differences(to_document(Described(before)), to_document(Described(after)))
 
 
 def test_nothing_differs(postgres: Postgres, changing: str) -> None:
@@ -88,3 +89,14 @@ def test_there_and_back(postgres: Postgres, changing: str) -> None:
     assert ("added", "crm.fresh") in there
     opposite = {"added": "removed", "removed": "added", "changed": "changed"}
     assert back == {(opposite[change], name) for change, name in there}
+
+
+def test_other_search_paths() -> None:
+    snapshot = SchemaSnapshot(server_version=1)
+    one = Described(snapshot, SearchPaths("crm", {"app": "a", "old": "b"}))
+    other = Described(snapshot, SearchPaths("crm", {"app": "a, b", "new": "c"}))
+    assert differences(to_document(one), to_document(other)) == [
+        Change("changed", "search path of", "app", ('-"a"', '+"a, b"')),
+        Change("added", "search path of", "new"),
+        Change("removed", "search path of", "old"),
+    ]

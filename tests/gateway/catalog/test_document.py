@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gateway.catalog.described import Described, SearchPaths
 from gateway.catalog.document import dump, implied_types, to_document
 from gateway.catalog.load import load
 from rules.catalog import ForeignKey, Function, Relation, SchemaSnapshot, Trigger, Type
@@ -30,7 +31,7 @@ def named(document: dict[str, Any], section: str, name: str) -> dict[str, Any]:
 
 
 def test_it_says_what_there_is(snapshot: SchemaSnapshot) -> None:
-    document = to_document(snapshot)
+    document = to_document(Described(snapshot))
     assert (document["format"], document["version"]) == ("holdgate-catalog", 1)
     assert document["extensions"] == {"dblink": "crm", "hstore": "public", "plpgsql": "pg_catalog"}
     person = named(document, "relations", "person")
@@ -65,7 +66,7 @@ def test_it_says_what_there_is(snapshot: SchemaSnapshot) -> None:
 
 
 def test_what_goes_without_saying_is_not_said(snapshot: SchemaSnapshot) -> None:
-    document = to_document(snapshot)
+    document = to_document(Described(snapshot))
     assert "partition" not in named(document, "relations", "person")
     assert "owner" in named(document, "relations", "person")
     assert not [part for part in document["types"] if part["name"] in ("person", "_person", "_mail", "_pair")]
@@ -74,22 +75,25 @@ def test_what_goes_without_saying_is_not_said(snapshot: SchemaSnapshot) -> None:
 
 
 def test_it_is_the_same_catalog_again(snapshot: SchemaSnapshot) -> None:
-    text = dump(snapshot)
-    loaded = load(text)
-    assert dump(loaded) == text
+    described = Described(snapshot, SearchPaths("crm, public", {"app": '"Kunden"'}))
+    text = dump(described)
+    again = load(text)
+    assert again.search_paths == described.search_paths
+    assert dump(again) == text
+    loaded = again.snapshot
     assert len(loaded.types) == len(snapshot.types)
     assert len({*loaded.by_oid, *loaded.types_by_oid, *loaded.functions_by_oid}) == (
         len(loaded.relations) + len(loaded.types) + len(loaded.functions)
     )
     for relation in snapshot.relations:
-        again = loaded.by_name[relation.schema, relation.name]
-        assert (again.columns, again.unique, again.definition) == (
+        found = loaded.by_name[relation.schema, relation.name]
+        assert (found.columns, found.unique, found.definition) == (
             relation.columns,
             relation.unique,
             relation.definition,
         )
-        assert {code.text for code in again.code} == {code.text for code in relation.code}
-        assert [loaded.by_oid[oid].full_name for oid in again.parents] == [
+        assert {code.text for code in found.code} == {code.text for code in relation.code}
+        assert [loaded.by_oid[oid].full_name for oid in found.parents] == [
             snapshot.by_oid[oid].full_name for oid in relation.parents
         ]
     person = loaded.by_name["crm", "person"]
@@ -107,13 +111,13 @@ def test_it_does_not_depend_on_oids_or_order(postgres: Postgres, snapshot: Schem
     renamed = replace(
         again, database=snapshot.database, relations=again.relations[::-1], types=again.types[::-1]
     )
-    assert dump(renamed) == dump(snapshot)
+    assert dump(Described(renamed)) == dump(Described(snapshot))
     postgres.drop_database(other)
 
 
 def test_the_sample(postgres: Postgres, database: str) -> None:
     snapshot = snapshot_of(postgres, database)
-    assert dump(load(dump(snapshot))) == dump(snapshot)
+    assert dump(load(dump(Described(snapshot)))) == dump(Described(snapshot))
 
 
 # --- corners ------------------------------------------------------------------------------------------------
@@ -129,7 +133,7 @@ def test_names_are_quoted_as_postgresql_would_need_them() -> None:
     keys = tuple(ForeignKey("k", relations[0].oid, one.oid, "a", "a") for one in relations)
     (part,) = (
         one
-        for one in to_document(SchemaSnapshot(relations=relations, foreign_keys=keys))["relations"]
+        for one in to_document(Described(SchemaSnapshot(relations=relations, foreign_keys=keys)))["relations"]
         if "foreign_keys" in one
     )
     assert [key["references"] for key in part["foreign_keys"]] == [
@@ -156,9 +160,9 @@ def test_what_is_not_described_is_named_by_its_number() -> None:
             ),
         ),
     )
-    (part,) = to_document(snapshot)["relations"]
+    (part,) = to_document(Described(snapshot))["relations"]
     assert (part["columns"], part["inherits"]) == ({"a": "oid 77777"}, ["oid 88888"])
-    loaded = load(dump(snapshot)).relations[0]
+    loaded = load(dump(Described(snapshot))).snapshot.relations[0]
     assert (loaded.types, loaded.parents, loaded.triggers[0].function) == ((77_777,), (88_888,), 1250)
     assert loaded.oid > 88_888
 
@@ -174,17 +178,17 @@ def test_types_that_are_not_as_usual_are_described() -> None:
         types=(row, lonely, odd),
     )
     assert implied_types(snapshot) == ({1: 2}, {})
-    document = to_document(snapshot)
+    document = to_document(Described(snapshot))
     assert named(document, "relations", "t")["without_row_array"]
     assert named(document, "relations", "rowless")["without_row_type"]
     assert named(document, "types", "lonely")["without_array"]
     assert named(document, "types", "_lonely")["element"] == "text"
-    assert dump(load(dump(snapshot))) == dump(snapshot)
+    assert dump(load(dump(Described(snapshot)))) == dump(Described(snapshot))
 
 
 def test_texts_are_lists_of_lines_where_they_have_lines() -> None:
     function = Function(1, "public", "f", "f", "sql", "v", definition="one\ntwo\n")
     other = replace(function, oid=2, name="g", definition="one")
-    document = to_document(SchemaSnapshot(server_version=1, functions=(function, other)))
+    document = to_document(Described(SchemaSnapshot(server_version=1, functions=(function, other))))
     assert [part["definition"] for part in document["functions"]] == [["one", "two", ""], "one"]
-    assert [one.definition for one in load(json.dumps(document)).functions] == ["one\ntwo\n", "one"]
+    assert [one.definition for one in load(json.dumps(document)).snapshot.functions] == ["one\ntwo\n", "one"]

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from gateway.catalog.described import DEFAULT_PATH, Described, SearchPaths
 from gateway.catalog.document import dump
 from gateway.catalog.load import DocumentError, load
 from rules.catalog import Relation, SchemaSnapshot
@@ -29,7 +30,7 @@ def problems(**parts: Any) -> list[str]:
 
 
 def test_a_small_document() -> None:
-    snapshot = load(json.dumps(GOOD))
+    snapshot = load(json.dumps(GOOD)).snapshot
     (relation,) = snapshot.relations
     assert (snapshot.database, snapshot.server_version, snapshot.generation) == ("shop", 180_000, 1)
     assert (relation.full_name, relation.columns, relation.types) == ("public.t", ("a",), (23,))
@@ -173,5 +174,14 @@ def test_numbers_made_up_are_not_those_in_use() -> None:
     snapshot = SchemaSnapshot(
         server_version=1, database="d", relations=(Relation(5, "public", "t", "r", ("a",), (16_500,)),)
     )
-    loaded = load(dump(snapshot))
+    loaded = load(dump(Described(snapshot))).snapshot
     assert min([*loaded.by_oid, *loaded.types_by_oid]) > 16_500
+
+
+def test_search_paths() -> None:
+    assert load(json.dumps(GOOD)).search_paths == SearchPaths(DEFAULT_PATH, {})
+    paths = {"": "crm", "app": "a, b"}
+    assert load(json.dumps({**GOOD, "search_paths": paths})).search_paths == SearchPaths(
+        "crm", {"app": "a, b"}
+    )
+    assert problems(search_paths=["crm"]) == ["search_paths: expected a mapping from text to text"]

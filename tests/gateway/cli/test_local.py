@@ -1,4 +1,4 @@
-"""Commands that need no running gateway: validate, check, scram-verifier, demo."""
+"""Commands that need no running gateway: validate, scram-verifier, demo."""
 
 import getpass
 import sys
@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from gateway.cli import local
 from protocol.scram import derive_keys, parse_verifier
 from tests.gateway.cli.running import holdgate
 from tests.gateway.management import write_config
@@ -86,62 +85,6 @@ class TestValidate:
         said = await holdgate("validate", "-c", str(path))
         assert said.code == 1
         assert "hunter2" not in said.err
-
-
-class TestCheck:
-    @pytest.mark.parametrize(
-        ("sql", "user", "code", "verdict"),
-        [
-            ("SELECT 1", "alice", 0, "allow"),
-            ("DELETE FROM customer", "alice", 3, "hold"),
-            ("CREATE TABLE t ()", "alice", 4, "deny"),
-            ("CREATE TABLE t ()", "carol", 0, "allow"),
-            ("DELET FROM customer", "alice", 3, "hold"),
-        ],
-    )
-    async def test_the_exit_code_is_the_verdict(
-        self, config: str, sql: str, user: str, code: int, verdict: str
-    ) -> None:
-        words = ("check", "-c", config, "--user", user, "--database", "shop")
-        said = await holdgate(*words, sql)
-        assert said.code == code
-        assert said.out.startswith(f"verdict:{' ' * (said.out.index(verdict) - 8)}{verdict}\n")
-        (found,) = (await holdgate(*words, "--json", sql)).json
-        assert found["decision"] == verdict
-
-    async def test_it_says_which_rule_and_why_and_who_can_decide(self, config: str) -> None:
-        said = await holdgate("check", "-c", config, "DELETE FROM customer WHERE customer_id = 5")
-        for words in ("erasure", "can decide: dpo", "- delete public.customer"):
-            assert words in said.out
-
-    async def test_a_statement_from_standard_input(self, config: str) -> None:
-        said = await holdgate("check", "-c", config, "-", stdin="DELETE FROM customer\n")
-        assert said.code == 3
-        assert (await holdgate("check", "-c", config, "-")).code in (0, 3)
-
-    @pytest.mark.parametrize(
-        "sql", ["\x1b[2J", "SELECT '\x1b[2J\u202e'", 'DELETE FROM "\x1b[2J"', "\udcff", "\0"]
-    )
-    async def test_hostile_text_speaks_to_no_terminal(self, config: str, sql: str) -> None:
-        said = await holdgate("check", "-c", config, sql)
-        assert said.code in (0, 3, 4)
-        assert "\x1b" not in said.out + said.err
-        assert "\u202e" not in said.out
-
-    async def test_a_statement_without_end_is_refused(
-        self, config: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(local, "_SQL_BYTES", 10)
-        said = await holdgate("check", "-c", config, "-", stdin="SELECT 12345")
-        assert said.failed(2) == "the statement is longer than 10 bytes"
-
-    async def test_a_configuration_that_cannot_be_used(self, tmp_path: Path) -> None:
-        path = tmp_path / "holdgate.yaml"
-        path.write_text("databases: 5\n")
-        said = (await holdgate("check", "-c", str(path), "SELECT 1")).failed()
-        assert said.startswith(
-            f"{path} cannot be used, see holdgate validate: {path}:1:12: databases: expected"
-        )
 
 
 class TestScramVerifier:
