@@ -189,3 +189,21 @@ async def test_another_login_counts_after_a_reload(
         kept.use(databases(postgres, **{empty_database: {**LOGIN, "port": 1}}))
         kept.keeper.reload()
         assert looks(catalog) is None
+
+
+async def test_asking_about_any_name_begins_no_catalog(
+    postgres: Postgres, tmp_path: Path, empty_database: str, joined: dict[str, Any]
+) -> None:
+    async with keeping(tmp_path, joined) as kept:
+        assert (await kept.keeper.described("shop")).snapshot.is_empty
+        assert kept.keeper._catalogs == {}
+        catalog = kept.keeper.join("shop")
+        assert (await kept.keeper.described("shop")).snapshot is catalog.snapshot is not None
+        kept.keeper.leave(catalog)
+    async with keeping(tmp_path, databases(postgres, **{empty_database: LOGIN})) as kept:
+        assert (await kept.keeper.described(empty_database)).snapshot.database == empty_database
+        assert (await kept.keeper.described("*")).snapshot.is_empty
+    only = databases(postgres, **{empty_database: LOGIN})
+    del only["databases"]["*"]
+    async with keeping(tmp_path, only) as kept:
+        assert (await kept.keeper.described("other")).snapshot.is_empty

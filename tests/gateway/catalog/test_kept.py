@@ -294,3 +294,21 @@ async def test_a_connection_the_server_ended_is_opened_again_at_once(postgres: P
         catalog.changed()
         assert await ready(catalog, None) is first
         catalog.looker.close()
+
+
+async def test_what_no_session_has_sent_is_judged_by(postgres: Postgres, eyes: Eyes) -> None:
+    catalog = a_catalog()
+    assert (await catalog.described()).snapshot.is_empty
+    seen = await ready(catalog, eyes.run)
+    assert (await catalog.described()).snapshot is seen
+    name = eyes.connection.info.dbname
+    eyes.connection.execute(f"ALTER DATABASE {name} SET search_path = crm")
+    async with Relay(postgres.host, postgres.port) as relay:
+        database = Database(relay.host, relay.port, sslmode="disable", inspect=Login("postgres"))
+        catalog.looker = Looker(Connector(), database, name)
+        described = await catalog.described()
+        assert (described.snapshot, described.search_paths.everybody) == (seen, "crm")
+        relay.refuse()
+        relay.cut()
+        assert (await catalog.described()).snapshot.unavailable is not None
+        catalog.looker.close()
