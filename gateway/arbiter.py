@@ -22,6 +22,8 @@ from protocol.values import parameter_text
 from rules import (
     Containment,
     Context,
+    CursorAct,
+    CursorStep,
     Decision,
     Facts,
     Judge,
@@ -85,6 +87,15 @@ class Ruled:
     def read_only(self) -> bool:
         """Whether it is to run read-only: it must, and might write."""
         return Obligation.READ_ONLY in self.judgement.verdict.obligations and self.containment.needed
+
+    @property
+    def cursor_steps(self) -> Sequence[CursorStep]:
+        """What it does to the cursors of its session, as far as that can be told."""
+        if len(self.readings) == 1:
+            return self.readings[0].cursors
+        return [
+            step for facts in self.readings for step in facts.cursors if step.act is not CursorAct.DECLARE
+        ]
 
     @property
     def containment(self) -> Containment:
@@ -153,15 +164,13 @@ class Arbiter:
         """The ruling on a request. Without ``standing``, where the session stands is not known yet: a ruling
         that is ``read_only`` is then to be made again when it is."""
         version = self._judge.policy.version
-        context = self._context()
+        context = before = self._context()
         ruled: list[Ruled] = []
         redacts = False
         for execution in request.executions:
             one = self._one(execution, context, version)
             redacts = redacts or Obligation.REDACT_ERRORS in one.judgement.verdict.obligations
-            seen = self._catalog.after(context.catalog, one.judgement.facts)
-            if seen is not context.catalog:
-                context = replace(context, catalog=seen)
+            context = self._behind(execution, one, context)
             if execution.step is Step.BIND and not one.judgement.facts.runs_code_when_planned:
                 # Planning it runs nothing that is not PostgreSQL's own; its Execute will be judged.
                 continue
@@ -172,7 +181,8 @@ class Arbiter:
             None,
             version,
             redacts=redacts,
-            changes_context=any(one.judgement.facts.changes_context for one in ruled),
+            changes_context=context.cursors != before.cursors
+            or any(one.judgement.facts.changes_context for one in ruled),
             missing=frozenset(name for one in ruled for name in one.judgement.facts.missing),
         )
         obstacle = None
@@ -230,7 +240,17 @@ class Arbiter:
         context = self._state.context(self._who, prepared, self._catalog.snapshot)
         # FETCH reads portals of the protocol by the same names, and of those it cannot be said what they read.
         portals = self._names.portals.names()
-        return replace(context, cursors=context.cursors - portals) if portals & context.cursors else context
+        return replace(context, cursors=context.cursors.without(portals)) if portals else context
+
+    def _behind(self, execution: Execution, one: Ruled, context: Context) -> Context:
+        """The context of what follows in the same request: if this fails, none of that runs."""
+        catalog = self._catalog.after(context.catalog, one.judgement.facts)
+        steps = one.cursor_steps
+        binds = execution.step is Step.BIND
+        cursors = context.cursors.touched(steps) if binds else context.cursors.after(steps)
+        if catalog is context.catalog and cursors is context.cursors:
+            return context
+        return replace(context, catalog=catalog, cursors=cursors)
 
     def _one(self, execution: Execution, context: Context, version: str) -> Ruled:
         started = clock.monotonic()

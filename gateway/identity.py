@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from gateway import clock
-from rules import Context, SchemaSnapshot, is_harmless
+from rules import NO_CURSORS, Context, OpenCursors, SchemaSnapshot, is_harmless
 from rules.catalog import EMPTY
 
 __all__ = ["Principal", "SessionState"]
@@ -41,7 +41,7 @@ class SessionState:
     unknown: str | None = None
     defaults: dict[str, str] = field(default_factory=dict)
     lapses: int = 0
-    cursors: set[str] = field(default_factory=set)
+    cursors: OpenCursors = NO_CURSORS
     transaction_since: datetime | None = None
     replication: bool = False
     _login: str | None = None
@@ -61,7 +61,7 @@ class SessionState:
             client_addr=who.client_addr,
             search_path=self.search_path,
             prepared=prepared,
-            cursors=frozenset(self.cursors),
+            cursors=self.cursors,
             standard_conforming_strings=self.standard_conforming_strings,
             client_encoding=self.client_encoding,
             unknown=self.unknown,

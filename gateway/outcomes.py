@@ -1,6 +1,8 @@
 """What came of the statements of one session: their records, their holds, and the names they left behind."""
 
 import logging
+from dataclasses import replace
+from typing import Final
 
 from gateway.arbiter import Release
 from gateway.catalog import SessionCatalog
@@ -11,10 +13,14 @@ from gateway.tasks import spawn
 from protocol.events import StatementFinished
 from protocol.request import Execution, Step
 from protocol.statements import SessionNames
+from rules import CursorAct
 
 __all__ = ["Outcomes"]
 
 logger = logging.getLogger(__name__)
+
+
+_RECOVERS: Final = frozenset({CursorAct.COMMIT, CursorAct.ROLLBACK, CursorAct.ROLLBACK_TO})
 
 
 class Outcomes:
@@ -27,6 +33,8 @@ class Outcomes:
         self._recorder = recorder
         self._names = names
         self._catalog = catalog
+        self._failed = False
+        """Something failed in the transaction that is open: unless it is taken back in part, all of it will be."""
 
     def finished(self, event: StatementFinished) -> None:
         """A statement ended."""
@@ -35,6 +43,9 @@ class Outcomes:
             return
         if not event.report and not event.skipped:
             self._follow(run, event.tag)
+            self._follow_cursors(run, event)
+        elif event.report:
+            self._failed = True
         if event.execution.step is Step.EXECUTE:
             self.ended(event.execution)
 
@@ -78,5 +89,26 @@ class Outcomes:
                 names.statements.discard(dropped.encode())
         elif tag in ("DEALLOCATE ALL", "DISCARD ALL"):
             names.statements.clear_named()
-        elif tag == "DECLARE CURSOR":
-            self._recorder.state.cursors.update(facts.declares_cursors)
+
+    # Cursors -------------------------------------------------------------------------------------------
+
+    def _follow_cursors(self, run: Run, event: StatementFinished) -> None:
+        state = self._recorder.state
+        for step in run.ruled.cursor_steps:
+            if step.statement is not None and step.statement != event.index:
+                continue
+            if step.act is CursorAct.COMMIT and event.tag == "ROLLBACK":
+                step = replace(step, act=CursorAct.ROLLBACK)
+            state.cursors = state.cursors.after((step,))
+            if step.act in _RECOVERS:
+                self._failed = False
+
+    def commit_failed(self) -> None:
+        """The commit behind a series failed."""
+        self._failed = True
+
+    def idle(self) -> None:
+        """No transaction is open: one that nobody ended by a statement is committed, or else taken back."""
+        state = self._recorder.state
+        state.cursors = state.cursors.ended(committed=not self._failed)
+        self._failed = False

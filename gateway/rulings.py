@@ -128,8 +128,10 @@ class Rulings:
 
     def _forward(self, request: Request, ruling: Ruling, statement_id: str, held: float | None) -> None:
         self._recorder.started(ruling, statement_id, held)
+        state = self._recorder.state
         for one in ruling.ruled:
             self._catalog.forwarded(one.judgement.facts)
+            state.cursors = state.cursors.touched(one.cursor_steps)
         self._context_unsettled = self._context_unsettled or ruling.changes_context
         self._following.forwarded(ruling)
         self.current = None

@@ -417,6 +417,7 @@ class Session:
                     self._outcomes.ended(event.execution)
                 if event.status == TransactionStatus.IDLE:
                     self._catalog.idle()
+                    self._outcomes.idle()
             elif isinstance(event, ParameterChanged):
                 self._recorder.state.parameter(event.name, event.value)
             elif isinstance(event, HiddenFinished):
@@ -425,6 +426,7 @@ class Session:
                 self._talk.why = f"the server ended the session: {event.report.get('M', '')}"
             elif isinstance(event, CommitFailed):
                 self._recorder.commit_failed(event.report.get("C"))
+                self._outcomes.commit_failed()
             elif isinstance(event, Withheld):
                 self._recorder.withheld(event.report)
             elif isinstance(event, Terminated):

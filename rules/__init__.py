@@ -7,6 +7,7 @@ certainty is unreadable and gets the policy's default for that; nothing here rai
 from rules.catalog import SchemaSnapshot
 from rules.compile import PolicyError, Problem, compile_policy
 from rules.context import Context, Parameter
+from rules.cursors import NO_CURSORS, CursorAct, CursorStep, OpenCursors
 from rules.facts import Action, EffectFacts, Facts, Nature, ParameterBound, RowBound, StatementFacts
 from rules.formatting import format_sql
 from rules.judge import Judge, TooHeavy, unread
@@ -16,11 +17,14 @@ from rules.settings import is_harmless
 from rules.verdict import Approval, Decision, Effect, Judgement, Obligation, Verdict, united
 
 __all__ = [
+    "NO_CURSORS",
     "Action",
     "Approval",
     "Boundary",
     "Containment",
     "Context",
+    "CursorAct",
+    "CursorStep",
     "Decision",
     "Effect",
     "EffectFacts",
@@ -29,6 +33,7 @@ __all__ = [
     "Judgement",
     "Nature",
     "Obligation",
+    "OpenCursors",
     "Parameter",
     "ParameterBound",
     "Policy",

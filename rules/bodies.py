@@ -23,6 +23,7 @@ _LOOPS: Final = frozenset(
     ["PLpgSQL_stmt_loop", "PLpgSQL_stmt_while", "PLpgSQL_stmt_fori", "PLpgSQL_stmt_fors", "PLpgSQL_stmt_forc",
      "PLpgSQL_stmt_foreach_a", "PLpgSQL_stmt_dynfors"]
 )  # fmt: skip
+_CURSORS: Final = frozenset(["PLpgSQL_stmt_open", "PLpgSQL_stmt_fetch", "PLpgSQL_stmt_close"])
 _DYNAMIC: Final = frozenset(["PLpgSQL_stmt_dynexecute", "PLpgSQL_stmt_dynfors"])
 _INTERNAL: Final = frozenset(["internal", "c"])
 _STATEMENT, _EXPRESSION = 0, 2
@@ -166,6 +167,7 @@ class Bodies:
             if kind == "PLpgSQL_expr":
                 self._plpgsql_text(fields, frame)
                 continue
+            self._findings.opens_cursors |= kind in _CURSORS
             inner = frame
             if kind in _LOOPS and not frame.repeated:
                 inner = replace(frame, repeated=True)

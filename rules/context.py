@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from rules.catalog import EMPTY, SchemaSnapshot
+from rules.cursors import NO_CURSORS, OpenCursors
 from rules.settings import is_harmless
 
 
@@ -27,7 +28,7 @@ class Context:
     what is known of the database, the session's own temporary and uncommitted relations included.
     ``now`` is aware and in UTC.  ``prepared`` maps a prepared statement's name to every text it may stand for
     (more than one where a PREPARE may have been rolled back); EXECUTE is judged on all of them.
-    ``cursors`` are the names that DECLARE has opened.  ``role`` is
+    ``cursors`` are those that DECLARE has opened.  ``role`` is
     whose privileges the session has, None for the login role's.  ``unknown`` says why the rest cannot be told.
     ``bad_defaults`` are the guarded settings whose default in this session is not what they have to be.
     """
@@ -41,7 +42,7 @@ class Context:
     client_addr: str | None = None
     search_path: tuple[str, ...] = ("public",)
     prepared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    cursors: frozenset[str] = frozenset()
+    cursors: OpenCursors = NO_CURSORS
     standard_conforming_strings: bool = True
     client_encoding: str = "UTF8"
     unknown: str | None = None

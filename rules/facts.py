@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Final, Literal
 
 from rules.catalog import Relation
+from rules.cursors import CursorAct, CursorStep
 
 
 class Action(StrEnum):
@@ -120,6 +121,9 @@ class StatementFacts:
     readings: str = "none"
 
 
+_ANYTHING: Final = (CursorStep(CursorAct.CODE),)
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """A whole message: every statement in it, and what the session must remember of it.
@@ -128,7 +132,8 @@ class Facts:
     ``changes_context``: search_path, role or settings may differ afterwards, so the next statement waits for it.
     ``runs_code_when_planned``: binding alone may run code (unreadable text, or functions and operators that are
     not PostgreSQL's own and may claim to be immutable).
-    ``prepares``, ``deallocates`` (None: all) and ``declares_cursors`` name what SQL-level commands create or drop.
+    ``prepares`` and ``deallocates`` (None: all) name what SQL-level commands create or drop, and ``cursors`` tells, in
+    order, what becomes of the session's cursors.
     ``changes_catalog``: once it succeeded, the definitions of the database may differ.  ``creates`` are the
     relations it makes, for the session to know until the catalog is read again.  ``missing`` are the relations and
     functions it names that the catalog does not know: reading the catalog again may help.
@@ -141,7 +146,7 @@ class Facts:
     runs_code_when_planned: bool = False
     prepares: tuple[tuple[str, str], ...] = ()
     deallocates: tuple[str | None, ...] = ()
-    declares_cursors: tuple[str, ...] = ()
+    cursors: tuple[CursorStep, ...] = ()
     changes_catalog: bool = False
     creates: tuple[Relation, ...] = ()
     missing: tuple[str, ...] = ()
@@ -152,13 +157,25 @@ class Facts:
         """The effects of all statements, in order."""
         return tuple(effect for statement in self.statements for effect in statement.effects)
 
+    def __post_init__(self) -> None:
+        # Whoever makes facts: what nobody read may do anything to cursors.
+        if self.unreadable is not None:
+            object.__setattr__(self, "cursors", _ANYTHING)
+        elif self.runs_unread_code and all(step.act is not CursorAct.CODE for step in self.cursors):
+            object.__setattr__(self, "cursors", _ANYTHING + self.cursors)
+
+    @property
+    def runs_unread_code(self) -> bool:
+        """Whether something runs that nobody read."""
+        return self.unreadable is not None or any(effect.nature is Nature.OPAQUE for effect in self.effects)
+
     @property
     def changes_reading(self) -> bool:
         """Whether a text may be read otherwise afterwards: names may stand for others, or strings end elsewhere.
 
         What could not be read, or runs code that nobody read, may have done anything.
         """
-        if self.unreadable is not None or any(effect.nature is Nature.OPAQUE for effect in self.effects):
+        if self.runs_unread_code:
             return True
         if self.changes_catalog or any(
             effect.action in (Action.DDL, Action.GRANT) for effect in self.effects

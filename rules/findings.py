@@ -81,6 +81,7 @@ class Findings:
     changes_path: bool = False
     changes_catalog: bool = False
     calls_code: bool = False
+    opens_cursors: bool = False
     running: list[int] = field(default_factory=list)
     """The functions, triggers and views being read, outermost first; against reading in circles."""
     followed: dict[tuple[Action, int], list[Reference]] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from rules.crosscheck import Agreement, crosscheck
+from rules.cursors import OpenCursors
 from rules.facts import Action, EffectFacts, Facts, Nature, StatementFacts
 from rules.findings import together
 from rules.pgquery import GrammarError, Node, parse
@@ -22,7 +23,7 @@ def read_message(
     world: World,
     path: tuple[str, ...],
     prepared: Mapping[str, tuple[str, ...]],
-    cursors: frozenset[str],
+    cursors: OpenCursors,
 ) -> Facts:
     """The facts of the whole message; never raises for what the message holds."""
     try:
@@ -64,7 +65,7 @@ def read_message(
         runs_code_when_planned=reader.calls_code or unreadable is not None,
         prepares=tuple(reader.prepares),
         deallocates=tuple(reader.deallocates),
-        declares_cursors=tuple(reader.declares),
+        cursors=tuple(reader.cursor_steps),
         changes_catalog=reader.changes_catalog or unreadable is not None,
         creates=tuple(reader.created_relations),
         missing=tuple(reader.missing),

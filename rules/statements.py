@@ -11,6 +11,7 @@ from typing import Final
 
 from rules.bodies import Bodies
 from rules.catalog import Relation
+from rules.cursors import CursorStep, OpenCursors, cursor_steps
 from rules.definitions import Definitions
 from rules.facts import Action, EffectFacts, Nature
 from rules.findings import Findings, Frame, Write
@@ -54,11 +55,11 @@ class Statements:
         self,
         world: World,
         prepared: Mapping[str, tuple[str, ...]],
-        cursors: frozenset[str],
+        cursors: OpenCursors,
         path: tuple[str, ...],
     ) -> None:
         self._prepared = {name: list(texts) for name, texts in prepared.items()}
-        self._cursors = set(cursors)
+        self._cursors = cursors
         self._path = path
         self._next_path: tuple[str, ...] | None = None
         self._path_changed = False
@@ -70,7 +71,8 @@ class Statements:
         self.session_dependent = False
         self.prepares: list[tuple[str, str]] = []
         self.deallocates: list[str | None] = []
-        self.declares: list[str] = []
+        self.cursor_steps: list[CursorStep] = []
+        self._position = -1
         self.created_relations: list[Relation] = []
         self.changes_context = self.changes_catalog = self.calls_code = False
         self.missing: dict[str, None] = {}
@@ -80,6 +82,7 @@ class Statements:
         """One statement of the message: its name for people, and its effects.  Raises Unreadable."""
         self.findings = Findings(self.findings.world, self)
         self._own_text = text
+        self._position += 1
         if self._path_lost is not None and kind not in _NAMES_NOTHING:
             raise Unreadable(
                 f"{statement_name(kind, fields)} stands behind {self._path_lost} in one message, which may change "
@@ -90,6 +93,7 @@ class Statements:
         shape = self.statement(kind, fields, frame, Scope())
         self.findings.expose(shape.everything())
         self._follow_path(kind, fields)
+        self._follow_cursors(kind, fields)
         return statement_name(kind, fields), self.findings.facts()
 
     def _follow_path(self, kind: str, fields: Node) -> None:
@@ -98,9 +102,19 @@ class Statements:
             self._path, self._path_changed = self._next_path, True
             return
         ends = kind == "TransactionStmt" and fields["kind"] not in _KEEPS_SETTINGS
-        opaque = any(effect.nature is Nature.OPAQUE for effect in self.findings.effects)
-        if opaque or self.findings.changes_path or (self._path_changed and ends):
+        if self._runs_unread_code or self.findings.changes_path or (self._path_changed and ends):
             self._path_lost = statement_name(kind, fields)
+
+    def _follow_cursors(self, kind: str, fields: Node) -> None:
+        """Which cursors are known to the statements behind this one."""
+        code = self._runs_unread_code or self.findings.opens_cursors
+        steps = cursor_steps(kind, fields, self._position, code=code)
+        self.cursor_steps.extend(steps)
+        self._cursors = self._cursors.after(steps)
+
+    @property
+    def _runs_unread_code(self) -> bool:
+        return any(effect.nature is Nature.OPAQUE for effect in self.findings.effects)
 
     def statement(self, kind: str, fields: Node, frame: Frame, scope: Scope) -> Shape:
         """A statement wherever it stands: in the message, in a function's body, in another statement."""
@@ -191,6 +205,8 @@ class Statements:
             except GrammarError as error:
                 raise Unreadable(f"what {name} stands for: {error}") from None
             for kind, each, _ in statements:
+                # The command tag does not tell what another kind of statement did.
+                self.findings.opens_cursors |= kind not in QUERIES
                 # $1 in the prepared text is an argument of EXECUTE, not a parameter of the message.
                 shape = self.statement(kind, each, replace(frame, variables=True), Scope(variables=True))
                 self.findings.expose(shape.everything())
@@ -206,18 +222,23 @@ class Statements:
         kind, query = next(iter(fields["query"].items()))
         shape = self.query(kind, query, frame, Scope())
         self.findings.expose(shape.everything())
-        self.declares.append(fields["portalname"])
-        self._cursors.add(fields["portalname"])
+        self._inside_code(frame)
 
     def _fetch(self, fields: Node, frame: Frame) -> None:
         name = fields["portalname"]
         self.session_dependent = True
-        if name not in self._cursors and not frame.depth:
+        self._inside_code(frame)
+        if name not in self._cursors.names and not frame.depth:
             raise Unreadable(f"FETCH or MOVE in {name}, a cursor that is not known")
         self._utility(f"reads on in {name}")
 
     def _close(self, fields: Node, frame: Frame) -> None:
+        self._inside_code(frame)
         self._utility(f"closes {fields.get('portalname', 'all cursors')}")
+
+    def _inside_code(self, frame: Frame) -> None:
+        """Code that works on cursors may do so on those of the session."""
+        self.findings.opens_cursors |= frame.depth > 0
 
     # -- the session ----------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from rules import Context, Judge, compile_policy
+from rules import NO_CURSORS, Context, CursorAct, CursorStep, Judge, OpenCursors, compile_policy
 
 NOON = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
 
@@ -59,3 +59,8 @@ def context(**changes: Any) -> Context:
         **changes,
     }
     return Context(**values)
+
+
+def cursors(*names: str) -> OpenCursors:
+    """Cursors of those names, declared and read."""
+    return NO_CURSORS.after(CursorStep(CursorAct.DECLARE, name) for name in names)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rules import Decision, Judge, Parameter, TooHeavy, compile_policy, unread
 from rules.caps import LIGHT_TOKENS
 from rules.catalog import Relation, SchemaSnapshot
-from tests.rules.policies import STRICT, context, strict_judge
+from tests.rules.policies import STRICT, context, cursors, strict_judge
 
 _OPEN_DEFAULTS = (
     "unreadable",
@@ -218,7 +218,7 @@ def test_executing_weighs_what_was_prepared(sql: bytes, heavy: bool) -> None:
 
 def test_all_that_reading_takes_and_gives_can_go_to_another_process() -> None:
     judge = strict_judge()
-    session = context(prepared={"s": ("DELETE FROM customers",)}, cursors=frozenset({"c"}))
+    session = context(prepared={"s": ("DELETE FROM customers",)}, cursors=cursors("c"))
     policy, around = pickle.loads(pickle.dumps((judge.policy, session)))
     assert around == session
     for sql in (

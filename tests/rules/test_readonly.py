@@ -8,7 +8,7 @@ from rules import Boundary, Containment, Facts, containment, joint
 from rules.catalog import Function, SchemaSnapshot
 from rules.facts import Action, EffectFacts, Nature, StatementFacts
 from rules.readonly import way_out
-from tests.rules.policies import context, strict_judge
+from tests.rules.policies import context, cursors, strict_judge
 
 KNOWN = SchemaSnapshot(server_version=180000)
 """A database of which something is known."""
@@ -23,7 +23,7 @@ _PREPARED = {
 
 def contained(sql: str) -> Containment:
     """How the message is run read-only, as the judge reads it."""
-    session = context(prepared=_PREPARED, cursors=frozenset(["cur"]))
+    session = context(prepared=_PREPARED, cursors=cursors("cur"))
     return containment(strict_judge().judge(sql.encode(), session).facts, KNOWN)
 
 
@@ -80,7 +80,7 @@ def test_reading_a_large_object_is_not_undone() -> None:
     "sql", ["SELECT id FROM crm.orders", "FETCH 5 FROM cur", "SELECT count(*) FROM pg_catalog.pg_class"]
 )
 def test_where_nothing_is_known_of_a_relation_it_may_hide_code(sql: str) -> None:
-    facts = strict_judge().judge(sql.encode(), context(cursors=frozenset(["cur"]))).facts
+    facts = strict_judge().judge(sql.encode(), context(cursors=cursors("cur"))).facts
     assert not containment(facts, KNOWN).undo
     assert containment(facts, SchemaSnapshot()).undo is ("orders" in sql)
 

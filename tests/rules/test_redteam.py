@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rules import Decision
+from rules import NO_CURSORS, Decision
 from tests.rules.policies import context, strict_judge
 
 LINES: list[dict[str, Any]] = [
@@ -32,14 +32,14 @@ def decide(line: dict[str, Any]) -> Decision:
     encoding = startup.get("client_encoding", "UTF8")
     standard = "standard_conforming_strings" not in json.dumps(startup)
     prepared: dict[str, tuple[str, ...]] = {}
-    cursors: set[str] = set()
+    cursors = NO_CURSORS
     worst = Decision.ALLOW
     for message in messages:
         judgement = judge.judge(
             message,
             context(
                 prepared=dict(prepared),
-                cursors=frozenset(cursors),
+                cursors=cursors,
                 client_encoding=encoding,
                 standard_conforming_strings=standard,
             ),
@@ -47,7 +47,7 @@ def decide(line: dict[str, Any]) -> Decision:
         worst = max(worst, judgement.verdict.decision)
         for name, text in judgement.facts.prepares:
             prepared[name] = (*prepared.get(name, ()), text)
-        cursors.update(judgement.facts.declares_cursors)
+        cursors = cursors.after(judgement.facts.cursors)
     return worst
 
 

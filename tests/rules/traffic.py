@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rules import Context, Judge, Judgement, Parameter
+from rules import NO_CURSORS, Context, Judge, Judgement, Parameter
 from rules.catalog import EMPTY, SchemaSnapshot
 from tests.rules.policies import context
 
@@ -52,7 +52,7 @@ class Session:
         self._catalog = catalog
         self._surroundings = surroundings
         self._prepared: dict[str, tuple[str, ...]] = {}
-        self._cursors: set[str] = set()
+        self._cursors = NO_CURSORS
 
     @property
     def context(self) -> Context:
@@ -60,7 +60,7 @@ class Session:
         return context(
             catalog=self._catalog,
             prepared=dict(self._prepared),
-            cursors=frozenset(self._cursors),
+            cursors=self._cursors,
             **self._surroundings,
         )
 
@@ -72,7 +72,7 @@ class Session:
         judgement = self._judge.judge(sql, self.context, values)
         for name, text in judgement.facts.prepares:
             self._prepared[name] = (*self._prepared.get(name, ()), text)
-        self._cursors.update(judgement.facts.declares_cursors)
+        self._cursors = self._cursors.after(judgement.facts.cursors)
         if judgement.facts.creates and not self._catalog.is_empty:
             self._catalog = replace(
                 self._catalog,
