@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
 from gateway.conversation import Conversation
-from protocol.hidden import Answer, Hidden, Place
+from protocol.hidden import Analysis, Answer, Hidden, Place
 
 __all__ = ["AskError", "Asking", "CannotAsk", "Row"]
 
@@ -76,8 +76,23 @@ class Asking:
         first = 1 + len(settings)
         return [answer.rows for answer in _answers(hidden)[first : first + len(queries)]]
 
+    async def analyse(self, sql: bytes, parameter_types: Sequence[int] = ()) -> dict[str, str]:
+        """The server's error on a text that it parses and analyses where nothing can be written, and does not run.
+
+        Empty if it has none. Call it only when the server owes nothing; raises ``CannotAsk``.
+        """
+        analysis = Analysis(sql, tuple(parameter_types))
+        match self._talk.core.place:
+            case Place.IDLE:
+                hidden = await self.run([_BEGIN, analysis, b"ROLLBACK"])
+            case Place.TRANSACTION:
+                hidden = await self.run([_READ_ONLY, analysis], passing=True)
+            case _:
+                raise CannotAsk(_IN_SERIES)
+        return hidden.report
+
     async def run(
-        self, statements: Sequence[bytes], *, guarded: bool = True, passing: bool = False
+        self, statements: Sequence[bytes | Analysis], *, guarded: bool = True, passing: bool = False
     ) -> Hidden:
         """Run statements of the gateway's own; call it only when the server owes nothing.
 

@@ -19,6 +19,7 @@ from gateway.following import Following
 from gateway.obligations import Obligations
 from gateway.recorder import Recorder
 from gateway.tasks import spawn
+from gateway.vetting import Vetting
 from gateway.waiting import Released, Waiting, unavailable
 from protocol import sqlstate
 from protocol.enclosure import Standing
@@ -60,6 +61,7 @@ class Rulings:
     ) -> None:
         self._talk = talk
         self._asking = asking
+        self._vetting = Vetting(asking)
         self._following = following
         self._arbiter = arbiter
         self._catalog = catalog
@@ -187,10 +189,7 @@ class Rulings:
         elif ruling.decision is Decision.DENY:
             error = await self._record_refusal(ruling, statement_id, _denied(ruling))
         elif ruling.decision is Decision.HOLD:
-            if talk.core.release_locks():
-                talk.flush()
-                await talk.until_settled()
-            error = await self._waiting.hold(request, ruling, self._arbiter, statement_id)
+            error = await self._hold(request, ruling, statement_id)
         else:
             self._forward(request, ruling, statement_id, None)
             return
@@ -208,6 +207,18 @@ class Rulings:
         redact = self._obligations.redaction(ruling, statement_id)
         self._recorder.started_in_front(ruling, statement_id)
         talk.core.refuse(request, error, ruling.at, redact=redact)
+
+    async def _hold(self, request: Request, ruling: Ruling, statement_id: str) -> ServerError | Released:
+        talk = self._talk
+        if talk.core.release_locks():
+            talk.flush()
+            await talk.until_settled()
+        objection = await self._vetting.objection(request, ruling)
+        if self.withdrawn:
+            objection = _WITHDRAWN
+        if objection is not None:
+            return await self._record_refusal(ruling, statement_id, objection)
+        return await self._waiting.hold(request, ruling, self._arbiter, statement_id)
 
     async def judged_again(self, request: Request) -> Ruling:
         """The ruling on a request that waited, as things are now."""

@@ -19,7 +19,7 @@ from .events import NEED_DATA, PAUSED, Event, RequestReady, Terminated
 from .exchange import Exchange
 from .frontend import Frame, FrontendReader, Limits
 from .gather import Resolved
-from .hidden import Hidden, Place
+from .hidden import Analysis, Hidden, Place
 from .pipeline import Disposition, Expected
 from .replies import Replies
 from .request import Delimiter, Kind, Request
@@ -299,7 +299,9 @@ class ProxyConnection:
         """Whether statements of the gateway's own are under way."""
         return self._exchange.hidden is not None
 
-    def hide(self, statements: Sequence[bytes], *, guarded: bool = False, passing: bool = False) -> Hidden:
+    def hide(
+        self, statements: Sequence[bytes | Analysis], *, guarded: bool = False, passing: bool = False
+    ) -> Hidden:
         """Run statements of the gateway's own, in order, of whose answers the client sees nothing.
 
         Call it only while ``place`` is not ``NOWHERE``; what the client sends meanwhile waits, and a

@@ -42,17 +42,26 @@ class Answer:
     tag: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """A text that the server only parses and analyses: there is no Bind and no Execute for it. ``parameter_types``
+    are OIDs as in Parse."""
+
+    sql: bytes
+    parameter_types: tuple[int, ...] = ()
+
+
 @dataclass(slots=True, eq=False)
 class Hidden:
     """Statements sent in one go. The server stops at the first that fails.
 
-    ``answers`` are those of the statements that succeeded, in order; ``report`` is the error's fields by their
+    ``answers`` are those of the statements that ran and succeeded, in order; ``report`` is the error's fields by their
     one-letter code, empty on success. ``guarded`` statements run inside a savepoint, which is rolled back if one
     of them fails, or in any case where they are ``passing``. Of those ``in_series`` a failure was passed to the
     client, as that of its own series. ``began_idle``: no transaction was open before.
     """
 
-    statements: tuple[bytes, ...]
+    statements: tuple[bytes | Analysis, ...]
     guarded: bool = False
     passing: bool = False
     in_series: bool = False
@@ -62,6 +71,15 @@ class Hidden:
     _completed: int = 0
     _answer: Answer = field(default_factory=Answer)
     _undone: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether every statement that was to run has its answer."""
+        return len(self.answers) == self._running
+
+    @property
+    def _running(self) -> int:
+        return sum(isinstance(statement, bytes) for statement in self.statements)
 
     def series(self) -> Iterator[tuple[bytes, Expected]]:
         """The messages to send, each with what the server will owe for it."""
@@ -93,7 +111,7 @@ class Hidden:
         elif tag == B.COMMAND_COMPLETE or tag == B.EMPTY_QUERY_RESPONSE:
             self._completed += 1
             answer, self._answer = self._answer, Answer()
-            if self._completed > self.guarded and len(self.answers) < len(self.statements):
+            if self._completed > self.guarded and len(self.answers) < self._running:
                 answer.tag = messages.decode_command_tag(payload)[0]
                 self.answers.append(answer)
 
@@ -103,12 +121,19 @@ class Hidden:
 
 
 def own_series(
-    statements: Sequence[bytes], *, synced: bool = False, disposition: Disposition = Disposition.COLLECT
+    statements: Sequence[bytes | Analysis],
+    *,
+    synced: bool = False,
+    disposition: Disposition = Disposition.COLLECT,
 ) -> Iterator[tuple[bytes, Expected]]:
     """The messages that run statements of the gateway's own, each with what the server will owe for it."""
     # What a failure left behind is closed first: a portal stays even in the transaction that failed.
     yield from _closing(disposition)
     for sql in statements:
+        if isinstance(sql, Analysis):
+            yield messages.parse(OWN_NAME, sql.sql, sql.parameter_types), Expected(Reply.PARSE, disposition)
+            yield from _closing(disposition)
+            continue
         yield messages.parse(OWN_NAME, sql), Expected(Reply.PARSE, disposition)
         yield messages.bind(OWN_NAME, OWN_NAME), Expected(Reply.BIND, disposition)
         yield messages.execute(OWN_NAME), Expected(Reply.EXECUTE, disposition)

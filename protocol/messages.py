@@ -9,6 +9,7 @@ Source: PostgreSQL documentation, "Message Formats".
 """
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -117,9 +118,10 @@ OWN_NAME: Final = b"holdgate:own"
 """The name of everything the gateway prepares, binds or closes of its own."""
 
 
-def parse(name: bytes, sql: bytes) -> bytes:
-    """A Parse without parameter types."""
-    return message(FrontendTag.PARSE, name + b"\0" + sql + b"\0" + b"\0\0")
+def parse(name: bytes, sql: bytes, parameter_types: Sequence[int] = ()) -> bytes:
+    """A Parse; ``parameter_types`` are OIDs, 0 where the server may choose."""
+    types = _UINT16.pack(len(parameter_types)) + b"".join(map(_UINT32.pack, parameter_types))
+    return message(FrontendTag.PARSE, name + b"\0" + sql + b"\0" + types)
 
 
 def bind(portal: bytes, statement: bytes) -> bytes:

@@ -5,6 +5,8 @@ a fixed form, a text chosen by the SQLSTATE, and names of constraints, tables an
 code puts names. A function may put anything anywhere (RAISE … USING), so of what it raises nothing but its
 SQLSTATE and severity is taken.
 
+What the server's parser says of the client's own text is left as it is: it has read no row yet.
+
 Source: PostgreSQL documentation, "Error and Notice Message Fields".
 """
 
@@ -43,6 +45,32 @@ _NAMING_FILES: Final = frozenset(
 """The server's source files that call errtable(), errtablecol(), errtableconstraint(), errdatatype() or
 errdomainconstraint(): there the fields for names hold names. The server sends which file a report comes from."""
 
+_PARSING_FILES: Final = frozenset(
+    [
+        b"analyze.c",
+        b"gram.y",
+        b"parse_agg.c",
+        b"parse_clause.c",
+        b"parse_coerce.c",
+        b"parse_collate.c",
+        b"parse_cte.c",
+        b"parse_expr.c",
+        b"parse_func.c",
+        b"parse_merge.c",
+        b"parse_oper.c",
+        b"parse_param.c",
+        b"parse_relation.c",
+        b"parse_target.c",
+        b"scan.l",
+    ]
+)
+"""The server's source files in which a statement is parsed and its names are looked up. In their words stand names,
+types and pieces of the text that they read, and no value of a row."""
+
+_INSIDE: Final = (b"p", b"q", b"W")
+"""Fields of a report on a text that is not the client's own, such as one that a function computed from rows: the
+server moves its position to ``p``, puts the text into ``q``, and says in ``W`` how it got there."""
+
 _WITH_NAMES: Final = {
     b"23502": b'null value in column "%(c)b" of relation "%(t)b" violates not-null constraint',
     b"23503": b'row of table "%(t)b" violates foreign key constraint "%(n)b"',
@@ -59,6 +87,8 @@ def redacted(tag: int, payload: bytes, hint: str) -> bytes:
     ``hint`` says where the full text is.
     """
     fields = _fields(payload)
+    if payload.endswith(b"\0\0") and _on_own_text(fields):
+        return message(tag, payload)
     severity = fields.get(b"V", b"")
     if severity not in _SEVERITIES:
         severity = b"ERROR"
@@ -84,6 +114,13 @@ def _fields(payload: bytes) -> dict[bytes, bytes]:
     """Fields by their code; one that does not end within ``payload`` is left out."""
     parts = payload.split(b"\0")
     return {part[:1]: part[1:] for part in parts[:-1] if part}
+
+
+def _on_own_text(fields: dict[bytes, bytes]) -> bool:
+    """Whether the report is the parser's, on the text that the client sent."""
+    if fields.get(b"F") not in _PARSING_FILES or _NUMBER.fullmatch(fields.get(b"P", b"")) is None:
+        return False
+    return not any(code in fields for code in _INSIDE)
 
 
 def _names(fields: dict[bytes, bytes]) -> dict[bytes, bytes]:

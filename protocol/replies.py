@@ -280,7 +280,7 @@ class Replies:
 
     def _hidden_finished(self) -> None:
         exchange, hidden = self._exchange, self._hidden
-        if not hidden.report and len(hidden.answers) != len(hidden.statements):
+        if not hidden.report and not hidden.complete:
             raise UpstreamViolation("the server did not answer a statement of the gateway's own")
         exchange.events.append(HiddenFinished(hidden))
         exchange.hidden = None

@@ -128,7 +128,8 @@ _ANYTHING: Final = (CursorStep(CursorAct.CODE),)
 class Facts:
     """A whole message: every statement in it, and what the session must remember of it.
 
-    ``unreadable`` says why the text could not be read with certainty; None means that it was.
+    ``unreadable`` says why the text could not be read with certainty; None means that it was.  ``ungrammatical``:
+    because it is no statement of PostgreSQL's grammar, as far as is known here.
     ``changes_context``: search_path, role or settings may differ afterwards, so the next statement waits for it.
     ``runs_code_when_planned``: binding alone may run code (unreadable text, or functions and operators that are
     not PostgreSQL's own and may claim to be immutable).
@@ -151,6 +152,7 @@ class Facts:
     creates: tuple[Relation, ...] = ()
     missing: tuple[str, ...] = ()
     session_dependent: bool = field(default=False, compare=False)
+    ungrammatical: bool = False
 
     @property
     def effects(self) -> tuple[EffectFacts, ...]:

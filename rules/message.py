@@ -32,7 +32,7 @@ def read_message(
     except Unreadable as error:
         return _unreadable(str(error))
     except GrammarError as error:
-        return _unreadable(f"not PostgreSQL's grammar: {error}")
+        return replace(_unreadable(f"not PostgreSQL's grammar: {error}"), ungrammatical=True)
     except RecursionError:
         return _unreadable("nested too deeply")
     reader = Statements(world, prepared, cursors, path)

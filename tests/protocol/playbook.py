@@ -41,6 +41,7 @@ from protocol.events import (
     Withheld,
 )
 from protocol.frontend import Limits
+from protocol.hidden import Analysis
 from protocol.request import Execution, Request
 
 __all__ = [
@@ -81,7 +82,7 @@ _ORDER: Final[tuple[_Channel, ...]] = ("up", "down", "event", "ask")
 class _Input:
     verb: Literal["client", "server", "forward", "refuse", "hide", "tell", "release_locks", "request_answers"]
     data: bytes = b""
-    statements: tuple[bytes, ...] = ()
+    statements: tuple[bytes | Analysis, ...] = ()
     guarded: bool = False
     passing: bool = False
     error: ServerError = REFUSED
@@ -120,9 +121,9 @@ def refuse(at: int = 0, error: ServerError = REFUSED) -> _Input:
     return _Input("refuse", error=error, at=at)
 
 
-def hide(*statements: str, guarded: bool = False, passing: bool = False) -> _Input:
+def hide(*statements: str | Analysis, guarded: bool = False, passing: bool = False) -> _Input:
     """Statements of the gateway's own."""
-    encoded = tuple(sql.encode() for sql in statements)
+    encoded = tuple(sql.encode() if isinstance(sql, str) else sql for sql in statements)
     return _Input("hide", statements=encoded, guarded=guarded, passing=passing)
 
 

@@ -5,7 +5,7 @@ import pytest
 from protocol.connection import ProxyConnection
 from protocol.events import NEED_DATA, HiddenFinished, RequestReady, StatementFinished
 from protocol.frontend import Limits
-from protocol.hidden import Place
+from protocol.hidden import Analysis, Place
 from tests.protocol.playbook import (
     asks,
     changed,
@@ -118,6 +118,15 @@ class TestIdle:
             upstream(series(ASKED, end=S())),
             server(ONE, ready()),
             hidden([("x", None)], ["SELECT 1"]),
+        )
+
+    def test_what_is_only_analysed_is_neither_bound_nor_executed(self) -> None:
+        analysed = P("SELECT $1", OWN, [23]) + C("P", OWN) + C("S", OWN)
+        play(
+            hide("BEGIN", Analysis(b"SELECT $1", (23,)), "ROLLBACK"),
+            upstream(C("P", OWN), C("S", OWN), statement("BEGIN"), analysed, statement("ROLLBACK"), S()),
+            server(CLOSED, answer("BEGIN"), parse_complete(), CLOSED, answer("ROLLBACK"), ready()),
+            hidden(tags=["BEGIN", "ROLLBACK"]),
         )
 
     def test_what_the_client_sends_meanwhile_waits(self) -> None:

@@ -62,6 +62,45 @@ def test_what_stays_of_a_servers_own_error() -> None:
     }
 
 
+MISSPELT = {
+    "S": "ERROR",
+    "V": "ERROR",
+    "C": "42703",
+    "M": 'column "emial" does not exist',
+    "H": 'Perhaps you meant to reference the column "customer.email".',
+    "P": "8",
+    "F": "parse_relation.c",
+    "L": "3861",
+    "R": "errorMissingColumn",
+}
+
+
+def test_what_the_parser_says_of_the_clients_text_is_left_as_it_is() -> None:
+    assert report(MISSPELT) == MISSPELT
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"F": "regproc.c"},
+        {"F": "parse_type.c"},
+        {"P": ""},
+        {"P": "0x1"},
+        {"p": "8"},
+        {"q": "SELECT ada"},
+        {"W": "PL/pgSQL function"},
+    ],
+)
+def test_what_it_says_of_any_other_text_is_not(changed: dict[str, str]) -> None:
+    told = report({**MISSPELT, **changed})
+    assert told["M"] == "column does not exist"
+    assert told["H"] == HINT
+
+
+def test_nor_what_was_cut_short() -> None:
+    assert report(MISSPELT, cut=-1)["M"] == "column does not exist"
+
+
 def test_what_a_function_raises_keeps_its_sqlstate_and_nothing_that_it_wrote() -> None:
     raised = {**UNIQUE, "F": "pl_exec.c", "R": "exec_stmt_raise", "n": "ada@example.com", "t": "ada"}
     assert report(raised) == {

@@ -85,6 +85,13 @@ TELLING = {
     "COPY (SELECT email::int FROM person) TO STDOUT": "22P02",
     "CREATE UNIQUE INDEX i ON person ((left(email, 0)))": "23505",
     "SELECT set_config('work_mem', email, true) FROM person": "22023",
+    "SELECT quote_ident(email)::regclass FROM person": "42P01",
+    "SELECT email::regtype FROM person": "42601",
+    "SELECT quote_ident(email)::regtype FROM person": "42704",
+    "SELECT (quote_ident(email) || '()')::regprocedure FROM person": "42883",
+    "SELECT query_to_xml('SELECT ' || quote_ident(email), true, true, '') FROM person": "42703",
+    "SELECT query_to_xml('SELECT 1 ' || email, true, true, '') FROM person": "42601",
+    "DO $$BEGIN EXECUTE (SELECT 'SELECT ' || quote_ident(email) FROM person LIMIT 1); END$$": "42703",
 }
 """Statements whose errors show the secret, and their SQLSTATEs."""
 
