@@ -12,6 +12,7 @@ from typing import Final
 
 from gateway.arbiter import Ruled, Ruling
 from gateway.asking import AskError, Asking, CannotAsk
+from gateway.catalog.queries import IDENTITY
 from gateway.identity import SessionState
 from protocol.connection import ProxyConnection
 from protocol.events import StatementFinished
@@ -26,8 +27,11 @@ logger = logging.getLogger(__name__)
 _QUESTION: Final = (
     "SELECT pg_catalog.array_to_json(pg_catalog.current_schemas(true)), current_user, session_user, "
     "pg_catalog.current_setting('standard_conforming_strings'), "
-    "pg_catalog.current_setting('client_encoding')"
+    "pg_catalog.current_setting('client_encoding'), "
 )
+_FIRST: Final = f"{_QUESTION}{IDENTITY}"
+_LATER: Final = f"{_QUESTION}NULL"
+"""A session stays in the database where it began."""
 
 _NAMES_NOTHING: Final = re.compile(
     rb"\s*(?:BEGIN|START|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT|RELEASE|SET|RESET|SHOW|DISCARD|UNLISTEN)"
@@ -48,7 +52,8 @@ _IN_FAILED: Final = "what names stand for is not known before the failed transac
 
 class Following:
     """Knows when the server must be asked, and asks. ``own`` tells whether the session has definitions of its own
-    that the end of a transaction may take away; ``version`` differs once those of all may be others."""
+    that the end of a transaction may take away; ``version`` differs once those of all may be others; ``is_in`` is told
+    once which database the session is in."""
 
     def __init__(
         self,
@@ -58,6 +63,7 @@ class Following:
         policy: Callable[[], Policy],
         own: Callable[[], bool],
         version: Callable[[], object],
+        is_in: Callable[[str], None],
     ) -> None:
         self._asking = asking
         self._core = core
@@ -65,6 +71,8 @@ class Following:
         self._policy = policy
         self._own = own
         self._version = version
+        self._is_in = is_in
+        self._question = _FIRST
         self._asked_at: object = None
         self._judged: tuple[Policy, bool] | None = None
         self._changed = False
@@ -115,12 +123,13 @@ class Following:
         version = self._version()
         try:
             if request is None:
-                ((schemas, user, login, strings, encoding),) = await self._asking.ask(_QUESTION)
+                (row,) = await self._asking.ask(self._question)
             else:
-                hidden = await self._asking.run([_QUESTION.encode()])
+                hidden = await self._asking.run([self._question.encode()])
                 if hidden.report:
                     raise AskError(hidden.report)
-                ((schemas, user, login, strings, encoding),) = hidden.answers[0].rows
+                (row,) = hidden.answers[0].rows
+            schemas, user, login, strings, encoding, database = row
             path = tuple(map(str, json.loads(schemas or "")))
         except CannotAsk:
             state.unknown = _IN_FAILED
@@ -130,6 +139,9 @@ class Following:
         else:
             state.learn(path, user or "", login or "", strings or "", encoding or "")
             self._asked_at = version
+            if database is not None:
+                self._is_in(database)
+                self._question = _LATER
             if request is not None:
                 self.must_ask(request)
 

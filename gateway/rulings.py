@@ -236,10 +236,12 @@ class Rulings:
     async def _known(self, request: Request) -> None:
         """Until the server owes nothing and has said what it must be asked."""
         await self._settled()
-        if not self._catalog.fresh and self._following.matters(request):
-            await self._catalog.ready()
-            await self._settled()
-        await self._following.ask(request)
+        # What the server says first may be that the session is not where the catalog was read.
+        for _ in range(2):
+            if not self._catalog.fresh and self._following.matters(request):
+                await self._catalog.ready()
+                await self._settled()
+            await self._following.ask(request)
 
     async def _settled(self) -> None:
         await self._asking.quiet()

@@ -142,6 +142,7 @@ class Session:
             policy=lambda: self._arbiter.policy,
             own=lambda: self._catalog.own,
             version=lambda: self._catalog.version,
+            is_in=lambda identity: self._catalog.is_in(identity),
         )
         self._catalog = SessionCatalog(
             catalog, generations, Looking(self._asking, core), lambda: self._following.wanted

@@ -84,6 +84,8 @@ class Catalog:
         """What was read last; None before."""
         self.mark: str | None = None
         """The fingerprint of the catalog that the snapshot shows; None where it does not show all of it."""
+        self.identity: str | None = None
+        """Which database the snapshot is of; None before. Its name may have gone over to another."""
         self.changes = 0
         """How many times a definition may have changed, as far as this gateway knows."""
         self.differences = 0
@@ -123,6 +125,16 @@ class Catalog:
     def changed(self) -> None:
         """A definition may have changed: everybody waits until somebody has looked."""
         self.changes += 1
+
+    def is_of(self, identity: str | None) -> bool:
+        """Whether what is known is known of this database, as far as anybody can tell."""
+        return None in (identity, self.identity) or identity == self.identity
+
+    def replaced(self) -> None:
+        """Sessions of this name are in another database: everybody waits until somebody has looked at that one."""
+        if self.looker is not None:
+            self.looker.close()
+        self.changed()
 
     def may_help(self, names: Iterable[str]) -> bool:
         """Whether looking again may make one of these unknown names known: each is looked for once."""
@@ -214,7 +226,7 @@ class Catalog:
         reading = await read(run, generation=next(self._generations))
         self.differences += self._read_mark not in (None, reading.fingerprint)
         self._read_mark = reading.fingerprint
-        self.snapshot = reading.snapshot
+        self.snapshot, self.identity = reading.snapshot, reading.identity
         self.mark = reading.fingerprint if reading.complete else None
         self._missed.clear()
         self._metrics.catalog_generation.labels(self.label).set(reading.snapshot.generation)

@@ -18,6 +18,7 @@ __all__ = [
     "CLOSING",
     "FINGERPRINT",
     "HAS_TEMPORARY",
+    "IDENTITY",
     "ISOLATION",
     "OPENING",
     "SETTINGS",
@@ -375,8 +376,17 @@ SELECT 'pg_roles', count(*), sum(hashtextextended(rolname, oid::int8)) FROM pg_r
 """
 """A relation's row gets a new version by TRUNCATE and REFRESH too, so what counts in it is looked at."""
 
+IDENTITY: Final = (
+    "(SELECT system_identifier FROM pg_catalog.pg_control_system()) || '/' || "
+    "(SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())"
+)
+"""An expression that tells one database from every other, whatever their names: that of its cluster, which copies of
+the cluster share, and its own within it."""
+
 FINGERPRINT: Final = f"""
-SELECT json_agg(json_build_array(catalog, n, h::text) ORDER BY catalog)::text FROM ({_NAMED}
+SELECT json_build_array({
+    IDENTITY
+}, json_agg(json_build_array(catalog, n, h::text) ORDER BY catalog))::text FROM ({_NAMED}
 {
     "".join(
         f'''UNION ALL

@@ -5,6 +5,7 @@ What is needed of the connection is one function, :data:`Run`: so the catalog ca
 """
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -47,6 +48,11 @@ class Reading:
     snapshot: SchemaSnapshot
     fingerprint: str
     complete: bool
+
+    @property
+    def identity(self) -> str:
+        """Which database it is, whatever its name (:data:`gateway.catalog.queries.IDENTITY`)."""
+        return str(json.loads(self.fingerprint)[0])
 
 
 async def read(run: Run, *, generation: int = 1, temporary: bool = False) -> Reading:

@@ -23,6 +23,8 @@ __all__ = ["SessionCatalog", "Way"]
 TEMPORARY: Final = "pg_temp"
 """The name of the session's schema of temporary objects, whatever number it has."""
 
+_ELSEWHERE: Final = "the session is in another database than the one that was looked at"
+
 _ENDS: Final = ("COMMIT", "END", "ROLLBACK", "ABORT", "PREPARE TRANSACTION", "DISCARD")
 """How statements begin that take back what was done, or drop what is temporary."""
 
@@ -58,6 +60,8 @@ class SessionCatalog:
         self._generations = generations
         self._way = way
         self._wanted = wanted
+        self._identity: str | None = None
+        """Which database the session is in; None while nobody has asked."""
         self._changed = False
         """Whether the open transaction has changed shared definitions."""
         self._unsettled = False
@@ -86,6 +90,8 @@ class SessionCatalog:
         """Whether a statement can be judged by ``snapshot`` at once."""
         if self._unsettled or not self._temporary_known or self._unknown is not None:
             return False
+        if not self.catalog.is_of(self._identity):
+            return False
         if not self._changed:
             return self.catalog.fresh
         return (
@@ -111,6 +117,8 @@ class SessionCatalog:
             return self.catalog.snapshot or EMPTY
         if self._unknown is not None or self._followed is not None:
             return self._unknown or self._followed or EMPTY
+        if not self.catalog.is_of(self._identity):
+            return self.catalog.nothing(_ELSEWHERE)
         shared = self._own if self._changed else self.catalog.snapshot
         return self.catalog.nothing() if shared is None else self._with_temporary(shared)
 
@@ -140,6 +148,15 @@ class SessionCatalog:
 
     # Looking -------------------------------------------------------------------------------------------
 
+    def is_in(self, identity: str) -> None:
+        """The server said which database the session is in (:data:`gateway.catalog.queries.IDENTITY`)."""
+        self._identity = identity
+
+    def _look_here(self) -> None:
+        """Let the catalog be read anew if it is that of a database which had this name before."""
+        if not self.catalog.is_of(self._identity):
+            self.catalog.replaced()
+
     async def ready(self) -> None:
         """Ask what must be asked. Call it when the server owes nothing."""
         self._unknown = self._followed = None
@@ -150,7 +167,10 @@ class SessionCatalog:
             if self._changed:
                 await self._read_own()
             else:
+                self._look_here()
                 shared = await self.catalog.ready(await self._shared_way(wanted=not self.catalog.fresh))
+                if shared.unavailable is None and not self.catalog.is_of(self._identity):
+                    shared = self.catalog.nothing(_ELSEWHERE)
                 if shared.unavailable is not None:
                     self._unknown = shared
                     return
@@ -188,7 +208,10 @@ class SessionCatalog:
         """What the session sees where it cannot be asked: what was known, with the relations made since."""
         if self._doubtful:
             raise OSError("the session cannot be asked in the middle of a series of messages")
+        self._look_here()
         shared = self._own if self._own_changes == self.catalog.changes else await self.catalog.ready(None)
+        if not self.catalog.is_of(self._identity):
+            raise OSError(_ELSEWHERE)
         if shared is None or shared.unavailable is not None or not self._made:
             return shared or self.catalog.nothing()
         made = tuple(replace(relation, oid=-1 - at) for at, relation in enumerate(self._made))

@@ -1,7 +1,7 @@
 """Definitions that change while sessions go on: each statement is judged by what the server would make of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +170,60 @@ class TestChangesThatPass:
         await client.read_until("Z")
         answer = await client.read_until("Z")
         assert "denied by rule default:unknown_relation" in answer[0].fields["M"]
+
+
+class TestDatabaseMadeAnew:
+    """Under a name that the gateway knows there may be another database by now."""
+
+    @pytest.fixture
+    def replaced(self, postgres: Postgres, database: str) -> Iterator[Callable[[], None]]:
+        """Puts another database in the place of ``database``, in which harmless shows addresses."""
+        other, aside = postgres.create_database(), f"{database}_aside"
+        postgres.execute("CREATE VIEW harmless AS SELECT name AS e FROM genre", database)
+        postgres.execute("CREATE VIEW harmless AS SELECT email AS e FROM customer", other)
+
+        def replace() -> None:
+            with postgres.connect() as connection:
+                connection.execute(
+                    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s",
+                    (database,),
+                )
+                connection.execute(f"ALTER DATABASE {database} RENAME TO {aside}")
+                connection.execute(f"ALTER DATABASE {other} RENAME TO {database}")
+
+        yield replace
+        postgres.drop_database(other)
+        postgres.drop_database(aside)
+
+    async def test_what_was_known_of_the_old_one_counts_no_more(
+        self, gateway: RunningGateway, database: str, replaced: Callable[[], None]
+    ) -> None:
+        async with await gateway.raw(database) as client:
+            await ok(client, "SELECT e FROM harmless")
+            replaced()
+        async with await gateway.raw(database) as client:
+            assert await said(client, "SELECT e FROM harmless") == "bulk"
+            await ok(client, "SELECT e FROM harmless WHERE false")
+
+    async def test_not_in_the_middle_of_a_series_either(
+        self, gateway: RunningGateway, database: str, replaced: Callable[[], None]
+    ) -> None:
+        async with await gateway.raw(database) as client:
+            await ok(client, "SELECT e FROM harmless")
+            replaced()
+        async with await gateway.raw(database) as client:
+            await client.send(P("SELECT e FROM harmless"), B(), E(), H())
+            assert "denied by rule" in (await client.read_until("E"))[-1].fields["M"]
+
+    async def test_one_that_was_made_anew(
+        self, gateway: RunningGateway, postgres: Postgres, database: str
+    ) -> None:
+        async with await gateway.raw(database) as client:
+            await ok(client, UPDATE)
+        postgres.drop_database(database)
+        postgres.execute(f"CREATE DATABASE {database} TEMPLATE template0")
+        async with await gateway.raw(database) as client:
+            assert await said(client, UPDATE) == "unknown_relation"
 
 
 class TestTemporaryTables:

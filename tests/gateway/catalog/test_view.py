@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import count
+from typing import Any
 
 import psycopg
 import pytest
@@ -9,7 +10,8 @@ from psycopg.pq import TransactionStatus
 
 from gateway.catalog import Catalog, SessionCatalog
 from gateway.catalog.build import Row
-from gateway.catalog.queries import SETTINGS
+from gateway.catalog.kept import Looker
+from gateway.catalog.queries import IDENTITY, SETTINGS
 from gateway.catalog.read import AskError, in_transaction
 from gateway.metrics import Metrics
 from rules import Action, EffectFacts, Facts, Nature, StatementFacts
@@ -90,6 +92,19 @@ def making(name: str) -> Facts:
 
 QUERY = Facts((StatementFacts("SELECT", "", (EffectFacts(Action.READ),)),))
 OPAQUE = Facts((StatementFacts("SELECT", "", (EffectFacts(Action.CALL, nature=Nature.OPAQUE),)),))
+
+
+class Elsewhere(Looker):
+    """A login that looks at another database than the sessions are in."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._ask = ask_through(connection)
+
+    async def run(self, queries: Sequence[str]) -> list[list[Row]]:
+        return [list(rows) for rows in await in_transaction(self._ask)(queries)]
+
+    def close(self) -> None:
+        """It is opened and closed by the test."""
 
 
 class World:
@@ -472,3 +487,36 @@ async def test_a_prepared_transaction_is_seen_once_it_is_committed(world: World)
     other.connection.execute("COMMIT PREPARED 'later'")
     other.view.finished(QUERY, "COMMIT PREPARED")
     assert await one.sees() == PLAIN | {"public.fresh"}
+
+
+async def test_a_session_in_another_database_sees_nothing_of_this_one(
+    world: World, postgres: Postgres, database: str
+) -> None:
+    here, there = world.client(), Client(postgres, database, world.catalog, world.generations)
+    world.clients.append(there)
+    assert await here.sees() == PLAIN
+    for client in (here, there):
+        ((identity,),) = await ask_through(client.connection)(f"SELECT {IDENTITY}")
+        client.view.is_in(identity or "")
+    assert [client.view.fresh for client in (here, there)] == [True, False]
+    assert there.view.snapshot.unavailable is not None
+    # In the middle of a series it cannot be asked, and what is kept is not its own.
+    there.open = False
+    await there.view.ready()
+    assert there.view.snapshot.unavailable is not None
+    there.open = True
+    assert "public.customer" in await there.sees()
+    assert [client.view.fresh for client in (here, there)] == [False, True]
+    assert await here.sees() == PLAIN
+
+
+async def test_who_looks_elsewhere_is_not_believed(world: World, postgres: Postgres, database: str) -> None:
+    other = postgres.connect(database)
+    world.catalog.looker = Elsewhere(other)
+    client = world.client()
+    ((identity,),) = await ask_through(client.connection)(f"SELECT {IDENTITY}")
+    client.view.is_in(identity or "")
+    await client.view.ready()
+    assert "another database" in (client.view.snapshot.unavailable or "")
+    assert not client.view.fresh
+    other.close()
