@@ -26,6 +26,7 @@ from gateway.holds import Holds
 from gateway.listener import Listener, Ports
 from gateway.logs import log_to_stderr
 from gateway.metrics import Metrics
+from gateway.previews import Previews
 from gateway.sessions import SessionRegistry
 from gateway.store import Storage, StoreInUse, StoreUnavailable, open_store
 from gateway.tasks import cancel_all, spawn
@@ -134,6 +135,7 @@ class Gateway:
                 metrics=self.metrics,
                 sessions=self.sessions,
                 catalogs=self.catalogs,
+                previews=Previews(lambda: self.config, self._connector, self.holds.keep_impact),
             ),
             self._tls,
         )

@@ -151,6 +151,10 @@ class Arbiter:
         self._catalog = catalog
         self._lapses = 0
 
+    def reads(self, sql: bytes) -> Facts:
+        """What a text would do in this session now; nothing is decided about it, and nothing is kept."""
+        return self._judge.read(sql, self._context())
+
     @property
     def policy(self) -> Policy:
         """The policy judged by."""

@@ -34,7 +34,7 @@ class HoldRequest:
 
     ``parameters`` are display strings, None for NULL; ``expires`` is in seconds; ``digest`` binds the
     approval to what would be forwarded. ``approval_groups`` empty means any approver may decide.
-    ``obligations`` bind the statement after the approval.
+    ``obligations`` bind the statement after the approval. ``recent`` are the session's statements before it.
     """
 
     user: str
@@ -57,6 +57,7 @@ class HoldRequest:
     expires: float
     digest: str
     obligations: Sequence[str] = ()
+    recent: Sequence[Mapping[str, object]] = ()
     transaction_open_since: datetime | None = None
 
 

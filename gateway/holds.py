@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from datetime import timedelta
 from typing import TypeVar
 
@@ -203,6 +203,17 @@ class Holds:
         name = f"outcome of {hold_id}"
         await complete(self._now_or_later(keep, name), name=name)
 
+    async def keep_impact(self, hold_id: str, impact: Mapping[str, object]) -> None:
+        """Show the preview of a pending hold to whoever decides."""
+
+        async def keep() -> None:
+            if await self._store.set_impact(hold_id, impact):
+                hold = await self._store.hold(hold_id)
+                if hold is not None:
+                    self._bus.publish("hold.previewed", hold.to_dict())
+
+        await complete(keep(), name=f"preview of {hold_id}")
+
     # The approver's side
 
     async def decide(
@@ -278,6 +289,7 @@ class Holds:
             transaction_open_since=request.transaction_open_since,
             digest=request.digest,
             obligations=tuple(request.obligations),
+            recent=tuple(request.recent),
             instance=self.instance,
             opened_at=opened,
             expires_at=opened + timedelta(seconds=request.expires),

@@ -3,12 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from gateway import clock
 from rules import NO_CURSORS, Context, OpenCursors, SchemaSnapshot, is_harmless
 from rules.catalog import EMPTY
 
 __all__ = ["Principal", "SessionState"]
+
+
+_READS_VALUES: Final = ("DateStyle", "IntervalStyle", "TimeZone")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,8 @@ class SessionState:
     """What the server said about how texts are read in this session.
 
     ``stale`` says that a statement may have changed it since, ``unknown`` why it cannot be known now.
-    ``defaults`` are the settings the session began with, ``lapses`` counts how often texts began to be read as
+    ``defaults`` are the settings the session began with, ``reported`` what the server last said of the ones that
+    decide how dates and intervals are read. ``lapses`` counts how often texts began to be read as
     usual again.
     """
 
@@ -42,6 +47,7 @@ class SessionState:
     defaults: dict[str, str] = field(default_factory=dict)
     lapses: int = 0
     cursors: OpenCursors = NO_CURSORS
+    reported: dict[str, str] = field(default_factory=dict)
     transaction_since: datetime | None = None
     replication: bool = False
     _login: str | None = None
@@ -90,6 +96,8 @@ class SessionState:
 
     def parameter(self, name: str, value: str) -> None:
         """Follow a ParameterStatus."""
+        if name in _READS_VALUES:
+            self.reported[name] = value
         if name == "application_name":
             self.application_name = value
         elif name == "client_encoding":

@@ -17,6 +17,7 @@ from gateway.holds import Holds
 from gateway.identity import Principal, SessionState
 from gateway.link import Link
 from gateway.metrics import Metrics
+from gateway.previews import Previews
 from gateway.reception import receive
 from gateway.recorder import Recorder, new_session_id
 from gateway.session import Session
@@ -66,6 +67,7 @@ class Ports:
     metrics: Metrics
     sessions: SessionRegistry
     catalogs: Keeper
+    previews: Previews
     cancels: CancelRegistry = field(default_factory=CancelRegistry)
 
 
@@ -302,6 +304,7 @@ class Listener:
             cancel_upstream=cancel_upstream,
             catalog=ports.catalogs.join(startup.database),
             generations=ports.catalogs.generations,
+            previews=ports.previews,
         )
         secret = None
         if target is not None:

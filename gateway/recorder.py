@@ -1,15 +1,19 @@
 """What one session leaves behind: audit records and metrics of its statements."""
 
 import secrets
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
 from gateway import clock
 from gateway.arbiter import Release, Ruled, Ruling, execution_parameters, shown_parameters, shown_sql
 from gateway.audit import AuditLog, AuditRecord, Kind
+from gateway.audit.redact import redact_literals
 from gateway.identity import Principal, SessionState
 from gateway.metrics import Metrics
+from gateway.store.records import iso
 from protocol import sqlstate
 from protocol.events import StatementFinished
 from protocol.request import Execution, Step
@@ -19,6 +23,11 @@ __all__ = ["Recorder", "Run"]
 
 MAX_WITHHELD: Final = 100
 """Errors and notices of one statement that are recorded in full; the others are counted."""
+
+RECENT: Final = 10
+"""Statements of a session that the approver of its next hold is shown."""
+
+RECENT_CHARACTERS: Final = 500
 
 _REPORT_FIELDS: Final = {
     "V": "severity",
@@ -49,6 +58,18 @@ class Run:
     deallocates_done: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Past:
+    """What is remembered of a statement that ended."""
+
+    at: datetime
+    sql: str
+    tag: str | None
+    rows: int | None
+    sqlstate: str | None
+    hold_id: str | None
+
+
 @dataclass(slots=True)
 class Recorder:
     """Makes the records of one session; the log decides where they go."""
@@ -59,6 +80,7 @@ class Recorder:
     state: SessionState
     session_id: str
     runs: dict[Execution, Run] = field(default_factory=dict)
+    _recent: deque[_Past] = field(default_factory=lambda: deque(maxlen=RECENT))
     _withheld: list[dict[str, str]] = field(default_factory=list)
     _left_out: int = 0
     _count: int = 0
@@ -151,8 +173,26 @@ class Recorder:
                 release.tags.append(event.tag)
             if event.rows is not None:
                 release.rows = (release.rows or 0) + event.rows
-        self.audit.append(self._outcome(run, event, duration, and_the_rest))
+        record = self._outcome(run, event, duration, and_the_rest)
+        cut = (record.sql or "")[:RECENT_CHARACTERS]
+        self._recent.append(_Past(record.at, cut, record.tag, record.rows, record.sqlstate, record.hold_id))
+        self.audit.append(record)
         return run
+
+    def recent(self) -> list[dict[str, object]]:
+        """The last statements of the session, the oldest first, ready for JSON, with as much of them as the audit
+        keeps."""
+        return [
+            {
+                "at": iso(past.at),
+                "sql": redact_literals(past.sql) if self.audit.redacts and not past.hold_id else past.sql,
+                "tag": past.tag or None,
+                "rows": past.rows,
+                "sqlstate": past.sqlstate,
+                "hold_id": past.hold_id,
+            }
+            for past in self._recent
+        ]
 
     def ended(self, execution: Execution) -> Release | None:
         """The execution will report nothing more. Returns its release if this was the last it let run."""

@@ -21,6 +21,7 @@ from gateway.link import Link
 from gateway.looking import Looking
 from gateway.obligations import Obligations
 from gateway.outcomes import Outcomes
+from gateway.previews import Previews
 from gateway.recorder import Recorder
 from gateway.rulings import INTERNAL_ERROR, Rulings
 from gateway.tasks import spawn
@@ -125,6 +126,7 @@ class Session:
         cancel_upstream: Callable[[], Awaitable[None]],
         catalog: Catalog,
         generations: Iterator[int],
+        previews: Previews,
     ) -> None:
         self.id = recorder.session_id
         self.cancel_key: CancelKey | None = None
@@ -151,7 +153,13 @@ class Session:
             judge, recorder.metrics, recorder.who, recorder.state, core.names, self._catalog
         )
         self._waiting = Waiting(
-            config, holds, recorder, self._talk.notify, lambda request: self._rulings.judged_again(request)
+            config,
+            holds,
+            recorder,
+            self._talk.notify,
+            lambda request: self._rulings.judged_again(request),
+            previews,
+            backend_pid,
         )
         self._outcomes = Outcomes(holds, recorder, core.names, self._catalog)
         self._rulings = Rulings(

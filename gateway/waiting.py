@@ -15,6 +15,7 @@ from gateway.arbiter import Arbiter, Ruling, shown_parameters, shown_sql
 from gateway.audit import AuditUnavailable
 from gateway.config import Config
 from gateway.holds import ClaimRefused, Hold, HoldRequest, Holds, HoldsFull, HoldState
+from gateway.previews import Previewed, Previews, Subject
 from gateway.recorder import Recorder
 from gateway.store import StoreUnavailable
 from gateway.tasks import spawn
@@ -45,7 +46,8 @@ class Released:
 
 
 class Waiting:
-    """Holds the requests of one session, one at a time. ``judged`` rules on a request anew."""
+    """Holds the requests of one session, one at a time. ``judged`` rules on a request anew; ``backend`` is the
+    session's server process, where that is known."""
 
     def __init__(
         self,
@@ -54,12 +56,16 @@ class Waiting:
         recorder: Recorder,
         notify: Callable[[ServerError], None],
         judged: Callable[[Request], Awaitable[Ruling]],
+        previews: Previews,
+        backend: int | None,
     ) -> None:
         self._config = config
         self._holds = holds
         self._recorder = recorder
         self._notify = notify
         self._judged = judged
+        self._previews = previews
+        self._backend = backend
         self._ending: asyncio.Future[Ending] | None = None
         self.hold_id: str | None = None
 
@@ -81,9 +87,11 @@ class Waiting:
         """Wait for a decision. Returns the release, or the error the client is to be refused with."""
         ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self._ending = ending
+        preview: asyncio.Task[None] | None = None
         try:
             hold = await self._open(request, ruling, arbiter, statement_id)
             self.hold_id = hold.id
+            preview = self._preview(hold, ruling, arbiter)
             started = clock.monotonic()
             hold = await self._until_resolved(hold, ending)
             waited = clock.monotonic() - started
@@ -97,6 +105,9 @@ class Waiting:
         finally:
             self._ending = None
             self.hold_id = None
+            if preview is not None:
+                # The hold has ended: what could still be seen would be of no use, or no longer true.
+                preview.cancel()
         with contextlib.suppress(AuditUnavailable):
             await self._recorder.refused(ruling, statement_id, error.sqlstate, reason=error.message)
         return error
@@ -127,8 +138,30 @@ class Waiting:
                 expires=approval.expires if approval is not None else EXPIRES,
                 transaction_open_since=recorder.state.transaction_since,
                 obligations=tuple(map(str, verdict.obligations)),
+                recent=recorder.recent(),
                 digest=arbiter.digest(request, ruling.policy_version),
             )
+        )
+
+    def _preview(self, hold: Hold, ruling: Ruling, arbiter: Arbiter) -> asyncio.Task[None] | None:
+        """Look up what the statement would do, beside the wait."""
+        if not self._config().limits.preview_seconds:
+            return None
+        state = self._recorder.state
+        return self._previews.begin(
+            hold.id,
+            Subject(
+                database=hold.database,
+                sql=hold.sql,
+                executions=tuple(
+                    Previewed(one.execution.sql, one.execution.parameters, one.catalog)
+                    for one in ruling.ruled
+                ),
+                reads=arbiter.reads,
+                search_path=state.search_path,
+                settings=tuple(state.reported.items()),
+                backend=self._backend if hold.transaction_open_since is not None else None,
+            ),
         )
 
     async def _until_resolved(self, hold: Hold, ending: asyncio.Future[Ending]) -> Hold:

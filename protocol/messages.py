@@ -124,9 +124,18 @@ def parse(name: bytes, sql: bytes, parameter_types: Sequence[int] = ()) -> bytes
     return message(FrontendTag.PARSE, name + b"\0" + sql + b"\0" + types)
 
 
-def bind(portal: bytes, statement: bytes) -> bytes:
-    """A Bind without parameters; results come as text."""
-    return message(FrontendTag.BIND, portal + b"\0" + statement + b"\0" + bytes(6))
+def bind(portal: bytes, statement: bytes, values: Sequence[tuple[int, bytes | None]] = ()) -> bytes:
+    """A Bind with parameters, each its format code and its bytes, None for NULL; results come as text."""
+    formats = struct.pack(f"!H{len(values)}H", len(values), *(code for code, _ in values))
+    parts = [
+        struct.pack("!i", -1) if value is None else struct.pack("!i", len(value)) + value
+        for _, value in values
+    ]
+    count = struct.pack("!H", len(values))
+    return message(
+        FrontendTag.BIND,
+        b"".join((portal, b"\0", statement, b"\0", formats, count, *parts, b"\0\0")),
+    )
 
 
 def execute(portal: bytes) -> bytes:

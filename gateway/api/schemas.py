@@ -10,17 +10,23 @@ from gateway.hold_terms import REASON_LENGTH
 __all__ = [
     "ApproveIn",
     "AuditPage",
+    "ChangeOut",
     "CheckIn",
     "CheckOut",
     "DecisionOut",
     "EffectOut",
+    "EstimateOut",
     "HealthOut",
     "HoldOut",
     "HoldPage",
+    "ImpactOut",
+    "LockOut",
     "LoginIn",
     "MeOut",
     "OutcomeOut",
+    "PastOut",
     "ProblemOut",
+    "ReachedOut",
     "ReadinessOut",
     "RejectIn",
     "SessionOut",
@@ -29,6 +35,7 @@ __all__ = [
     "TokenMade",
     "TokenOut",
     "TokensOut",
+    "TransactionOut",
 ]
 
 
@@ -97,6 +104,73 @@ class OutcomeOut(BaseModel):
     duration_ms: float | None
 
 
+class PastOut(BaseModel):
+    """A statement that the session ran before, with as much of its text as the audit keeps."""
+
+    at: Time
+    sql: str
+    tag: str | None
+    rows: int | None
+    sqlstate: str | None
+    hold_id: str | None
+
+
+class ReachedOut(BaseModel):
+    """Rows that refer, by a foreign key, to rows that change; ``rule`` is what the key does about them."""
+
+    relation: str
+    constraint: str
+    parent: str
+    rule: Literal["CASCADE", "SET NULL", "SET DEFAULT", "RESTRICT", "NO ACTION"]
+    rows: int | None
+
+
+class ChangeOut(BaseModel):
+    """Rows that a statement would change. Null: they could not be counted, and ``unseen`` says why."""
+
+    action: Literal["delete", "update", "truncate"]
+    relation: str
+    rows: int | None
+    reached: list[ReachedOut]
+    triggers: list[str]
+    unseen: list[str]
+
+
+class EstimateOut(BaseModel):
+    """What the planner expects of a read."""
+
+    rows: float | None
+    cost: float | None
+    unseen: str | None
+
+
+class LockOut(BaseModel):
+    """A lock that an open transaction has on a relation."""
+
+    relation: str
+    mode: str
+
+
+class TransactionOut(BaseModel):
+    """What an open transaction keeps from others: its locks, and how many sessions wait for it."""
+
+    locks: list[LockOut]
+    waiting: int | None
+    unseen: str | None
+
+
+class ImpactOut(BaseModel):
+    """What a held statement would do, looked up read-only when it was held; ``unseen`` is what could not be seen."""
+
+    taken_at: Time
+    took_ms: float
+    formatted: str
+    changes: list[ChangeOut]
+    reads: list[EstimateOut]
+    transaction: TransactionOut | None
+    unseen: list[str]
+
+
 class HoldOut(BaseModel):
     """A statement that waits, or waited, for a decision."""
 
@@ -120,6 +194,8 @@ class HoldOut(BaseModel):
     reason: str
     approval_groups: list[str]
     obligations: list[str]
+    recent: list[PastOut]
+    impact: ImpactOut | None
     transaction_open_since: Time | None
     opened_at: Time
     expires_at: Time

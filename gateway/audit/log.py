@@ -189,9 +189,14 @@ class AuditLog:
         """Check the whole chain."""
         return await asyncio.to_thread(verify, self._config.file)
 
+    @property
+    def redacts(self) -> bool:
+        """Whether literals are left out of statements that nobody had to decide on."""
+        return self._config.redact != "none"
+
     def _redacted(self, record: AuditRecord) -> AuditRecord:
         """Without literals, where they are to be left out: nobody had to decide on them."""
-        if self._config.redact == "none" or record.kind != Kind.STATEMENT or record.hold_id is not None:
+        if not self.redacts or record.kind != Kind.STATEMENT or record.hold_id is not None:
             return record
         return dataclasses.replace(
             record,

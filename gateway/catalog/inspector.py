@@ -7,7 +7,8 @@ Source: PostgreSQL documentation, "Simple Query".
 """
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Final, Self
 
@@ -44,14 +45,19 @@ class Inspector:
         self._link = link
 
     @classmethod
-    async def connect(cls, connector: Connector, database: Database, name: str) -> Self:
-        """Log in to the database a client would reach as ``name``. Raises :class:`InspectorUnavailable`."""
+    async def connect(
+        cls, connector: Connector, database: Database, name: str, purpose: str = "catalog"
+    ) -> Self:
+        """Log in to the database a client would reach as ``name``; the server sees what it is for.
+
+        Raises :class:`InspectorUnavailable`.
+        """
         assert database.inspect is not None, "asked for only where it is configured"
         target = replace(database, auth="gateway", login=database.inspect)
         pairs = (
             ("user", database.inspect.user),
             ("database", name),
-            ("application_name", "holdgate catalog"),
+            ("application_name", f"holdgate {purpose}"),
             ("client_encoding", "UTF8"),
             ("default_transaction_read_only", "on"),
         )
@@ -68,12 +74,43 @@ class Inspector:
         Raises :class:`AskError` for the server's errors, after which the connection can still be used, and
         :class:`InspectorUnavailable` when it cannot be used any more.
         """
+        async with self._answering():
+            results = await self._simple([*OPENING, *queries])
+            await self._simple([CLOSING])
+            if isinstance(results, AskError):
+                raise results
+        return results[len(OPENING) :]
+
+    async def statements(self, *statements: str) -> None:
+        """Run statements whose rows nobody needs. Raises as :meth:`run` does."""
+        async with self._answering():
+            results = await self._simple(statements)
+            if isinstance(results, AskError):
+                raise results
+
+    async def ask(self, sql: str, parameters: Sequence[tuple[int, int, bytes | None]] = ()) -> list[Row]:
+        """The rows of one query with its parameters (type OID, format code, bytes or None for NULL) bound.
+
+        It runs in whatever transaction is open, else in one of its own. Raises as :meth:`run` does.
+        """
+        sent = (
+            messages.parse(b"", sql.encode(), [oid for oid, _, _ in parameters]),
+            messages.bind(b"", b"", [(code, value) for _, code, value in parameters]),
+            messages.execute(b""),
+            messages.SYNC,
+        )
+        async with self._answering():
+            results = await self._exchange(b"".join(sent), 1)
+            if isinstance(results, AskError):
+                raise results
+        return results[0]
+
+    @contextlib.asynccontextmanager
+    async def _answering(self) -> AsyncIterator[None]:
+        """Whatever stops an exchange half-way ends the connection."""
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                results = await self._exchange([*OPENING, *queries])
-                await self._exchange([CLOSING])
-                if isinstance(results, AskError):
-                    raise results
+                yield
         except TimeoutError as error:
             self._link.abort()
             raise InspectorUnavailable("the server did not answer a query about its catalog") from error
@@ -84,11 +121,14 @@ class Inspector:
             # What is still to come would be taken for the answer to the next question.
             self._link.abort()
             raise
-        return results[len(OPENING) :]
 
-    async def _exchange(self, statements: Sequence[str]) -> list[list[Row]] | AskError:
+    async def _simple(self, statements: Sequence[str]) -> list[list[Row]] | AskError:
         """Send all statements at once. After an error the server runs none of the rest."""
-        self._link.write(messages.query(";\n".join(statements).encode()))
+        return await self._exchange(messages.query(";\n".join(statements).encode()), len(statements))
+
+    async def _exchange(self, sent: bytes, statements: int) -> list[list[Row]] | AskError:
+        """Send messages up to one that ends an exchange; the rows of each statement in them."""
+        self._link.write(sent)
         results: list[list[Row]] = []
         rows: list[Row] = []
         failure: AskError | None = None
@@ -104,7 +144,7 @@ class Inspector:
                 fields = decode_report(payload)
                 failure = AskError(fields.get("C", sqlstate.SYSTEM_ERROR), fields.get("M", ""))
             elif tag == BackendTag.READY_FOR_QUERY:
-                if failure is None and len(results) != len(statements):
+                if failure is None and len(results) != statements:
                     raise UpstreamViolation("the server did not answer every statement")
                 return failure or results
 

@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from argparse import Namespace
-from typing import Any
+from typing import Any, Final
 
 from gateway.cli.client import Client, ConnectionLost, part
 from gateway.cli.errors import CliError
@@ -17,6 +17,15 @@ _PAGE = 200
 _SQL_WIDTH = 60
 _ROWS = {"POINT": "one subject", "UNBOUNDED": "any number"}
 _RETRY_SECONDS = 2.0
+
+REACHED: Final = {
+    "CASCADE": "they change with it",
+    "SET NULL": "they lose the reference",
+    "SET DEFAULT": "they get the default",
+    "RESTRICT": "they stop it",
+    "NO ACTION": "they stop it",
+}
+"""What a foreign key does about the rows that refer, in words."""
 
 
 def list_holds(options: Namespace) -> None:
@@ -84,10 +93,13 @@ def show(options: Namespace) -> None:
             "can decide": ", ".join(hold["approval_groups"]) or "any approver",
             "runs under": ", ".join(hold["obligations"]) or None,
             "statement": hold["sql"],
+            "laid out": _laid_out(hold),
             "parameters": "\n".join(
                 f"${number} = {'NULL' if value is None else value}"
                 for number, value in enumerate(parameters, 1)
             ),
+            "before it": "\n".join(map(_past, hold["recent"])),
+            **_impact(hold["impact"]),
             "decisions": "\n".join(
                 f"{decision['verdict']} by {decision['who']} at {moment(decision['at'])} ({decision['how']})"
                 + (f": {decision['reason']}" if decision["reason"] else "")
@@ -101,6 +113,47 @@ def show(options: Namespace) -> None:
             "digest": hold["digest"],
         }
     )
+
+
+def _laid_out(hold: dict[str, Any]) -> str | None:
+    formatted: str | None = (hold["impact"] or {}).get("formatted")
+    return formatted if formatted != hold["sql"] else None
+
+
+def _past(one: dict[str, Any]) -> str:
+    end = one["sqlstate"] and f"failed with {one['sqlstate']}"
+    return f"{moment(one['at'])} {one_line(one['sql'], _SQL_WIDTH)} ({end or one['tag']})"
+
+
+def _impact(impact: dict[str, Any] | None) -> dict[str, str | None]:
+    """What was previewed, line by line."""
+    if impact is None:
+        return {}
+    lines: list[str] = []
+    for change in impact["changes"]:
+        lines.append(f"{change['action']} {_count(change['rows'])} of {change['relation']}")
+        lines += [
+            f"  {_count(one['rows'])} of {one['relation']} refer to {one['parent']}: "
+            f"{REACHED[one['rule']]} ({one['constraint']}, {one['rule']})"
+            for one in change["reached"]
+        ]
+        lines += [f"  trigger on {trigger}" for trigger in change["triggers"]]
+        lines += [f"  not seen: {text}" for text in change["unseen"]]
+    for read in impact["reads"]:
+        lines.append(
+            read["unseen"] or f"the planner expects {read['rows']:.0f} rows at a cost of {read['cost']:.0f}"
+        )
+    transaction = impact["transaction"]
+    if transaction is not None:
+        waiting = transaction["waiting"]
+        lines.append(f"{'some' if waiting is None else waiting} sessions wait for its transaction")
+        lines += [f"  it holds {lock['mode']} on {lock['relation']}" for lock in transaction["locks"]]
+    lines += [f"not seen: {text}" for text in impact["unseen"]]
+    return {"impact": "\n".join(lines), "looked at": moment(impact["taken_at"])}
+
+
+def _count(rows: int | None) -> str:
+    return "an unknown number of rows" if rows is None else f"{rows} row{'' if rows == 1 else 's'}"
 
 
 def decide(options: Namespace) -> None:
@@ -140,6 +193,8 @@ def watch(options: Namespace) -> None:
 
 
 def _announce(kind: str, hold: dict[str, Any]) -> None:
+    if kind == "hold.previewed":
+        return
     word = {"hold.opened": "waits", "hold.released": "runs", "hold.outcome": "done"}.get(kind, hold["state"])
     last = hold["decisions"][-1] if hold["decisions"] else None
     by = f" by {last['who']}" if last is not None and kind == "hold.resolved" else ""

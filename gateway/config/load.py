@@ -324,6 +324,7 @@ def _limits(section: Section) -> Limits:
         pending_holds_per_user=section.integer("pending_holds_per_user", default.pending_holds_per_user, 1),
         read_ahead_bytes=section.size("read_ahead_bytes", default.read_ahead_bytes, 1024, 1024**3),
         notice_seconds=section.duration("notice_seconds", default.notice_seconds, 0.1),
+        preview_seconds=section.duration("preview_seconds", default.preview_seconds, 0.0),
     )
     if limits.request_bytes < limits.statement_bytes:
         section.problem("request_bytes", "cannot be less than statement_bytes")

@@ -166,6 +166,7 @@ class Limits:
     pending_holds_per_user: int = 20
     read_ahead_bytes: int = 64 * 1024
     notice_seconds: float = 30.0
+    preview_seconds: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,7 +155,7 @@ function listen() {
     /* Closed for good: the gateway refused, most likely because the session is over. Asking says so. */
     if (events.readyState === EventSource.CLOSED) setTimeout(retry, 2000, events);
   });
-  for (const kind of ["hold.opened", "hold.resolved", "hold.released", "hold.outcome", "reset"]) {
+  for (const kind of ["hold.opened", "hold.resolved", "hold.released", "hold.outcome", "hold.previewed", "reset"]) {
     events.addEventListener(kind, refresh);
   }
   events.addEventListener("signed-out", () => signedOut("You were signed out: the session ended or your roles changed."));
@@ -208,7 +208,10 @@ function drawPending(holds, more) {
   }
   let fresh = 0;
   for (const hold of [...holds].reverse()) {
-    if (state.pending.has(hold.id)) continue;
+    if (state.pending.has(hold.id)) {
+      preview(state.pending.get(hold.id), hold);
+      continue;
+    }
     const card = cardOf(hold);
     state.pending.set(hold.id, card);
     $("pending").append(card);
@@ -255,13 +258,78 @@ function cardOf(hold) {
       part("values").append(item);
     }
   }
-  if (hidden) {
-    part("hidden-note").hidden = false;
-    part("hidden-note").textContent = `Look closely: ${hidden} ${hidden === 1 ? "character" : "characters"} here would not be visible; each is shown as a marked escape.`;
-  }
+  hidden += past(card, hold);
+  card.dataset.hidden = hidden;
+  hiddenNote(card);
+  preview(card, hold);
   part("transaction").hidden = !hold.transaction_open_since;
   wireDecision(card, hold);
   return card;
+}
+
+function hiddenNote(card) {
+  const hidden = Number(card.dataset.hidden);
+  const note = card.querySelector(".hidden-note");
+  note.hidden = hidden === 0;
+  note.textContent = `Look closely: ${hidden} ${hidden === 1 ? "character" : "characters"} here would not be visible; each is shown as a marked escape.`;
+}
+
+/** The statements before this one; returns the number of hidden characters in them. */
+function past(card, hold) {
+  const list = card.querySelector(".recent");
+  let hidden = 0;
+  for (const one of hold.recent) {
+    const item = document.createElement("li");
+    const end = one.sqlstate ? `failed with ${one.sqlstate}` : one.tag || "";
+    hidden += show(item, `${new Date(one.at).toLocaleTimeString()}  ${one.sql}  (${end})`);
+    list.append(item);
+  }
+  card.querySelector(".before").hidden = hold.recent.length === 0;
+  return hidden;
+}
+
+/* The preview comes after the card: it is added once, and nothing moves under a person who types but downwards. */
+
+const REACHED = { CASCADE: "change with it", "SET NULL": "lose the reference", "SET DEFAULT": "get the default", RESTRICT: "stop it", "NO ACTION": "stop it" };
+const rows = (count) => (count === null ? "an unknown number of rows" : `${count} ${count === 1 ? "row" : "rows"}`);
+
+function preview(card, hold) {
+  const impact = hold.impact;
+  if (impact === null || card.dataset.previewed) return;
+  card.dataset.previewed = impact.taken_at;
+  const list = card.querySelector(".impact-lines");
+  let hidden = 0;
+  const line = (text, kind) => {
+    const item = document.createElement("li");
+    item.className = kind || "";
+    hidden += show(item, text);
+    list.append(item);
+  };
+  for (const change of impact.changes) {
+    line(`${change.action} ${rows(change.rows)} of ${change.relation}`, "main-line");
+    for (const one of change.reached) {
+      if (one.rows === 0) continue;
+      const stops = one.rule === "RESTRICT" || one.rule === "NO ACTION";
+      line(`${rows(one.rows)} of ${one.relation} that refer to ${one.parent} ${REACHED[one.rule]} (${one.constraint})`, stops ? "further warn" : "further");
+    }
+    for (const trigger of change.triggers) line(`trigger on ${trigger}`, "further");
+    for (const text of change.unseen) line(`not seen: ${text}`, "further quiet");
+  }
+  for (const read of impact.reads) line(read.unseen || `the planner expects ${Math.round(read.rows)} rows at a cost of ${Math.round(read.cost)}`, "main-line");
+  if (impact.transaction) {
+    const waiting = impact.transaction.waiting;
+    line(`${waiting === null ? "an unknown number of" : waiting} ${waiting === 1 ? "session waits" : "sessions wait"} for its open transaction`, waiting ? "warn" : "");
+    for (const lock of impact.transaction.locks) line(`it holds ${lock.mode} on ${lock.relation}`, "further");
+  }
+  for (const text of impact.unseen) line(`not seen: ${text}`, "quiet");
+  card.querySelector(".impact").hidden = list.children.length === 0;
+  show(card.querySelector(".impact-at"), `looked up at ${new Date(impact.taken_at).toLocaleTimeString()}`);
+  if (impact.formatted !== hold.sql) {
+    hidden += show(card.querySelector(".formatted"), impact.formatted);
+    card.querySelector(".laid-out").hidden = false;
+  }
+  card.dataset.hidden = Number(card.dataset.hidden) + hidden;
+  hiddenNote(card);
 }
 
 const verbs = (hold) => hold.actions.map((action) => action.toUpperCase()).join(", ") || "STATEMENT";

@@ -28,6 +28,7 @@ databases:
     sslmode: disable
     auth: gateway
     login: {{user: app, password: {app_password}}}
+    # Looks at definitions, and up what a held statement would do; elsewhere, a login that can only read.
     inspect: {{user: app, password: {app_password}}}
 users:
   # Asks for data all day. No password, because this gateway listens on loopback only.

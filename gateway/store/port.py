@@ -5,7 +5,7 @@ conditional change whose row count says who won; nobody reads a state and then w
 All methods raise :class:`StoreUnavailable` when the store cannot be reached, is locked or is full.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Protocol
 
@@ -61,6 +61,9 @@ class HoldStore(Protocol):
 
     async def set_outcome(self, hold_id: str, outcome: Outcome) -> bool:
         """Keep how the released statement ended. False: it was not released, or has an outcome."""
+
+    async def set_impact(self, hold_id: str, impact: Mapping[str, object]) -> bool:
+        """Keep the preview of a hold. False: the hold is no longer pending."""
 
     async def interrupt_holds(self, *, instance: str | None, at: datetime, reason: str) -> list[Hold]:
         """Interrupt every open hold of ``instance`` (None: of whomever); the holds that this call ended."""

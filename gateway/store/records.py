@@ -78,8 +78,9 @@ class Hold:
     """A statement that waits, or waited, for a decision.
 
     ``reason`` is why it is held; ``end_reason`` why it ended when nobody decided. ``obligations`` bind the
-    statement once it is released. ``released_at`` is set once, when the approval was used. ``instance`` is the
-    gateway process whose session waits.
+    statement once it is released. ``recent`` are the session's statements before it, and ``impact`` is the preview
+    of what it would do, None before there is one. ``released_at`` is set once, when the approval was used.
+    ``instance`` is the gateway process whose session waits.
     """
 
     id: str
@@ -110,6 +111,8 @@ class Hold:
     released_at: datetime | None = None
     end_reason: str | None = None
     obligations: tuple[str, ...] = ()
+    recent: tuple[Mapping[str, object], ...] = ()
+    impact: Mapping[str, object] | None = None
     decisions: tuple[Decision, ...] = ()
     outcome: Outcome | None = None
 
@@ -148,6 +151,8 @@ class Hold:
             "reason": self.reason,
             "approval_groups": list(self.approval_groups),
             "obligations": list(self.obligations),
+            "recent": [dict(statement) for statement in self.recent],
+            "impact": None if self.impact is None else dict(self.impact),
             "transaction_open_since": iso(self.transaction_open_since),
             "opened_at": iso(self.opened_at),
             "expires_at": iso(self.expires_at),

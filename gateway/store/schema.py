@@ -84,6 +84,8 @@ holds = Table(
     Column("reason", Json, nullable=False),
     Column("approval_groups", Json, nullable=False),
     Column("obligations", Json, nullable=False, server_default="[]"),
+    Column("recent", Json, nullable=False, server_default="[]"),
+    Column("impact", Json),
     Column("transaction_open_since", Moment),
     Column("digest", Text, nullable=False),
     Column("instance", Text, nullable=False),

@@ -4,7 +4,7 @@ import asyncio
 import fcntl
 import logging
 import os
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
@@ -214,6 +214,15 @@ class SqlStore:
         )
         return await self._change_one(change)
 
+    async def set_impact(self, hold_id: str, impact: Mapping[str, object]) -> bool:
+        """Keep the preview of a pending hold."""
+        change = (
+            update(_holds)
+            .where(_holds.c.id == hold_id, _holds.c.state == HoldState.PENDING.value)
+            .values(impact=dict(impact))
+        )
+        return await self._change_one(change)
+
     async def interrupt_holds(self, *, instance: str | None, at: datetime, reason: str) -> list[Hold]:
         """Interrupt open holds."""
         change = update(_holds).where(_OPEN).returning(_holds.c.id)
@@ -383,6 +392,7 @@ def _hold_values(hold: Hold) -> dict[str, object]:
         "reason": hold.reason,
         "approval_groups": hold.approval_groups,
         "obligations": hold.obligations,
+        "recent": [dict(statement) for statement in hold.recent],
         "transaction_open_since": hold.transaction_open_since,
         "digest": hold.digest,
         "instance": hold.instance,
@@ -417,6 +427,8 @@ def _hold(row: RowMapping, decisions: tuple[Decision, ...]) -> Hold:
         reason=row["reason"],
         approval_groups=tuple(row["approval_groups"]),
         obligations=tuple(row["obligations"]),
+        recent=tuple(row["recent"]),
+        impact=row["impact"],
         transaction_open_since=row["transaction_open_since"],
         digest=row["digest"],
         instance=row["instance"],

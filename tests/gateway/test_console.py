@@ -108,6 +108,38 @@ async def test_the_whole_story(browser: Browser, tmp_path: Path, postgres: Postg
         assert page.problems == []
 
 
+async def test_the_approver_sees_what_it_would_do(
+    browser: Browser, tmp_path: Path, postgres: Postgres, database: str
+) -> None:
+    inspect = {"databases": {"*": {"inspect": {"user": postgres.superuser}}}}
+    async with (
+        running_gateway(tmp_path, make_config(postgres, SHOP_POLICY, inspect)) as gateway,
+        await gateway.psycopg(database) as client,
+    ):
+        page = await browser.page()
+        await page.goto(await gateway.gateway.management.sign_in_link("carol"))
+        await page.click("button")
+        await page.until(LIVE)
+        await client.execute("SELECT first_name FROM customer WHERE customer_id = 42")
+        counts = await client.execute("SELECT count(*) FROM invoice WHERE customer_id = 42")
+        ((invoices,),) = await counts.fetchall()
+        deleting = asyncio.ensure_future(client.execute("DELETE FROM customer WHERE customer_id = 42"))
+        await page.until("document.querySelector('.impact:not([hidden])')")
+        lines = (await page.text(".impact-lines")).split("\n")
+        assert lines[0] == "delete 1 row of public.customer"
+        rows = f"{invoices} row" + ("s" if invoices != 1 else "")
+        assert lines[1].startswith(f"{rows} of public.invoice that refer to public.customer change with it")
+        assert lines[2].split(" of ")[1].startswith("public.invoice_line that refer to public.invoice")
+        await page.click(".laid-out summary")
+        assert await page.text(".formatted") == "DELETE FROM customer\nWHERE\n  customer_id = 42"
+        await page.click(".before summary")
+        assert "SELECT count(*) FROM invoice WHERE customer_id = 42" in await page.text(".recent")
+        assert page.problems == []
+        await page.click(".approve")
+        await page.click(".yes")
+        assert (await deleting).rowcount == 1
+
+
 async def test_hostile_text_is_text(browser: Browser, desk: Desk) -> None:
     await desk.open(
         sql=f"SELECT '{MARKUP}' -- \u202e\x1b[2J\u200b\ud800",

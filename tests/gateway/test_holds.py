@@ -170,6 +170,16 @@ class TestLife:
         assert [(event.kind, event.data["id"]) for event in desk.events] == [("hold.opened", hold.id)]
         assert desk.holds.pending == 1
 
+    async def test_a_preview_is_told_while_it_waits(self, desk: Desk) -> None:
+        hold = await desk.open()
+        await desk.holds.keep_impact(hold.id, {"changes": []})
+        assert desk.kinds() == ["hold.opened", "hold.previewed"]
+        assert desk.events[-1].data["impact"] == {"changes": []}
+        await desk.decide(hold)
+        await desk.holds.keep_impact(hold.id, {"changes": ["late"]})
+        assert (await desk.holds.get(hold.id)).impact == {"changes": []}
+        assert desk.kinds()[2:] == ["hold.resolved"]
+
     async def test_an_approval_wakes_the_session_and_is_used_once(self, desk: Desk) -> None:
         hold = await desk.open()
         waiting = asyncio.ensure_future(desk.holds.wait(hold.id))

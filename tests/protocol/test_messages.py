@@ -37,6 +37,8 @@ def test_what_the_gateway_sends_to_servers() -> None:
     assert messages.close_portal(b"p") == C("P", "p")
     assert messages.bind(b"p", b"s") == B(portal="p", statement="s")
     assert messages.execute(b"p") == E("p")
+    assert messages.parse(b"", b"SELECT $1, $2", [23, 0]) == P("SELECT $1, $2", types=(23, 0))
+    assert messages.bind(b"", b"", [(0, b"5"), (1, None)]) == B([b"5", None], formats=(0, 1))
     assert (wire.S(), wire.H(), wire.X()) == (messages.SYNC, messages.FLUSH, messages.TERMINATE)
 
 

@@ -208,6 +208,16 @@ class ApproverClient:
         async with asyncio.timeout(patience):
             return await self._wait(ended)
 
+    async def wait_for_preview(self, hold_id: str, patience: float = _PATIENCE) -> dict[str, Any]:
+        """The hold once its preview was taken."""
+
+        async def taken() -> list[dict[str, Any]]:
+            hold = await self.hold(hold_id)
+            return [] if hold["impact"] is None else [hold]
+
+        async with asyncio.timeout(patience):
+            return await self._wait(taken)
+
     async def approve(self, hold_id: str, reason: str = "") -> httpx.Response:
         """Approve; the response may say that it was too late."""
         return await self.http.post(f"/api/v1/holds/{hold_id}/approve", json={"reason": reason})

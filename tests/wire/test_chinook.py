@@ -123,6 +123,43 @@ async def test_of_two_approvals_one_counts_and_it_runs_once(
     assert postgres.scalar(LINES, chinook) == before - 1
 
 
+async def test_the_erasure_of_one_customer_with_all_that_hangs_on_it(
+    postgres: Postgres, chinook: str, tmp_path: Path
+) -> None:
+    """No key of Chinook cascades: the preview says what stands in the way, and then what each part removes."""
+    inspect = {"databases": {"*": {"inspect": {"user": postgres.superuser}}}}
+    of_invoices = "invoice_id IN (SELECT invoice_id FROM invoice WHERE customer_id = 5)"
+    erasure = (
+        f"BEGIN; DELETE FROM invoice_line WHERE {of_invoices}; DELETE FROM invoice WHERE customer_id = 5; "
+        "DELETE FROM customer WHERE customer_id = 5; COMMIT"
+    )
+    async with running_gateway(tmp_path, make_config(postgres, POLICY, inspect)) as gateway:
+        carol = await gateway.client("carol")
+        async with await gateway.raw(chinook) as client:
+            hold = await held(client, carol, Q("DELETE FROM customer WHERE customer_id = 5"))
+            (change,) = (await carol.wait_for_preview(hold["id"]))["impact"]["changes"]
+            assert change["rows"] == 1
+            assert [(one["relation"], one["rule"], one["rows"]) for one in change["reached"]] == [
+                ("public.invoice", "NO ACTION", 7),
+                ("public.invoice_line", "NO ACTION", 38),
+            ]
+            await carol.reject(hold["id"], "its invoices first")
+            await client.read_until("Z")
+
+            hold = await held(client, carol, Q(erasure))
+            changes = (await carol.wait_for_preview(hold["id"]))["impact"]["changes"]
+            assert [(one["relation"], one["rows"]) for one in changes] == [
+                ("public.invoice_line", 38),
+                ("public.invoice", 7),
+                ("public.customer", 1),
+            ]
+            await carol.approve(hold["id"])
+            assert tags(await client.read_until("Z")) == "CCCCCZ"
+    for table in ("customer", "invoice"):
+        assert postgres.scalar(f"SELECT count(*) FROM {table} WHERE customer_id = 5", chinook) == 0
+    assert postgres.scalar(LINES, chinook) == 2240 - 38
+
+
 async def test_after_a_refusal_inside_a_transaction_nothing_commits(
     client: RawClient, carol: ApproverClient, postgres: Postgres, chinook: str
 ) -> None:

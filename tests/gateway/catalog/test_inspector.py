@@ -62,6 +62,23 @@ async def test_it_reads_as_its_own_login(postgres: Postgres, reader: str, empty_
             assert await inspector.run([]) == []
 
 
+async def test_values_are_bound_and_a_failure_is_one(postgres: Postgres, empty_database: str) -> None:
+    async with looking(database_of(postgres, postgres.superuser), empty_database) as inspector:
+        await inspector.statements("BEGIN", "SET LOCAL lock_timeout = 7")
+        assert await inspector.ask("SELECT current_setting('lock_timeout')") == [("7ms",)]
+        three = (3).to_bytes(4, "big")
+        assert await inspector.ask(
+            "SELECT $1 + 1, $2 || $3", [(23, 1, three), (25, 0, b"'x"), (25, 0, None)]
+        ) == [("4", None)]
+        with pytest.raises(AskError) as refused:
+            await inspector.ask("SELECT 1 / $1", [(23, 0, b"0")])
+        assert refused.value.sqlstate == "22012"
+        with pytest.raises(AskError):
+            await inspector.statements("SELECT 1")
+        await inspector.statements("ROLLBACK")
+        assert await inspector.ask("SELECT 1") == [("1",)]
+
+
 async def test_it_cannot_write(postgres: Postgres, empty_database: str) -> None:
     async with looking(database_of(postgres, postgres.superuser), empty_database) as inspector:
         with pytest.raises(AskError) as refused:

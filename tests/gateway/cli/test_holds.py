@@ -83,6 +83,74 @@ async def test_a_hold_is_shown_with_everything_somebody_must_know(desk: Desk) ->
     assert said.json == [(await desk.holds.get(hold.id)).to_dict()]
 
 
+async def test_a_hold_is_shown_with_what_it_would_do(desk: Desk) -> None:
+    recent = {
+        "at": "2030-01-31T12:00:00.000Z",
+        "tag": None,
+        "rows": None,
+        "sqlstate": "42703",
+        "hold_id": None,
+    }
+    hold = await desk.open(
+        recent=(
+            {**recent, "sql": "SELECT\x1b x"},
+            {**recent, "tag": "SELECT 1", "sqlstate": None, "sql": "TABLE t"},
+        )
+    )
+    environment = await as_(desk, "vic")
+    said = await holdgate("holds", "show", hold.id, **environment)
+    assert "SELECT\\x1b x (failed with 42703)\n" in said.out
+    assert "TABLE t (SELECT 1)\n" in said.out
+    assert "impact" not in said.out
+    reached = {"constraint": "fk", "parent": "public.customer"}
+    await desk.holds.keep_impact(
+        hold.id,
+        {
+            "taken_at": "2030-01-31T12:00:00.000Z",
+            "took_ms": 3.5,
+            "formatted": "DELETE FROM customer\nWHERE\n  customer_id = $1",
+            "changes": [
+                {
+                    "action": "delete",
+                    "relation": "public.customer",
+                    "rows": 1,
+                    "reached": [
+                        {**reached, "relation": "public.invoice", "rule": "CASCADE", "rows": 7},
+                        {**reached, "relation": "public.note", "rule": "NO ACTION", "rows": None},
+                    ],
+                    "triggers": ["public.invoice: log (public.f)"],
+                    "unseen": ["public.note (fk) not counted: permission denied"],
+                }
+            ],
+            "reads": [
+                {"rows": 59.0, "cost": 12.4, "unseen": None},
+                {"rows": None, "cost": None, "unseen": "not estimated: too long"},
+            ],
+            "transaction": {
+                "locks": [{"relation": "public.a", "mode": "RowLock"}],
+                "waiting": 2,
+                "unseen": None,
+            },
+            "unseen": ["the rest"],
+        },
+    )
+    said = await holdgate("holds", "show", hold.id, **environment)
+    lines = [line.strip().removeprefix("impact:").strip() for line in said.out.splitlines()]
+    start = lines.index("delete 1 row of public.customer")
+    assert lines[start + 1 : start + 10] == [
+        "7 rows of public.invoice refer to public.customer: they change with it (fk, CASCADE)",
+        "an unknown number of rows of public.note refer to public.customer: they stop it (fk, NO ACTION)",
+        "trigger on public.invoice: log (public.f)",
+        "not seen: public.note (fk) not counted: permission denied",
+        "the planner expects 59 rows at a cost of 12",
+        "not estimated: too long",
+        "2 sessions wait for its transaction",
+        "it holds RowLock on public.a",
+        "not seen: the rest",
+    ]
+    assert "laid out" in said.out
+
+
 async def test_a_decision_is_confirmed(desk: Desk) -> None:
     environment = await as_(desk, "carol", Role.APPROVER)
     hold = await desk.open()

@@ -67,6 +67,16 @@ class TestKeeping:
         await store.add_hold(one, **FOR_EVER)
         assert await store.hold(one.id) == one
 
+    async def test_a_preview_is_kept_while_the_hold_waits(self, store: SqlStore) -> None:
+        one = hold(recent=({"sql": HOSTILE, "tag": None},))
+        await store.add_hold(one, **FOR_EVER)
+        assert await store.set_impact(one.id, {"changes": [HOSTILE], "unseen": []})
+        found = await store.hold(one.id)
+        assert found == dataclasses.replace(one, impact={"changes": [HOSTILE], "unseen": []})
+        assert await store.end_hold(one.id, HoldState.WITHDRAWN, LATER, "gone")
+        assert not await store.set_impact(one.id, {})
+        assert not await store.set_impact("H-none", {})
+
     async def test_what_is_absent_stays_absent(self, store: SqlStore) -> None:
         one = hold(client_addr=None, parameters=None, groups=(), columns=(), criteria=(), approval_groups=())
         await store.add_hold(one, **FOR_EVER)
