@@ -17,23 +17,19 @@ from gateway.api.passwords import PasswordCheck
 from gateway.api.server import ManagementServer
 from gateway.api.services import Services
 from gateway.audit import AuditLog, AuditRecord, AuditUnavailable, Kind
-from gateway.authn import Authenticator
 from gateway.bus import Bus, Event
-from gateway.catalog import Keeper
-from gateway.checking import check_context, database_meant
 from gateway.config import Config, ConfigError, load_config
+from gateway.front import Front
 from gateway.holds import Holds
-from gateway.listener import Listener, Ports
+from gateway.listener import Listener
 from gateway.logs import log_to_stderr
 from gateway.metrics import Metrics
-from gateway.previews import Previews
-from gateway.sessions import SessionRegistry
+from gateway.seats import Seats
+from gateway.sessions import SessionInfo, SessionRegistry
 from gateway.store import Storage, StoreInUse, StoreUnavailable, open_store
 from gateway.tasks import cancel_all, spawn
-from gateway.tls import ServerTls, TlsError, server_tls
+from gateway.tls import TlsError
 from gateway.tokens import Tokens
-from gateway.upstream import Connector
-from rules import Judge, Judgement
 
 __all__ = ["Gateway", "StartError", "serve"]
 
@@ -70,6 +66,19 @@ class _HoldMetrics:
                 self._metrics.hold_resolved(str(event.data["state"]), clock.monotonic() - opened)
 
 
+class _Sessions:
+    """The sessions of this process, for the management port."""
+
+    def __init__(self, registry: SessionRegistry) -> None:
+        self._registry = registry
+
+    async def list(self) -> list[SessionInfo]:
+        return self._registry.list()
+
+    async def kill(self, session_id: str, by: str) -> bool:
+        return self._registry.kill(session_id, by)
+
+
 class StartError(Exception):
     """The gateway cannot start; the text is one line that says why and what to do."""
 
@@ -81,21 +90,19 @@ class Gateway:
         self.config = config
         self.metrics = Metrics(installed_version())
         self.bus = Bus()
-        self.judge = Judge(config.policy)
-        self.sessions = SessionRegistry(self.metrics)
         self.audit = AuditLog(config.audit)
-        self._mock_secret = _mock_secret(config)
-        self._connector = Connector()
-        self.catalogs = Keeper(lambda: self.config, self._connector, self.metrics)
+        self._mock_secret = mock_secret(config)
+        self.front = Front(config, self.metrics, self.audit, self._mock_secret)
+        self.sessions = self.front.sessions
+        self.catalogs = self.front.catalogs
+        self.seats = Seats(lambda: self.config.limits.sessions)
         self._gauges: asyncio.Task[None] | None = None
-        self._tls: ServerTls | None = None
         self._started = contextlib.AsyncExitStack()
         self.store: Storage
         self.holds: Holds
         self.tokens: Tokens
         self.listener: Listener
         self.management: ManagementServer
-        self._authenticator: Authenticator
 
     async def start(self) -> None:
         """Open everything, the listener last. Raises ``StartError``; nothing stays open then."""
@@ -110,8 +117,6 @@ class Gateway:
 
     async def _start(self) -> None:
         config, started = self.config, self._started
-        self._tls = await asyncio.to_thread(server_tls, config.listen.tls)
-        self._authenticator = self._new_authenticator(config)
         await self.audit.start()
         started.push_async_callback(self.audit.stop)
         self.store = await open_store(config.store.url)
@@ -121,42 +126,27 @@ class Gateway:
         self.holds = Holds(self.store, self.bus, self.audit, config.limits)
         await self.holds.start()
         started.push_async_callback(self.holds.stop)
-        started.push_async_callback(self.catalogs.stop)
-        await self.catalogs.start()
+        started.push_async_callback(self.front.stop)
+        await self.front.start()
         self.tokens = Tokens(self.store, lambda: self.config)
-        self.listener = Listener(
-            Ports(
-                config=lambda: self.config,
-                judge=lambda: self.judge,
-                authenticator=lambda: self._authenticator,
-                connector=self._connector,
-                holds=self.holds,
-                audit=self.audit,
-                metrics=self.metrics,
-                sessions=self.sessions,
-                catalogs=self.catalogs,
-                previews=Previews(lambda: self.config, self._connector, self.holds.keep_impact),
-            ),
-            self._tls,
-        )
         self.management = ManagementServer(
             Services(
                 config=lambda: self.config,
                 holds=self.holds,
                 audit=self.audit,
                 bus=self.bus,
-                metrics=self.metrics,
-                sessions=self.sessions,
+                metrics=self.render_metrics,
+                sessions=_Sessions(self.sessions),
                 tokens=self.tokens,
                 authenticate=PasswordCheck(lambda: self.config, self._mock_secret),
-                check=self.check,
+                check=self.front.check,
                 readiness=self.readiness,
             )
         )
         started.push_async_callback(self.management.stop)
         await self.management.start()
-        started.push_async_callback(self.listener.stop)
-        await self.listener.start()
+        started.push_async_callback(self.front.stop_listening)
+        self.listener = await self.front.listen(self.holds, self.seats)
         self._gauges = spawn(self._copy_gauges(), name="gauges")
         self._record("start", f"policy {config.policy.version[:12]}")
         logger.info(
@@ -169,7 +159,7 @@ class Gateway:
 
     async def stop(self) -> None:
         """Take no new sessions, let running statements finish for ``shutdown.grace`` seconds, close all."""
-        await self.listener.stop()
+        await self.front.stop_listening()
         await self.sessions.drain(self.config.shutdown.grace)
         if self._gauges is not None:
             self._gauges.cancel()
@@ -182,25 +172,17 @@ class Gateway:
         Returns the keys that changed and count only after a restart.
         """
         old = self.config
-        tls = server_tls(config.listen.tls) if config.listen.tls != old.listen.tls else self._tls
+        self.front.reload(config)
         self.config = config
-        self._tls = self.listener.tls = tls
-        self.judge = Judge(config.policy)
-        self._authenticator = self._new_authenticator(config)
-        self._connector.forget()
-        self.catalogs.reload()
         self.holds.limits = config.limits
         self.audit.use(config.audit)
-        self.sessions.use(self.judge)
         self._record("reload", f"policy {config.policy.version[:12]}")
         return [key for key in _AT_START if attrgetter(key)(old) != attrgetter(key)(config)]
 
-    async def check(self, sql: str, user: str | None, database: str | None) -> Judgement:
-        """What would be decided about ``sql`` by the catalog as this gateway knows it; nothing is run."""
-        name = database_meant(self.config, database)
-        described = await self.catalogs.described(name)
-        context = check_context(self.config, described, user=user or "", database=name)
-        return self.judge.judge(sql.encode(), context)
+    async def render_metrics(self) -> tuple[bytes, str]:
+        """The exposition text and its content type."""
+        self.metrics.audit_queue.set(self.audit.queue_depth)
+        return self.metrics.render()
 
     async def readiness(self) -> Sequence[str]:
         """Why the gateway cannot serve now; empty when it can."""
@@ -217,10 +199,6 @@ class Gateway:
 
     def _record(self, what: str, reason: str | None = None) -> None:
         self.audit.append(AuditRecord(Kind.GATEWAY, tag=what, reason=reason))
-
-    def _new_authenticator(self, config: Config) -> Authenticator:
-        binding = self._tls.binding if self._tls is not None else None
-        return Authenticator(config.users, binding=binding, secret=self._mock_secret)
 
     async def _copy_gauges(self) -> None:
         lost = 0
@@ -269,7 +247,7 @@ def _reload(gateway: Gateway, config_path: str) -> None:
         logger.warning("these changes count only after a restart: %s", ", ".join(later))
 
 
-def _mock_secret(config: Config) -> bytes:
+def mock_secret(config: Config) -> bytes:
     """What the salts shown for users that do not exist are made from.
 
     Made of the real verifiers, so that it is secret and yet the same after a restart: a salt that changes

@@ -11,6 +11,7 @@ import asyncio
 import hmac
 import secrets
 import ssl
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -44,6 +45,8 @@ class CancelRegistry:
 
     def __init__(self) -> None:
         self._sessions: dict[int, dict[bytes, Cancellable]] = {}
+        self.elsewhere: Callable[[int, bytes], Awaitable[bool]] | None = None
+        """Cancels by a key that nobody has here, where other processes may have it."""
 
     def __len__(self) -> int:
         return sum(len(entries) for entries in self._sessions.values())
@@ -75,6 +78,12 @@ class CancelRegistry:
 
     async def cancel(self, pid: int, secret: bytes) -> bool:
         """Cancel the session of a key; False when nobody has it."""
+        if await self.cancel_here(pid, secret):
+            return True
+        return self.elsewhere is not None and await self.elsewhere(pid, secret)
+
+    async def cancel_here(self, pid: int, secret: bytes) -> bool:
+        """Cancel the session of a key if it is of this process."""
         session = self.find(pid, secret)
         if session is None:
             return False

@@ -1,27 +1,28 @@
 """The listening socket, and the way of each connection from there into a session."""
 
 import asyncio
-import errno
 import logging
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from gateway.audit import AuditLog
+from gateway.audit import AuditPort
 from gateway.authn import Authenticator, LoginRefused, no_rule
 from gateway.cancel import CancelRegistry, send_cancel
 from gateway.catalog import Keeper
 from gateway.config import Config, Database
-from gateway.holds import Holds
+from gateway.hold_port import HoldPort
 from gateway.identity import Principal, SessionState
 from gateway.link import Link
 from gateway.metrics import Metrics
 from gateway.previews import Previews
 from gateway.reception import receive
 from gateway.recorder import Recorder, new_session_id
+from gateway.seats import SeatPort
 from gateway.session import Session
 from gateway.sessions import SessionRegistry
+from gateway.sockets import listening_sockets
 from gateway.tasks import spawn
 from gateway.tls import ServerTls
 from gateway.upstream import Connector, UpstreamSession, UpstreamUnavailable
@@ -34,11 +35,10 @@ from protocol.startup import CancelRequest, Replication, StartupMessage
 from protocol.tags import TransactionStatus
 from rules import Decision, Judge, Verdict
 
-__all__ = ["Listener", "ListenerError", "Ports"]
+__all__ = ["Listener", "Ports"]
 
 logger = logging.getLogger(__name__)
 
-BACKLOG: Final = 1024
 CANCEL_SECONDS: Final = 10.0
 OUT_OF_FILES_PAUSE: Final = 0.5
 SERVER_MARGIN: Final = 0.1
@@ -50,10 +50,6 @@ _TIMED_OUT: Final = ServerError(
 """The server's own words for a client that takes too long."""
 
 
-class ListenerError(OSError):
-    """The address cannot be listened on; the text says why and what to do."""
-
-
 @dataclass(slots=True)
 class Ports:
     """What a session needs of the gateway. ``config`` and ``judge`` are asked anew: they may be reloaded."""
@@ -62,10 +58,11 @@ class Ports:
     judge: Callable[[], Judge]
     authenticator: Callable[[], Authenticator]
     connector: Connector
-    holds: Holds
-    audit: AuditLog
+    holds: HoldPort
+    audit: AuditPort
     metrics: Metrics
     sessions: SessionRegistry
+    seats: SeatPort
     catalogs: Keeper
     previews: Previews
     cancels: CancelRegistry = field(default_factory=CancelRegistry)
@@ -79,7 +76,6 @@ class Listener:
         self.tls = tls
         self._sockets: list[socket.socket] = []
         self._accepting: list[asyncio.Task[None]] = []
-        self._arriving = 0
         self._stopping = False
 
     @property
@@ -92,17 +88,12 @@ class Listener:
         """Whether connections are accepted."""
         return any(not task.done() for task in self._accepting)
 
-    async def start(self) -> None:
-        """Listen. Raises ``ListenerError``."""
+    async def start(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, on ``sockets`` if they are open already. Raises ``ListenerError``."""
         listen = self._ports.config().listen
-        loop = asyncio.get_running_loop()
-        try:
-            found = await loop.getaddrinfo(
-                listen.address, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )
-            self._sockets = _listen_on([(family, address) for family, *_, address in dict.fromkeys(found)])
-        except OSError as error:
-            raise ListenerError(_explain(error, listen.address, listen.port)) from error
+        if sockets is None:
+            (sockets,) = await listening_sockets(listen.address, listen.port)
+        self._sockets = sockets
         self._accepting = [spawn(self._accept(sock), name="accept") for sock in self._sockets]
 
     async def stop(self) -> None:
@@ -181,18 +172,18 @@ class Listener:
         ports = self._ports
         config = ports.config()
         self._mind_stopping()
-        if len(ports.sessions) + self._arriving >= config.limits.sessions:
+        if not await ports.seats.take():
             raise LoginRefused(
                 ServerError(
                     sqlstate.TOO_MANY_CONNECTIONS, "sorry, too many clients already", severity="FATAL"
                 ),
                 f"{config.limits.sessions} sessions are open (limits.sessions); one more was turned away",
             )
-        self._arriving += 1
         try:
             session = await self._log_in(link, startup, config, until)
-        finally:
-            self._arriving -= 1
+        except BaseException:
+            ports.seats.give()
+            raise
         if self._stopping:
             # The stop has counted the sessions there are, and this one came while the server was asked.
             session.drain()
@@ -326,6 +317,7 @@ class Listener:
             if session.cancel_key is not None:
                 ports.cancels.remove(session.cancel_key)
             ports.sessions.remove(session)
+            ports.seats.give()
             ports.catalogs.leave(session.catalog)
 
 
@@ -349,52 +341,3 @@ def _identity(
     for name, value in startup.settings.items():
         state.parameter(name, value)
     return who, state
-
-
-def _listen_on(places: list[tuple[int, tuple[object, ...]]]) -> list[socket.socket]:
-    """A socket for each address of a name; for one of them if any port will do.
-
-    An address family that this machine lacks is left out as long as another one is there. Raises OSError, and
-    then nothing is open.
-    """
-    opened: list[socket.socket] = []
-    lacking: OSError | None = None
-    for family, address in places:
-        try:
-            opened.append(_listening(family, address))
-        except OSError as error:
-            if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-                lacking = error
-                continue
-            for sock in opened:
-                sock.close()
-            raise
-        if address[1] == 0:
-            break
-    if not opened and lacking is not None:
-        raise lacking
-    return opened
-
-
-def _listening(family: int, address: tuple[object, ...]) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind(address)
-        sock.listen(BACKLOG)
-        sock.setblocking(False)
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def _explain(error: OSError, address: str, port: int) -> str:
-    place = f"{address}:{port}"
-    if error.errno == errno.EADDRINUSE:
-        return f"cannot listen on {place}: the port is taken; stop what listens there, or set listen.port"
-    if error.errno == errno.EACCES:
-        return f"cannot listen on {place}: not permitted; ports below 1024 need privileges"
-    return f"cannot listen on {place}: {error.strerror or error}"

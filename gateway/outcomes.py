@@ -6,7 +6,7 @@ from typing import Final
 
 from gateway.arbiter import Release
 from gateway.catalog import SessionCatalog
-from gateway.holds import Holds
+from gateway.hold_port import HoldPort
 from gateway.recorder import Recorder, Run
 from gateway.store import StoreUnavailable
 from gateway.tasks import spawn
@@ -27,7 +27,7 @@ class Outcomes:
     """Follows the statements of one session to their end."""
 
     def __init__(
-        self, holds: Holds, recorder: Recorder, names: SessionNames, catalog: SessionCatalog
+        self, holds: HoldPort, recorder: Recorder, names: SessionNames, catalog: SessionCatalog
     ) -> None:
         self._holds = holds
         self._recorder = recorder

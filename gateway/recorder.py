@@ -9,7 +9,7 @@ from typing import Final
 
 from gateway import clock
 from gateway.arbiter import Release, Ruled, Ruling, execution_parameters, shown_parameters, shown_sql
-from gateway.audit import AuditLog, AuditRecord, Kind
+from gateway.audit import AuditPort, AuditRecord, Kind
 from gateway.audit.redact import redact_literals
 from gateway.identity import Principal, SessionState
 from gateway.metrics import Metrics
@@ -74,7 +74,7 @@ class _Past:
 class Recorder:
     """Makes the records of one session; the log decides where they go."""
 
-    audit: AuditLog
+    audit: AuditPort
     metrics: Metrics
     who: Principal
     state: SessionState

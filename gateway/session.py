@@ -16,7 +16,8 @@ from gateway.catalog import Catalog, SessionCatalog
 from gateway.config import Config
 from gateway.conversation import Conversation
 from gateway.following import Following
-from gateway.holds import Holds, HoldState
+from gateway.hold_port import HoldPort
+from gateway.holds import HoldState
 from gateway.link import Link
 from gateway.looking import Looking
 from gateway.obligations import Obligations
@@ -117,7 +118,7 @@ class Session:
         *,
         config: Callable[[], Config],
         judge: Judge,
-        holds: Holds,
+        holds: HoldPort,
         recorder: Recorder,
         client: Link,
         upstream: Link,

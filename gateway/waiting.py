@@ -14,7 +14,8 @@ from gateway import clock
 from gateway.arbiter import Arbiter, Ruling, shown_parameters, shown_sql
 from gateway.audit import AuditUnavailable
 from gateway.config import Config
-from gateway.holds import ClaimRefused, Hold, HoldRequest, Holds, HoldsFull, HoldState
+from gateway.hold_port import HoldPort
+from gateway.holds import ClaimRefused, Hold, HoldRequest, HoldsFull, HoldState
 from gateway.previews import Previewed, Previews, Subject
 from gateway.recorder import Recorder
 from gateway.store import StoreUnavailable
@@ -52,7 +53,7 @@ class Waiting:
     def __init__(
         self,
         config: Callable[[], Config],
-        holds: Holds,
+        holds: HoldPort,
         recorder: Recorder,
         notify: Callable[[ServerError], None],
         judged: Callable[[Request], Awaitable[Ruling]],

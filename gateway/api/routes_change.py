@@ -36,10 +36,10 @@ def add_changing_routes(app: FastAPI, services: Services, guard: Guard) -> None:
     @app.delete("/api/v1/sessions/{session_id}", tags=["sessions"], summary="End a session", status_code=204)
     async def kill(session_id: Name, principal: Annotated[Principal, Depends(guard)]) -> None:
         """The client reads that an administrator ended its session; what it held is abandoned."""
-        if not any(session.id == session_id for session in services.sessions.list()):
+        if not any(session.id == session_id for session in await services.sessions.list()):
             raise Problem(404, "There is no such session.", kind="no-such-session")
         await record("session killed", principal, f"session {session_id}", session_id)
-        if not services.sessions.kill(session_id, principal.name):
+        if not await services.sessions.kill(session_id, principal.name):
             raise Problem(404, "The session has ended by itself.", kind="no-such-session")
 
     @app.get("/api/v1/tokens", tags=["tokens"], summary="List tokens", dependencies=[Depends(guard)])

@@ -54,14 +54,13 @@ def add_looking_routes(app: FastAPI, services: Services, guard: Guard, streams: 
     )
     async def metrics() -> Response:
         """Text format 0.0.4. Open to everybody where ``admin.open_metrics`` says so."""
-        services.metrics.audit_queue.set(services.audit.queue_depth)
-        body, content_type = services.metrics.render()
+        body, content_type = await services.metrics()
         return Response(body, headers={"content-type": content_type})
 
     @app.get("/api/v1/sessions", tags=["sessions"], summary="Client sessions", dependencies=[Depends(guard)])
     async def sessions() -> SessionsOut:
         """Every client session of this gateway, the oldest first."""
-        found = sorted(services.sessions.list(), key=lambda session: session.started_at)
+        found = sorted(await services.sessions.list(), key=lambda session: session.started_at)
         return SessionsOut(sessions=[_session(session) for session in found])
 
     @app.get("/api/v1/audit", tags=["audit"], summary="Search the audit", dependencies=[Depends(guard)])

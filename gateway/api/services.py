@@ -10,7 +10,6 @@ from gateway.bus import Bus
 from gateway.clock import SYSTEM_CLOCK, Clock
 from gateway.config import Config
 from gateway.holds import Holds
-from gateway.metrics import Metrics
 from gateway.tokens import Tokens
 from rules import Judgement
 
@@ -49,10 +48,10 @@ class SessionView(Protocol):
 class Sessions(Protocol):
     """The client sessions of this gateway."""
 
-    def list(self) -> Sequence[SessionView]:
+    async def list(self) -> Sequence[SessionView]:
         """All of them, now."""
 
-    def kill(self, session_id: str, by: str, /) -> bool:
+    async def kill(self, session_id: str, by: str, /) -> bool:
         """End one for ``by``; false when there is none with this id."""
 
 
@@ -67,6 +66,10 @@ Readiness = Callable[[], Awaitable[Sequence[str]]]
 """Why the gateway cannot serve now, one line for each reason; empty when it can."""
 
 
+RenderMetrics = Callable[[], Awaitable[tuple[bytes, str]]]
+"""The exposition text of all metrics as they are now, and its content type."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """The parts of a gateway behind its management port. ``config`` is asked each time: it may reload."""
@@ -75,7 +78,7 @@ class Services:
     holds: Holds
     audit: AuditLog
     bus: Bus
-    metrics: Metrics
+    metrics: RenderMetrics
     sessions: Sessions
     tokens: Tokens
     authenticate: Authenticate

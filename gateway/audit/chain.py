@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
-from gateway.audit.record import AuditRecord, Kind, Link, seal, unseal
+from gateway.audit.record import AuditRecord, Encoded, Kind, Link, seal, unseal
 from gateway.clock import Clock
 from gateway.store.records import iso
 
@@ -114,7 +114,7 @@ class Chain:
             self._note("recovered", f"an unfinished record of {len(torn)} bytes was put aside in {kept.name}")
         self._prune()
 
-    def write(self, records: Sequence[AuditRecord]) -> None:
+    def write(self, records: Sequence[AuditRecord | Encoded]) -> None:
         """Append ``records``; they are on disk when this returns.
 
         Raises OSError, and then none of them is in the file and the chain is as before.
@@ -131,7 +131,7 @@ class Chain:
             os.close(self._file)
             self._file = -1
 
-    def _append(self, records: Sequence[AuditRecord]) -> None:
+    def _append(self, records: Sequence[AuditRecord | Encoded]) -> None:
         # Measured, not remembered: what others put there is for verify() to name, not for us to cut.
         self._size = os.fstat(self._file).st_size
         link = self.link

@@ -11,11 +11,12 @@ import dataclasses
 import logging
 import threading
 from collections import deque
+from collections.abc import Sequence
 from typing import Literal
 
 from gateway.audit.chain import Chain
-from gateway.audit.record import AuditRecord, Kind, digest_of
-from gateway.audit.redact import redact_literals
+from gateway.audit.record import AuditRecord, Encoded
+from gateway.audit.redact import left_out, redacted
 from gateway.audit.search import AuditFilter, Page, VerifyResult, search, verify
 from gateway.clock import SYSTEM_CLOCK, Clock
 from gateway.config.model import Audit
@@ -45,7 +46,7 @@ class _Entry:
 
     __slots__ = ("record", "waiter")
 
-    def __init__(self, record: AuditRecord, waiter: "asyncio.Future[None] | None" = None) -> None:
+    def __init__(self, record: AuditRecord | Encoded, waiter: "asyncio.Future[None] | None" = None) -> None:
         self.record = record
         self.waiter = waiter
 
@@ -139,9 +140,8 @@ class AuditLog:
 
     def append(self, record: AuditRecord) -> None:
         """Record something that has happened. Never waits and never fails; see :attr:`healthy`."""
-        if record.kind == Kind.STATEMENT and record.verdict == "allow" and self._config.statements == "held":
-            return
-        self._push(_Entry(self._redacted(record)), urgent=False)
+        if not left_out(record, self._config):
+            self._push(_Entry(redacted(record, self._config)), urgent=False)
 
     async def intent(self, record: AuditRecord) -> None:
         """Record something that is about to happen: it is on disk when this returns.
@@ -149,7 +149,26 @@ class AuditLog:
         Raises :class:`AuditUnavailable`, and then it must not happen. The record is still written when that
         becomes possible, for the attempt is worth knowing.
         """
-        record = self._redacted(record)
+        await self._intent(redacted(record, self._config))
+
+    async def take_intent(self, record: Encoded) -> None:
+        """``intent`` for a record of another process, which redacted it by itself."""
+        await self._intent(record)
+
+    async def take(self, records: Sequence[Encoded]) -> None:
+        """What has happened in another process, which left out and redacted by itself: on disk when this returns.
+
+        Raises :class:`AuditUnavailable` while it cannot be written; as with ``append`` it is not lost thereby.
+        """
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        for at, record in enumerate(records, 1):
+            self._push(_Entry(record, waiter if at == len(records) else None), urgent=False)
+        if self._ended:
+            raise AuditUnavailable("the audit is closed")
+        if records:
+            await waiter
+
+    async def _intent(self, record: AuditRecord | Encoded) -> None:
         if not self.healthy:
             if not self._ended and self.queue_depth < self._queue_limit:
                 self._push(_Entry(record), urgent=False)
@@ -193,21 +212,6 @@ class AuditLog:
     def redacts(self) -> bool:
         """Whether literals are left out of statements that nobody had to decide on."""
         return self._config.redact != "none"
-
-    def _redacted(self, record: AuditRecord) -> AuditRecord:
-        """Without literals, where they are to be left out: nobody had to decide on them."""
-        if not self.redacts or record.kind != Kind.STATEMENT or record.hold_id is not None:
-            return record
-        return dataclasses.replace(
-            record,
-            sql=None if record.sql is None else redact_literals(record.sql),
-            sql_digest=None if record.sql is None else digest_of(record.sql),
-            parameters=None if record.parameters is None else ("?",) * len(record.parameters),
-            withheld=tuple(
-                {name: report[name] for name in ("severity", "sqlstate") if name in report}
-                for report in record.withheld
-            ),
-        )
 
     def _push(self, entry: _Entry, *, urgent: bool) -> None:
         if self._ended:

@@ -11,12 +11,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NewType
 
 from gateway.clock import now
 from gateway.store.records import iso
 
-__all__ = ["FIRST_HASH", "VERSION", "AuditRecord", "Kind", "Link", "digest_of", "seal", "unseal"]
+__all__ = [
+    "FIRST_HASH",
+    "VERSION",
+    "AuditRecord",
+    "Encoded",
+    "Kind",
+    "Link",
+    "digest_of",
+    "encode",
+    "seal",
+    "unseal",
+]
 
 VERSION = 1
 FIRST_HASH = "0" * 64
@@ -122,16 +133,17 @@ class Link:
     hash: str = FIRST_HASH
 
 
-def seal(record: AuditRecord, link: Link) -> tuple[bytes, Link]:
-    """The line (with its line end) of ``record`` as the one after ``link``, and the chain's new end."""
+Encoded = NewType("Encoded", str)
+"""What a record says, as it stands in its line between ``seq`` and ``prev``: all of it but its place in the chain."""
+
+
+def encode(record: AuditRecord) -> Encoded:
+    """The members of ``record``."""
     digest = record.sql_digest
     if digest is None and record.sql is not None:
         digest = digest_of(record.sql)
-    seq = link.seq + 1
     body = json.dumps(
         {
-            "v": VERSION,
-            "seq": seq,
             "at": iso(record.at),
             "kind": str(record.kind),
             "session_id": record.session_id,
@@ -161,10 +173,17 @@ def seal(record: AuditRecord, link: Link) -> tuple[bytes, Link]:
             "duration_ms": _milliseconds(record.duration_ms),
             "held_ms": _milliseconds(record.held_ms),
             "reason": record.reason,
-            "prev": link.hash,
         },
         separators=(",", ":"),
     )
+    return Encoded(body[1:-1])
+
+
+def seal(record: AuditRecord | Encoded, link: Link) -> tuple[bytes, Link]:
+    """The line (with its line end) of ``record`` as the one after ``link``, and the chain's new end."""
+    said = encode(record) if isinstance(record, AuditRecord) else record
+    seq = link.seq + 1
+    body = f'{{"v":{VERSION},"seq":{seq},{said},"prev":"{link.hash}"}}'
     sealed = hashlib.sha256(body.encode("ascii")).hexdigest()
     return f'{body[:-1]}{_TAIL}{sealed}"}}\n'.encode("ascii"), Link(seq, sealed)
 

@@ -4,9 +4,13 @@ This reads only PostgreSQL's lexical structure (documentation, 4.1): strings of 
 and quoted names. It decides nothing. What it cannot follow to the end (an unclosed string, say) is left out.
 """
 
+import dataclasses
 import re
 
-__all__ = ["redact_literals"]
+from gateway.audit.record import AuditRecord, Kind, digest_of
+from gateway.config.model import Audit
+
+__all__ = ["left_out", "redact_literals", "redacted"]
 
 _MARK = "?"
 
@@ -27,6 +31,27 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _BLOCK_EDGE = re.compile(r"/\*|\*/")
+
+
+def left_out(record: AuditRecord, config: Audit) -> bool:
+    """Whether a record is not wanted: of a statement that was allowed, where only those held or denied are."""
+    return record.kind == Kind.STATEMENT and record.verdict == "allow" and config.statements == "held"
+
+
+def redacted(record: AuditRecord, config: Audit) -> AuditRecord:
+    """Without literals, where they are to be left out: nobody had to decide on them."""
+    if config.redact == "none" or record.kind != Kind.STATEMENT or record.hold_id is not None:
+        return record
+    return dataclasses.replace(
+        record,
+        sql=None if record.sql is None else redact_literals(record.sql),
+        sql_digest=None if record.sql is None else digest_of(record.sql),
+        parameters=None if record.parameters is None else ("?",) * len(record.parameters),
+        withheld=tuple(
+            {name: report[name] for name in ("severity", "sqlstate") if name in report}
+            for report in record.withheld
+        ),
+    )
 
 
 def redact_literals(sql: str) -> str:

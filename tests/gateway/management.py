@@ -72,10 +72,10 @@ class SessionList:
     sessions: dict[str, SessionValue] = field(default_factory=dict)
     killed: list[tuple[str, str]] = field(default_factory=list)
 
-    def list(self) -> Sequence[SessionValue]:
+    async def list(self) -> Sequence[SessionValue]:
         return list(self.sessions.values())
 
-    def kill(self, session_id: str, by: str, /) -> bool:
+    async def kill(self, session_id: str, by: str, /) -> bool:
         self.killed.append((session_id, by))
         return self.sessions.pop(session_id, None) is not None
 
@@ -221,6 +221,9 @@ class Desk:
     async def readiness(self) -> Sequence[str]:
         return self.reasons
 
+    async def render_metrics(self) -> tuple[bytes, str]:
+        return self.metrics.render()
+
 
 class Caller(httpx.AsyncClient):
     """An HTTP client that is closed with ``async with``, typed as itself."""
@@ -263,7 +266,7 @@ async def management(folder: Path, **changes: Any) -> AsyncIterator[Desk]:
                 holds=holds,
                 audit=audit,
                 bus=bus,
-                metrics=desk.metrics,
+                metrics=desk.render_metrics,
                 sessions=desk.sessions,
                 tokens=desk.tokens,
                 authenticate=PasswordCheck(lambda: desk.config, b"secret"),

@@ -333,7 +333,7 @@ class TestReload:
             ).status_code == 200
 
     async def test_a_statement_can_be_checked_as_somebody(self, gateway: RunningGateway) -> None:
-        check = gateway.gateway.check
+        check = gateway.gateway.front.check
         ddl = "ALTER TABLE customer ADD x int"
         assert (await check(ddl, "alice", "shop")).verdict.rule == "no-ddl"
         assert (await check(ddl, None, None)).verdict.decision.word == "allow"
@@ -347,7 +347,7 @@ class TestReload:
         login = {"inspect": {"user": postgres.superuser}} if looks else {}
         config = make_config(postgres, SHOP_POLICY, {"databases": {database: {**place, **login}}})
         async with running_gateway(tmp_path, config) as running:
-            check = running.gateway.check
+            check = running.gateway.front.check
             if not looks:
                 # Names stand for themselves until a session has needed the catalog.
                 assert (await check("SELECT e FROM people", "alice", None)).verdict.decision.word == "allow"

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 import gateway.listener
-from gateway.listener import _listen_on
 from protocol.scram import build_verifier
 from tests.support.gateway import GatewayProcess, RunningGateway, make_config, running_gateway
 from tests.support.postgres import Postgres
@@ -81,26 +80,6 @@ class TestAddresses:
             await RawClient.connect("localhost", started.port, database=database) as client,
         ):
             assert tags(await client.query("SELECT 1")) == "TDCZ"
-
-    def test_a_family_that_the_machine_lacks_is_left_out(self) -> None:
-        # 192.0.2.0/24 is for documentation: no machine has it.
-        with closing(socket.create_server(("127.0.0.1", 0))) as free:
-            port = free.getsockname()[1]
-        opened = _listen_on([(socket.AF_INET, ("192.0.2.1", port)), (socket.AF_INET, ("127.0.0.1", port))])
-        assert [sock.getsockname()[0] for sock in opened] == ["127.0.0.1"]
-        for sock in opened:
-            sock.close()
-        with pytest.raises(OSError, match="Cannot assign requested address"):
-            _listen_on([(socket.AF_INET, ("192.0.2.1", 0))])
-
-    def test_a_port_that_is_taken_on_one_address_is_taken(self) -> None:
-        with closing(socket.create_server(("127.0.0.1", 0))) as taken:
-            port = taken.getsockname()[1]
-            with pytest.raises(OSError, match="Address already in use"):
-                _listen_on([(socket.AF_INET, ("127.0.0.2", port)), (socket.AF_INET, ("127.0.0.1", port))])
-            # The first one was let go again.
-            with closing(socket.create_server(("127.0.0.2", port))):
-                pass
 
 
 class TestTurnedAway:

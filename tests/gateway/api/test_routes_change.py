@@ -32,7 +32,11 @@ class TestSessions:
 
     async def test_a_session_that_ends_meanwhile(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         desk.sessions.sessions["S-1"] = SessionValue("S-1")
-        monkeypatch.setattr(desk.sessions, "kill", lambda session_id, by: False)
+
+        async def gone(session_id: str, by: str) -> bool:
+            return False
+
+        monkeypatch.setattr(desk.sessions, "kill", gone)
         async with await desk.client("root", Role.ADMIN) as client:
             answer = await client.delete("/api/v1/sessions/S-1")
         assert (answer.status_code, answer.json()["detail"]) == (404, "The session has ended by itself.")

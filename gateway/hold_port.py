@@ -1,0 +1,32 @@
+"""What a session needs of the holds, wherever their store is. Plain values both ways."""
+
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+from gateway.audit import AuditUnavailable
+from gateway.hold_terms import ClaimRefused, HoldNotFound, HoldRequest, HoldsFull
+from gateway.store import Hold, HoldState, StoreUnavailable
+
+__all__ = ["HOLD_ERRORS", "HoldPort"]
+
+HOLD_ERRORS: Final[tuple[type[Exception], ...]] = (
+    HoldsFull,
+    HoldNotFound,
+    ClaimRefused,
+    StoreUnavailable,
+    AuditUnavailable,
+)
+"""What these methods raise."""
+
+
+class HoldPort(Protocol):
+    """The session's side of :class:`gateway.holds.Holds`, which says what each method does."""
+
+    async def open(self, request: HoldRequest) -> Hold: ...
+    async def wait(self, hold_id: str) -> Hold: ...
+    async def end(self, hold_id: str, state: HoldState, reason: str) -> Hold: ...
+    async def claim(self, hold_id: str, digest: str) -> Hold: ...
+    async def record_outcome(
+        self, hold_id: str, tag: str | None, rows: int | None, sqlstate: str | None, duration_ms: float | None
+    ) -> None: ...
+    async def keep_impact(self, hold_id: str, impact: Mapping[str, object]) -> None: ...
