@@ -1,8 +1,8 @@
-"""Code that runs on the way: functions, triggers, rules, checks, defaults, policies, types, casts.
+"""Code that runs on the way: functions, triggers, checks, defaults, policies, types, casts, operator classes.
 
 Bodies in SQL and the static statements of PL/pgSQL are read by the same readers as a message; what stays opaque
 (other languages, EXECUTE of a computed text) is noted as such.
-Source: documentation chapters 36.5, "Query Language (SQL) Functions", and 41, "PL/pgSQL".
+Source: documentation chapters 36.5, "Query Language (SQL) Functions", and 39, "Triggers".
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,19 +14,17 @@ from rules.facts import Action, EffectFacts
 from rules.findings import Findings, Frame
 from rules.lineage import Output, Reference, Scope, Shape
 from rules.pgquery import GrammarError, Node
+from rules.plpgsql import PlPgSql
 from rules.reader import Unreadable
 
 MAX_DEPTH: Final = 12
 """Functions, triggers, views and rules inside one another."""
 
-_LOOPS: Final = frozenset(
-    ["PLpgSQL_stmt_loop", "PLpgSQL_stmt_while", "PLpgSQL_stmt_fori", "PLpgSQL_stmt_fors", "PLpgSQL_stmt_forc",
-     "PLpgSQL_stmt_foreach_a", "PLpgSQL_stmt_dynfors"]
-)  # fmt: skip
-_CURSORS: Final = frozenset(["PLpgSQL_stmt_open", "PLpgSQL_stmt_fetch", "PLpgSQL_stmt_close"])
-_DYNAMIC: Final = frozenset(["PLpgSQL_stmt_dynexecute", "PLpgSQL_stmt_dynfors"])
+_OUTPUT_MODES: Final = frozenset(["FUNC_PARAM_OUT", "FUNC_PARAM_INOUT", "FUNC_PARAM_TABLE"])
 _INTERNAL: Final = frozenset(["internal", "c"])
-_STATEMENT, _EXPRESSION = 0, 2
+_REBUILT: Final = frozenset(["check", "generated", "index", "partition"])
+"""What the server evaluates for the rows that are there when it scans or rewrites a relation."""
+_SHOWN: Final = frozenset(["default", "generated"])
 
 
 class Bodies:
@@ -35,6 +33,7 @@ class Bodies:
     def __init__(self, findings: Findings) -> None:
         self._findings = findings
         self._world = findings.world
+        self._plpgsql = PlPgSql(findings)
 
     # -- functions ------------------------------------------------------------------------------------------
 
@@ -56,8 +55,9 @@ class Bodies:
         self._findings.calls_code = True
         try:
             inner = frame.into(step, variables=True, per=(*frame.per, *per), path=_path_of(function, frame))
+            self.types((*function.arguments, function.returns), inner)
             if function.defaults and function.definition is not None:
-                self._defaults(function.definition, replace(inner, exposes=False))
+                self._defaults(function.definition, inner)
             return self._body(function, inner)
         finally:
             self._findings.running.pop()
@@ -78,7 +78,7 @@ class Bodies:
             try:
                 if function.language == "sql":
                     return self._sql(function, frame)
-                self._plpgsql(function.definition, frame)
+                self._plpgsql.function(function.definition, frame)
                 return None
             except (GrammarError, RecursionError) as error:
                 self._findings.opaque(
@@ -97,7 +97,10 @@ class Bodies:
             default = one["FunctionParameter"].get("defexpr")
             if default is not None:
                 select = {"targetList": [{"ResTarget": {"val": default}}]}
-                self._findings.reader.statement("SelectStmt", select, frame, Scope(variables=True))
+                shape = self._findings.reader.statement("SelectStmt", select, frame, Scope(variables=True))
+                # What the function does with it is not followed.
+                if frame.exposes:
+                    self._findings.expose(shape.everything())
 
     def _sql(self, function: Function, frame: Frame) -> Shape | None:
         assert function.definition is not None
@@ -108,7 +111,7 @@ class Bodies:
             shape = self._findings.reader.statement(each, fields, frame, Scope(variables=True))
         if shape is None or function.kind == "p":
             return None
-        return self._as_returned(function, shape)
+        return self._as_returned(function, shape, _outputs(created))
 
     def _sql_statements(self, created: Node) -> Iterator[tuple[str, Node]]:
         body = created.get("sql_body")
@@ -122,95 +125,27 @@ class Bodies:
                 for kind, fields, _ in self._world.parsed(text).statements:
                     yield kind, fields
 
-    def _as_returned(self, function: Function, shape: Shape) -> Shape:
-        """The columns as the caller knows them."""
+    def _as_returned(self, function: Function, shape: Shape, names: list[str]) -> Shape:
+        """The columns as the caller knows them; ``names`` are those of the function's own output parameters."""
         returned = self._world.catalog.types_by_oid.get(function.returns)
         relation = self._world.catalog.by_oid.get(returned.relation) if returned is not None else None
-        names: list[str] = []
-        if relation is not None and not shape.open and len(shape.outputs) == len(relation.columns):
+        if relation is not None:
             names = list(relation.columns)
-        elif len(shape.outputs) == 1:
+        elif not names and len(shape.outputs) == 1:
             names = [function.name]
-        origins = shape.outputs
+        if shape.open or len(shape.outputs) != len(names):
+            # One column may be the whole row.
+            return Shape(shape.outputs, shape.everything(), open_=True)
         return Shape(
             [
-                Output(names[index] if index < len(names) else output.name, output.origins, output.direct)
-                for index, output in enumerate(origins)
-            ],
-            shape.rest,
-            open_=shape.open or relation is None,
+                Output(name, output.origins, output.direct)
+                for name, output in zip(names, shape.outputs, strict=True)
+            ]
         )
 
-    # -- PL/pgSQL -------------------------------------------------------------------------------------------
-
-    def _plpgsql(self, definition: str, frame: Frame) -> None:
-        for body in self._world.body(definition):
-            for datum in body.get("datums", ()):  # type: ignore[attr-defined]
-                self._plpgsql_nodes(datum, frame)
-            self._plpgsql_nodes(body.get("action", {}), frame)
-
     def block(self, text: str, frame: Frame) -> None:
-        """A DO block in PL/pgSQL.  Raises GrammarError."""
-        quote = "$holdgate$"
-        if quote in text:
-            raise Unreadable("a DO block that quotes like its reader")
-        self._plpgsql(f"CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS {quote}{text}{quote}", frame)
-
-    def _plpgsql_nodes(self, node: Any, frame: Frame) -> None:
-        if isinstance(node, list):
-            for one in node:
-                self._plpgsql_nodes(one, frame)
-            return
-        if not isinstance(node, dict):
-            return
-        for kind, fields in node.items():
-            if kind == "PLpgSQL_expr":
-                self._plpgsql_text(fields, frame)
-                continue
-            self._findings.opens_cursors |= kind in _CURSORS
-            inner = frame
-            if kind in _LOOPS and not frame.repeated:
-                inner = replace(frame, repeated=True)
-            if kind in _DYNAMIC:
-                self._dynamic(fields, inner)
-                fields = {name: value for name, value in fields.items() if name != "query"}
-            self._plpgsql_nodes(fields, inner)
-
-    def _plpgsql_text(self, fields: Node, frame: Frame) -> None:
-        """One SQL text inside of PL/pgSQL: a statement, an expression, or an assignment."""
-        text, mode = fields["query"], fields.get("parseMode", _STATEMENT)
-        reader = self._findings.reader
-        if mode == _STATEMENT:
-            for kind, each, _ in self._world.parsed(text).statements:
-                shape = reader.statement(kind, each, frame, Scope(variables=True))
-                if frame.exposes:
-                    self._findings.expose(shape.everything())
-            return
-        if mode > _EXPRESSION:
-            # variable := expression, also into a field or an element.
-            text = text.partition(":=")[2] or text.partition("=")[2]
-        self._expression(text, frame)
-
-    def _dynamic(self, fields: Node, frame: Frame) -> None:
-        """EXECUTE: read where its text is a constant, opaque where it is computed."""
-        text = fields["query"]["PLpgSQL_expr"]["query"]
-        try:
-            _, select, _ = self._world.parsed(f"SELECT {text}").statements[0]
-            constant = select["targetList"][0]["ResTarget"]["val"]["A_Const"]["sval"]["sval"]
-        except (GrammarError, KeyError, IndexError):
-            self._findings.opaque("EXECUTE", "EXECUTE of a text that is computed", frame.trail)
-            self._expression(text, frame)
-            return
-        for kind, each, _ in self._world.parsed(constant).statements:
-            shape = self._findings.reader.statement(kind, each, frame, Scope(variables=True))
-            if frame.exposes:
-                self._findings.expose(shape.everything())
-
-    def _expression(self, text: str, frame: Frame) -> None:
-        for kind, fields, _ in self._world.parsed(f"SELECT {text}").statements:
-            shape = self._findings.reader.statement(kind, fields, frame, Scope(variables=True))
-            if frame.exposes:
-                self._findings.expose(shape.everything())
+        """A DO block in PL/pgSQL.  Raises GrammarError, Unreadable."""
+        self._plpgsql.block(text, frame)
 
     # -- what hangs on relations ----------------------------------------------------------------------------
 
@@ -224,6 +159,8 @@ class Bodies:
                 continue
             function = self._world.catalog.functions_by_oid.get(trigger.function)
             step = f"trigger {trigger.name} on {relation.full_name}"
+            if trigger.definition is not None:
+                self._when(trigger.definition, step, frame)
             if function is None:
                 if not self._world.is_own(trigger.function):
                     self._findings.opaque(step, f"{step} calls a function nobody knows", frame.trail)
@@ -232,20 +169,42 @@ class Bodies:
                 continue
             self.call(function, frame.into(step, repeated=True, exposes=False, variables=True))
 
+    def _when(self, definition: str, step: str, frame: Frame) -> None:
+        """A trigger's WHEN, evaluated for every row; ``definition`` is empty where it could not be read."""
+        inner = frame.into(f"WHEN of {step}", repeated=True, exposes=False, variables=True)
+        try:
+            _, created, _ = self._world.parsed(definition).statements[0]
+            select = {"targetList": [{"ResTarget": {"val": created["whenClause"]}}]}
+            self._findings.reader.statement("SelectStmt", select, inner, Scope(variables=True))
+        except (GrammarError, RecursionError, LookupError):
+            self._findings.opaque(step, f"WHEN of {step} cannot be read", frame.trail)
+
     def code(self, relation: Relation, occasions: frozenset[str], frame: Frame) -> None:
         """The expressions the server evaluates by itself when the relation is written or read."""
         for code in relation.code:
             if code.occasion in occasions:
-                self._code(code, f"{code.occasion} of {relation.full_name}", frame)
+                # What is stored where nobody expects it can be read there.
+                shown = code.occasion in _SHOWN and not self._is_personal(relation, code.column)
+                self._code(code, f"{code.occasion} of {relation.full_name}", frame, exposes=shown)
 
-    def _code(self, code: Code, step: str, frame: Frame) -> None:
+    def rebuilt(self, relation: Relation, frame: Frame) -> None:
+        """The server scans or rewrites a relation: checks, indexes, generated columns are worked out anew."""
+        for one in (relation, *self._world.descendants(relation)):
+            self.code(one, _REBUILT, frame)
+            self.types(one.types, frame)
+
+    def _is_personal(self, relation: Relation, column: str | None) -> bool:
+        mark = self._world.mark(relation)
+        return mark is not None and column is not None and mark.holds(column)
+
+    def _code(self, code: Code, step: str, frame: Frame, *, exposes: bool = False) -> None:
         if not self._may_run_code(code.text):
             return
-        inner = frame.into(step, repeated=True, exposes=False, variables=True)
+        inner = frame.into(step, repeated=True, exposes=exposes and frame.exposes, variables=True)
         if inner.depth > MAX_DEPTH:
             raise Unreadable("code that calls code more than a dozen deep")
         try:
-            self._expression(f"({code.text})", inner)
+            self._plpgsql.expression(f"({code.text})", inner)
         except (GrammarError, RecursionError) as error:
             self._findings.opaque(step, f"{step} cannot be read: {error}", frame.trail)
 
@@ -265,9 +224,9 @@ class Bodies:
                 self.call(function, frame.into(step, repeated=True, exposes=False, variables=True))
 
     def type_code(self, one: Type, frame: Frame) -> None:
-        """A value becomes of the type."""
+        """A value becomes of the type: a domain's checks, casts, orders of somebody's own."""
         key = -one.oid
-        if key in self._findings.running:
+        if not self._world.runs_code(one.oid) or key in self._findings.running:
             return
         self._findings.running.append(key)
         try:
@@ -280,30 +239,43 @@ class Bodies:
         step = f"type {one.schema}.{one.name}"
         for code in one.code:
             self._code(code, f"{code.occasion} of {step}", frame)
-        for oid in (one.base, one.element):
+        for oid in self._world.inside(one):
             following = catalog.types_by_oid.get(oid)
             if following is not None:
                 self.type_code(following, frame)
         if one.extension is None:
-            for oid in one.functions:
-                function = catalog.functions_by_oid.get(oid)
-                if function is not None:
-                    self.call(function, frame.into(step))
+            self._called_by(one.functions, step, frame)
         for cast in catalog.casts:
-            if cast.target == one.oid or cast.source == one.oid:
-                function = catalog.functions_by_oid.get(cast.function)
-                if function is not None and function.extension is None:
-                    self.call(function, frame.into(f"cast of {step}"))
+            if cast.extension is None and one.oid in (cast.target, cast.source):
+                self._called_by((cast.function,), f"cast of {step}", frame)
+        self.compared((one.oid,), frame)
 
-    def column_types(self, relation: Relation, frame: Frame) -> None:
-        """Values of the relation's columns are stored, or compared: domains check them, casts may apply."""
-        catalog = self._world.catalog
-        if not catalog.types and not catalog.casts:
+    def compared(self, types: Iterable[int], frame: Frame) -> None:
+        """Values of the types may be sorted, grouped, looked for: operator classes of somebody's own do that."""
+        classes = self._world.catalog.operator_classes
+        if not classes:
             return
-        for oid in dict.fromkeys(relation.types):
-            one = catalog.types_by_oid.get(oid)
-            if one is not None:
-                self.type_code(one, frame)
+        names = self._world.all_inside(types)
+        for one in classes:
+            if one.type in names and one.extension is None:
+                self._called_by(one.functions, f"operator class {one.schema}.{one.name}", frame)
+
+    def _called_by(self, functions: Iterable[int], step: str, frame: Frame) -> None:
+        """Functions that the server calls by itself, any number of times."""
+        for oid in functions:
+            function = self._world.catalog.functions_by_oid.get(oid)
+            if function is not None and function.extension is None:
+                self.call(function, frame.into(step, repeated=True, exposes=False))
+
+    def types(self, oids: Iterable[int], frame: Frame) -> None:
+        """Values of the types are stored or handed over: domains check them, casts may apply, orders are kept."""
+        for oid in dict.fromkeys(oids):
+            if self._world.runs_code(oid):
+                one = self._world.catalog.types_by_oid.get(oid)
+                if one is not None:
+                    self.type_code(one, frame)
+                else:
+                    self.compared((oid,), frame)
 
     def casts(self, relation: Relation, frame: Frame) -> None:
         """Somebody's implicit casts from or to a type that the relation has."""
@@ -326,6 +298,15 @@ def _path_of(function: Function, frame: Frame) -> tuple[str, ...]:
         if name == "search_path":
             return tuple(part.strip().strip('"') for part in value.split(",") if part.strip().strip('"'))
     return frame.path
+
+
+def _outputs(created: Node) -> list[str]:
+    """The names of a function's output parameters, those of RETURNS TABLE included."""
+    parameters = (one["FunctionParameter"] for one in created.get("parameters", ()))
+    return [
+        one.get("name") or f"column{at + 1}"
+        for at, one in enumerate(one for one in parameters if one["mode"] in _OUTPUT_MODES)
+    ]
 
 
 def _atomic(body: Node) -> Iterator[tuple[str, Node]]:

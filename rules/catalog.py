@@ -193,6 +193,19 @@ class Type:
 
 
 @dataclass(frozen=True, slots=True)
+class OperatorClass:
+    """How somebody has values of a type (its OID) sorted, hashed or looked for: ``functions`` are the OIDs of the
+    functions that do it, those of its operators included, PostgreSQL's own left out."""
+
+    schema: str
+    name: str
+    method: str
+    type: int
+    functions: tuple[int, ...] = ()
+    extension: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class EventTrigger:
     """An event trigger that is switched on."""
 
@@ -231,6 +244,7 @@ class SchemaSnapshot:
     operators: tuple[Operator, ...] = ()
     casts: tuple[Cast, ...] = ()
     types: tuple[Type, ...] = ()
+    operator_classes: tuple[OperatorClass, ...] = ()
     event_triggers: tuple[EventTrigger, ...] = ()
     extensions: Mapping[str, str] = field(default_factory=dict)
     """Name to schema."""
@@ -324,6 +338,7 @@ class SchemaSnapshot:
             functions=self.functions + more.functions,
             operators=self.operators + more.operators,
             types=self.types + more.types,
+            operator_classes=self.operator_classes + more.operator_classes,
         )
         known = vars(made)
         for name, indexes in INDEXES.items():

@@ -40,7 +40,22 @@ _PLAIN: Final = frozenset(
 """Made of all that stands in them."""
 _TRUTHS: Final = frozenset(["NullTest", "BooleanTest", "JsonIsPredicate"])
 """Say whether, never what."""
+_LATER: Final = {
+    "JsonObjectConstructor": ("json_object", 16_00_00),
+    "JsonArrayConstructor": ("json_array", 16_00_00),
+    "JsonObjectAgg": ("json_objectagg", 16_00_00),
+    "JsonArrayAgg": ("json_arrayagg", 16_00_00),
+    "JsonParseExpr": ("json", 17_00_00),
+    "JsonScalarExpr": ("json_scalar", 17_00_00),
+    "JsonSerializeExpr": ("json_serialize", 17_00_00),
+    "MergeSupportFunc": ("merge_action", 17_00_00),
+    "JSON_EXISTS_OP": ("json_exists", 17_00_00),
+    "JSON_QUERY_OP": ("json_query", 17_00_00),
+    "JSON_VALUE_OP": ("json_value", 17_00_00),
+}
+"""Words that later grammars have: servers before that version (server_version_num) call a function of the name."""
 _COMPARISONS: Final = frozenset(["=", "<>", "<", ">", "<=", ">="])
+_EQUALS: Final = [{"String": {"sval": "="}}]
 _GATHERS: Final = frozenset(["JsonObjectAgg", "JsonArrayAgg", "JsonArrayQueryConstructor"])
 _SHADOWABLE: Final = {
     "AEXPR_DISTINCT": ("=",),
@@ -93,7 +108,8 @@ class Expressions:
             if kind == "ColumnRef":
                 found |= self._column(fields, scope)
             elif kind in _LEAVES:
-                continue
+                if kind == "MergeSupportFunc":
+                    found |= self._later(kind)
             elif kind == "A_Expr":
                 self._operators_of(fields)
                 sides = [fields[side] for side in ("lexpr", "rexpr") if side in fields]
@@ -126,6 +142,7 @@ class Expressions:
             elif kind == "A_Indirection":
                 found |= self._indirection(fields, scope)
             elif kind in _GATHERS:
+                found |= self._later(kind)
                 if kind == "JsonArrayQueryConstructor":
                     shape = self.subselect(fields["query"]["SelectStmt"], scope)
                     gathered = shape.everything()
@@ -136,6 +153,10 @@ class Expressions:
                 self._note_merge(gathered)
                 found |= gathered
             elif kind in _PLAIN:
+                if kind[:4] == "Json":
+                    found |= self._later(fields.get("op", kind))
+                elif "useOp" in fields:
+                    self.named_operator(fields["useOp"])
                 stack.extend(inner_nodes(fields))
             elif kind == "TypeName":
                 self.type_used(fields)
@@ -206,8 +227,7 @@ class Expressions:
         self.consider(fields.get("testexpr"), scope)
         link = fields["subLinkType"]
         if link in ("ANY_SUBLINK", "ALL_SUBLINK"):
-            name = [part["String"]["sval"] for part in fields.get("operName", ())] or ["="]
-            self._operator(name[-2] if len(name) > 1 else None, name[-1])
+            self.named_operator(fields.get("operName", _EQUALS))
         select = fields["subselect"]["SelectStmt"]
         inner = Scope(scope)
         shape = self.subselect(select, inner)
@@ -233,6 +253,8 @@ class Expressions:
         self.seen_calls.add(id(fields))
         names = [part["String"]["sval"] for part in fields["funcname"]]
         schema, name = (names[-2] if len(names) > 1 else None), names[-1]
+        if name == "system_user" and fields["funcformat"] == "COERCE_SQL_SYNTAX" and self._older(16_00_00):
+            return scope.resolve(None, name) or NOTHING
         own = schema in (None, "pg_catalog", "information_schema")
         arguments: list[Node] = fields.get("args", [])
         for key in ("agg_order", "agg_filter"):
@@ -262,7 +284,28 @@ class Expressions:
             overloads = self.world.functions(schema, name, self.frame.path)
             if not overloads or any(one.kind == "a" for one in overloads):
                 self._note_merge(inside)
+        if name == "json_object" and own and self._older(16_00_00):
+            returned |= self._anybodys(name)
         return inside | returned
+
+    def _older(self, version: int) -> bool:
+        return 0 < self.world.catalog.server_version < version
+
+    def _later(self, word: str) -> Origins:
+        """What a function of the name returns where the server does not know the word yet."""
+        name, since = _LATER.get(word, ("", 0))
+        return self._anybodys(name) if self._older(since) else NOTHING
+
+    def _anybodys(self, name: str) -> Origins:
+        """What functions of the name return, of which the text does not tell which one is called."""
+        start = len(self.findings.references)
+        found: Origins = NOTHING
+        for function in self.world.functions(None, name, self.frame.path):
+            shape = self._user_call(function, ())
+            found |= shape.everything() if shape is not None else NOTHING
+        for reference in self.findings.references[start:]:
+            reference.repeated = True
+        return found
 
     def _note_merge(self, origins: Origins) -> None:
         """Values of many rows in one: a limit on rows is no limit on subjects then."""
@@ -335,6 +378,8 @@ class Expressions:
                 return
             case Conduct.SESSION:
                 findings.session(self._set_config(fields))
+            case Conduct.INDEXES:
+                self._indexes(function.name, function.why)
             case Conduct.OPAQUE:
                 if name not in FUNCTIONS:
                     findings.missing[f"{function.name}()"] = None
@@ -345,6 +390,14 @@ class Expressions:
                 )
             case Conduct.LARGE_OBJECT:
                 findings.note(EffectFacts(Action.CALL, function.name, detail=function.why))
+
+    def _indexes(self, name: str, why: str) -> None:
+        """Whatever an index evaluates may run; which index that is, only its OID tells."""
+        catalog = self.world.catalog
+        if catalog.is_empty:
+            self.findings.opaque(name, why, self.frame.trail)
+        for relation in catalog.relations:
+            self.bodies.rebuilt(relation, self.frame)
 
     def _user_call(self, function: Function, per: tuple[Any, ...]) -> Shape | None:
         extension = function.extension
@@ -375,8 +428,12 @@ class Expressions:
         for name in _SHADOWABLE.get(fields["kind"], ()):
             self._operator(None, name)
         if fields["kind"] not in _SHADOWABLE:
-            names = [part["String"]["sval"] for part in fields["name"]]
-            self._operator(names[-2] if len(names) > 1 else None, names[-1])
+            self.named_operator(fields["name"])
+
+    def named_operator(self, parts: list[Node]) -> None:
+        """An operator is called; ``parts`` are those of its name."""
+        names = [part["String"]["sval"] for part in parts]
+        self._operator(names[-2] if len(names) > 1 else None, names[-1])
 
     def _operator(self, schema: str | None, name: str) -> None:
         world, findings = self.world, self.findings

@@ -19,6 +19,7 @@ class Conduct(Enum):
     OPAQUE = auto()
     SERVER_FILE = auto()
     SESSION = auto()
+    INDEXES = auto()
     LARGE_OBJECT = auto()
 
 
@@ -48,6 +49,9 @@ _STEERS_SERVER: Final = words(
     pg_restore_attribute_stats pg_restore_relation_stats"""
 )
 _STEERS_PREFIXES: Final = ("binary_upgrade_", "pg_replication_", "pg_logical_")
+_WORKS_ON_INDEXES: Final = words(
+    "brin_desummarize_range brin_summarize_new_values brin_summarize_range gin_clean_pending_list"
+)
 _SHOWS_OTHERS: Final = words(
     "pg_stat_get_activity pg_stat_get_backend_activity pg_hba_file_rules pg_ident_file_mappings "
     "pg_show_all_file_settings pg_stat_get_backend_client_addr"
@@ -101,6 +105,8 @@ def known(schema: str | None, name: str, *, pg_catalog_first: bool = True) -> Fu
         return Function(full, Conduct.OPAQUE, f"{name}() acts on the server, not on data")
     if name in _SHOWS_OTHERS:
         return Function(full, Conduct.OPAQUE, f"{name}() shows other sessions or settings")
+    if name in _WORKS_ON_INDEXES:
+        return Function(full, Conduct.INDEXES, f"{name}() evaluates what an index is made of")
     if name == "set_config":
         return Function(full, Conduct.SESSION)
     if name in _LARGE_OBJECTS:

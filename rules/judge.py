@@ -135,6 +135,7 @@ class Judge:
             function = known("pg_catalog", name)
             nature = {
                 Conduct.OPAQUE: Nature.OPAQUE,
+                Conduct.INDEXES: Nature.OPAQUE,
                 Conduct.SERVER_FILE: Nature.SERVER_FILE,
                 Conduct.SESSION: Nature.GUARDED,
             }.get(function.conduct, Nature.PLAIN)

@@ -47,21 +47,21 @@ class Sources(Expressions):
         match kind:
             case "RangeVar":
                 shape, name = self._relation(fields)
-                return self._named(fields.get("alias"), name, shape, scope)
+                return self._aliased(fields.get("alias"), name, shape, scope)
             case "JoinExpr":
                 return self._join(fields, scope, sees)
             case "RangeSubselect":
                 outer = sees if fields.get("lateral") else (sees.outer or Scope(variables=sees.variables))
                 inner = Scope(outer)
                 each, select = next(iter(fields["subquery"].items()))
-                return self._named(fields.get("alias"), "", self.statement(each, select, inner), scope)
+                return self._aliased(fields.get("alias"), "", self.statement(each, select, inner), scope)
             case "RangeFunction":
                 return self._functions(fields, scope, sees)
             case "RangeTableFunc" | "JsonTable":
                 everything = NOTHING
                 for one in inner_nodes({key: value for key, value in fields.items() if key != "alias"}):
                     everything |= self.origins(one, sees)
-                return self._named(fields.get("alias"), "", Shape(rest=everything, open_=True), scope)
+                return self._aliased(fields.get("alias"), "", Shape(rest=everything, open_=True), scope)
             case "RangeTableSample":
                 self.consider(fields.get("args"), sees)
                 self.consider(fields.get("repeatable"), sees)
@@ -73,7 +73,7 @@ class Sources(Expressions):
                 raise Unreadable(f"something in FROM of a kind not known here ({kind})")
 
     @staticmethod
-    def _named(alias: Node | None, name: str, shape: Shape, scope: Scope) -> Shape:
+    def _aliased(alias: Node | None, name: str, shape: Shape, scope: Scope) -> Shape:
         if alias is not None:
             name = alias["aliasname"]
             shape = shape.renamed([one["String"]["sval"] for one in alias.get("colnames", ())])
@@ -127,7 +127,7 @@ class Sources(Expressions):
         ]
         is_open = left_star.open or right_star.open
         star = Shape(outputs, left_star.rest | right_star.rest, left_rows | right_rows, open_=is_open)
-        return star if alias is None else self._named(alias, "", star, scope)
+        return star if alias is None else self._aliased(alias, "", star, scope)
 
     def _functions(self, fields: Node, scope: Scope, sees: Scope) -> Shape:
         shapes: list[Shape] = []
@@ -150,7 +150,7 @@ class Sources(Expressions):
         if fields.get("ordinality"):
             outputs.append(Output("ordinality"))
         whole = Shape(outputs, rest, open_=any(shape.open for shape in shapes))
-        return self._named(fields.get("alias"), name, whole.renamed(columns), scope)
+        return self._aliased(fields.get("alias"), name, whole.renamed(columns), scope)
 
     def _function(self, node: Node, sees: Scope) -> tuple[Shape, str]:
         """A function in FROM: its result's shape and the name it goes by."""
@@ -196,13 +196,9 @@ class Sources(Expressions):
 
     def relation(self, schema: str | None, name: str, *, alone: bool = False) -> Shape:
         """The shape of a relation that is read."""
-        named = self.world.relation(schema, name, self.frame.path, alone=alone)
+        named = self.named(schema, name, alone=alone)
         known = named.known
-        mark = named.mark
-        if known is not None and known.kind == "m" and known.oid not in self.world.derived:
-            self._derive(known)
-            mark = self.world.mark(known, alone=alone)
-        reference = self.mention(replace(named, mark=mark), alone=alone)
+        reference = self.mention(named, alone=alone)
         if known is None:
             return relation_shape(reference)
         if known.kind == "f":
@@ -213,7 +209,18 @@ class Sources(Expressions):
             self.bodies.code(known, _READ_CODE, self.frame)
         if self.world.catalog.casts:
             self.bodies.casts(known, self.frame)
+        self.bodies.compared(known.types, self.frame)
         return relation_shape(reference)
+
+    def named(self, schema: str | None, name: str, *, alone: bool = False) -> Named:
+        """What the name stands for here; what of a materialised view is personal follows from its query."""
+        named = self.world.relation(schema, name, self.frame.path, alone=alone)
+        known = named.known
+        if known is None or known.kind != "m":
+            return named
+        if known.oid not in self.world.derived:
+            self._derive(known)
+        return replace(named, mark=self.world.mark(known, alone=alone))
 
     def outside(self, known: Relation) -> None:
         """A foreign table: its rows are another server's, or a file's."""

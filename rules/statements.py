@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from rules.alterations import Alterations
 from rules.bodies import Bodies
 from rules.catalog import Relation
 from rules.cursors import CursorStep, OpenCursors, cursor_steps
@@ -16,8 +17,11 @@ from rules.definitions import Definitions
 from rules.facts import Action, EffectFacts, Nature
 from rules.findings import Findings, Frame, Write
 from rules.lineage import Output, Scope, Shape
+from rules.losses import Losses
+from rules.maintenance import Maintenance
 from rules.personal import ALL
 from rules.pgquery import GrammarError, Node, Parsed, parse
+from rules.privileges import Privileges
 from rules.queries import Queries
 from rules.reader import Unreadable, read_text
 from rules.settings import assignment, search_path
@@ -68,6 +72,10 @@ class Statements:
         self._own_text = ""
         self.findings = Findings(world, self)
         self.definitions = Definitions(self)
+        self.alterations = Alterations(self)
+        self.losses = Losses(self)
+        self.privileges = Privileges(self)
+        self.maintenance = Maintenance(self)
         self.session_dependent = False
         self.prepares: list[tuple[str, str]] = []
         self.deallocates: list[str | None] = []
@@ -127,6 +135,8 @@ class Statements:
         if handler is not None:
             handler(self, fields, frame)
             return Shape()
+        if self.maintenance.handles(kind, fields, frame):
+            return Shape()
         self.definitions.read(kind, fields, frame)
         return Shape()
 
@@ -137,13 +147,30 @@ class Statements:
         self._count(queries, frame)
         return shape
 
-    def expressions(self, nodes: Iterable[Node], frame: Frame) -> None:
-        """Expressions that stand by themselves: arguments, defaults, conditions."""
+    def expressions(self, nodes: Iterable[Node], frame: Frame, *, shown: bool = False) -> None:
+        """Expressions that stand by themselves: arguments, defaults, conditions.
+
+        ``shown``: their values end where they can be read.
+        """
         queries = Queries(self.findings, frame)
         scope = Scope(variables=True)
         for node in nodes:
-            queries.consider(node, scope)
+            origins = queries.origins(node, scope)
+            if shown:
+                self.findings.expose(origins)
         self._count(queries, frame)
+
+    def types(self, names: Iterable[Node], frame: Frame) -> None:
+        """Values become of these types."""
+        queries = Queries(self.findings, frame)
+        for one in names:
+            queries.type_used(one)
+
+    def operators(self, names: Iterable[list[Node]], frame: Frame) -> None:
+        """Operators are called, each given by the parts of its name."""
+        queries = Queries(self.findings, frame)
+        for one in names:
+            queries.named_operator(one)
 
     def _count(self, queries: Queries, frame: Frame) -> None:
         if not frame.depth:
@@ -179,6 +206,7 @@ class Statements:
         text = _after_as(self._own_text)
         if frame.depth:
             raise Unreadable("PREPARE inside of a function")
+        self.types((one["TypeName"] for one in fields.get("argtypes", ())), frame)
         self.prepares.append((name, text))
         # A PREPARE that fails because the name is taken leaves the older text in place.
         self._prepared.setdefault(name, []).append(text)
@@ -370,10 +398,8 @@ class Statements:
 
     def lost(self, fields: Node, frame: Frame, detail: str) -> None:
         """All rows of a relation go, with those that refer to them."""
-        world = self.findings.world
-        named = world.relation(fields.get("schemaname"), fields["relname"], frame.path)
         queries = Queries(self.findings, frame)
-        reference = queries.mention(named)
+        reference = queries.mention(queries.named(fields.get("schemaname"), fields["relname"]))
         reference.is_target = True
         self.findings.write(Write(Action.DELETE, reference, (), detail))
 

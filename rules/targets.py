@@ -52,7 +52,7 @@ class Targets:
         stored = action is not Action.DELETE
         self._bodies.code(relation, _STORED if stored else _LOOKED_AT, frame)
         if stored:
-            self._bodies.column_types(relation, frame)
+            self._bodies.types(relation.types, frame)
             self._bodies.casts(relation, frame)
         if action is not Action.INSERT:
             for foreign_key in self._world.catalog.referring.get(relation.oid, ()):
@@ -77,6 +77,9 @@ class Targets:
             except (GrammarError, RecursionError) as error:
                 self._findings.opaque(step, f"{step} cannot be read: {error}", frame.trail)
                 continue
+            if "whereClause" in fields:
+                select = {"targetList": [{"ResTarget": {"val": fields["whereClause"]}}]}
+                self._findings.reader.statement("SelectStmt", select, inner, Scope(variables=True))
             for node in fields.get("actions", ()):
                 kind, each = next(iter(node.items()))
                 shape = self._findings.reader.statement(kind, each, inner, Scope(variables=True))

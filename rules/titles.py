@@ -22,9 +22,6 @@ PLAIN: Final[Mapping[str, str]] = {
     "NotifyStmt": "NOTIFY",
     "VariableShowStmt": "SHOW",
     "CheckPointStmt": "CHECKPOINT",
-    "VacuumStmt": "VACUUM",
-    "ClusterStmt": "CLUSTER",
-    "ReindexStmt": "REINDEX",
     "ConstraintsSetStmt": "SET CONSTRAINTS",
 }
 _NAMES: Final = {

@@ -5,11 +5,12 @@ One World serves every statement judged under one policy and one snapshot, and k
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 
 from rules.builtin import words
 from rules.cache import LruCache
-from rules.catalog import FIRST_NORMAL_OID, Function, Operator, Relation, SchemaSnapshot
+from rules.catalog import FIRST_NORMAL_OID, Function, Operator, Relation, SchemaSnapshot, Type
 from rules.lineage import Mark
 from rules.names import is_glob
 from rules.personal import PersonalData
@@ -55,6 +56,7 @@ class World:
     derived: dict[int, Mark | None] = field(default_factory=dict)
     """Marks of materialised views and copies, worked out from what they were made of; by OID."""
     _marks: dict[tuple[int, bool], Mark | None] = field(default_factory=dict)
+    _coded: dict[int, bool] = field(default_factory=dict)
     _parsed: LruCache[str, Parsed] = field(default_factory=lambda: LruCache(_CACHED))
     _bodies: LruCache[str, list[dict[str, object]]] = field(default_factory=lambda: LruCache(_CACHED))
 
@@ -162,6 +164,52 @@ class World:
         """Every operator of that name that an expression could mean, PostgreSQL's own left out."""
         overloads = self.catalog.operators_by_name.get(name, ())
         return [one for one in overloads if self._visible(one.schema, schema, path)]
+
+    # -- types ----------------------------------------------------------------------------------------------
+
+    def inside(self, one: Type) -> Iterable[int]:
+        """What a type's values are made of: a domain's base type, an array's elements, a row's columns."""
+        relation = self.catalog.by_oid.get(one.relation)
+        return (one.base, one.element, *(relation.types if relation is not None else ()))
+
+    def all_inside(self, types: Iterable[int]) -> frozenset[int]:
+        """The types and all that their values are made of, near and far."""
+        found: set[int] = set()
+        stack = list(types)
+        while stack:
+            oid = stack.pop()
+            if oid not in found:
+                found.add(oid)
+                one = self.catalog.types_by_oid.get(oid)
+                if one is not None:
+                    stack.extend(self.inside(one))
+        return frozenset(found)
+
+    def runs_code(self, oid: int) -> bool:
+        """Whether somebody's code runs when a value becomes of the type, or is compared."""
+        kept = self._coded.get(oid)
+        if kept is None:
+            one = self.catalog.types_by_oid.get(oid)
+            kept = oid in self._led_from or (
+                one is not None
+                and bool(
+                    one.code
+                    or (one.functions and one.extension is None)
+                    or any(map(self.runs_code, self.inside(one)))
+                )
+            )
+            self._coded[oid] = kept
+        return kept
+
+    @cached_property
+    def _led_from(self) -> frozenset[int]:
+        """The types that casts and operator classes of somebody's own are for."""
+        own = [one for one in self.catalog.casts if one.extension is None]
+        return frozenset(
+            [one.type for one in self.catalog.operator_classes if one.extension is None]
+            + [one.source for one in own]
+            + [one.target for one in own]
+        )
 
     @staticmethod
     def _visible(place: str, schema: str | None, path: tuple[str, ...]) -> bool:

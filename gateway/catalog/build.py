@@ -19,6 +19,7 @@ from rules.catalog import (
     Function,
     Namespace,
     Operator,
+    OperatorClass,
     Relation,
     RewriteRule,
     SchemaSnapshot,
@@ -77,6 +78,7 @@ def build(
         operators=(yield from _each(rows.get("operators", ()), lambda row: Operator(*row))),
         casts=(yield from _each(rows.get("casts", ()), lambda row: Cast(*row))),
         types=(yield from _each(rows.get("types", ()), parts.type)),
+        operator_classes=(yield from _each(rows.get("operator_classes", ()), parts.operator_class)),
         event_triggers=(yield from _each(rows.get("event_triggers", ()), lambda row: EventTrigger(*row))),
         extensions=dict(map(decoded, rows.get("extensions", ()))),
         namespaces=(
@@ -219,6 +221,10 @@ class _Parts:
             sets=tuple(row[15] or ()),
             extension=row[16],
         )
+
+    def operator_class(self, row: list[Any]) -> OperatorClass:
+        schema, name, method, of_type, functions, extension = row
+        return OperatorClass(self.name(schema), name, method, of_type, self.oids(functions), extension)
 
     def type(self, row: list[Any]) -> Type:
         default, checks = row[7], row[8] or ()

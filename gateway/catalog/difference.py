@@ -17,6 +17,7 @@ _SECTIONS: Final = {
     "operators": "operator",
     "casts": "cast",
     "types": "type",
+    "operator_classes": "operator class",
     "event_triggers": "event trigger",
 }
 
@@ -66,6 +67,8 @@ def _name(section: str, part: Mapping[str, Any]) -> str:
     if section == "operators":
         left, right = part.get("left", "none"), part.get("right", "none")
         return f"{identity(part['schema'])}.{part['name']}({left}, {right})"
+    if section == "operator_classes":
+        return f"{identity(part['schema'], part['name'])} using {part['method']}"
     if section == "casts":
         return f"{part['source']} as {part['target']}"
     return identity(*(part[key] for key in ("schema", "name") if key in part))

@@ -39,6 +39,7 @@ from rules.catalog import (
     Function,
     Namespace,
     Operator,
+    OperatorClass,
     Relation,
     SchemaSnapshot,
     Trigger,
@@ -82,6 +83,7 @@ class _Writer:
             "operators": map(self._operator, snapshot.operators),
             "casts": map(self._cast, snapshot.casts),
             "types": map(self._a_type, (one for one in snapshot.types if one.oid not in implied)),
+            "operator_classes": map(self._operator_class, snapshot.operator_classes),
             "event_triggers": map(self._event_trigger, snapshot.event_triggers),
         }
         return {
@@ -206,6 +208,16 @@ class _Writer:
             without_array=one.element == 0 and one.oid not in self._arrays,
         )
 
+    def _operator_class(self, one: OperatorClass) -> dict[str, Any]:
+        return _written(
+            schema=one.schema,
+            name=one.name,
+            method=one.method,
+            type=self._type(one.type),
+            functions=[self._function_name(oid) for oid in one.functions],
+            extension=one.extension,
+        )
+
     def _event_trigger(self, one: EventTrigger) -> dict[str, Any]:
         return _written(name=one.name, event=one.event, function=self._function_name(one.function))
 
@@ -237,7 +249,10 @@ def _written(**fields: Any) -> dict[str, Any]:
 
 def _order(part: Mapping[str, Any]) -> str:
     return json.dumps(
-        [part.get(key, "") for key in ("schema", "name", "arguments", "left", "right", "source", "target")]
+        [
+            part.get(key, "")
+            for key in ("schema", "name", "method", "arguments", "left", "right", "source", "target")
+        ]
     )
 
 

@@ -36,6 +36,7 @@ from rules.catalog import (
     Function,
     Namespace,
     Operator,
+    OperatorClass,
     Relation,
     RewriteRule,
     SchemaSnapshot,
@@ -114,6 +115,7 @@ class _Loader:
             operators=tuple(self._operator(part) for part in top.parts("operators")),
             casts=tuple(self._cast(part) for part in top.parts("casts")),
             types=(*(self._type(part) for part in top.parts("types")), *self._implied),
+            operator_classes=tuple(self._operator_class(part) for part in top.parts("operator_classes")),
             event_triggers=tuple(
                 EventTrigger(part.text("name"), part.text("event"), self._a_function(part, "function"))
                 for part in top.parts("event_triggers")
@@ -291,6 +293,19 @@ class _Loader:
             target=self._a_type(part, "target", part.text("target")),
             function=self._a_function(part, "function"),
             context=part.word("context", CONTEXTS),
+            extension=part.optional_text("extension"),
+        )
+
+    def _operator_class(self, part: Part) -> OperatorClass:
+        return OperatorClass(
+            schema=part.text("schema"),
+            name=part.text("name"),
+            method=part.text("method"),
+            type=self._a_type(part, "type", part.text("type")),
+            functions=tuple(
+                self._resolved(part, "functions", one, self._functions, "function")
+                for one in part.texts("functions")
+            ),
             extension=part.optional_text("extension"),
         )
 

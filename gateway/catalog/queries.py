@@ -150,6 +150,21 @@ FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace
 WHERE {self._ours("o")}
 """
 
+    def operator_classes(self) -> str:
+        # Somebody may have put a function of theirs into PostgreSQL's own families as well.
+        return f"""
+SELECT json_build_array(n.nspname, o.opcname, m.amname, o.opcintype::int8, own.functions, e.extname)::text
+FROM pg_opclass o JOIN pg_namespace n ON n.oid = o.opcnamespace JOIN pg_am m ON m.oid = o.opcmethod
+CROSS JOIN LATERAL (
+  SELECT json_agg(f::int8 ORDER BY f) AS functions FROM (
+    SELECT p.amproc::oid AS f FROM pg_amproc p WHERE p.amprocfamily = o.opcfamily
+    UNION SELECT q.oprcode::oid FROM pg_amop a JOIN pg_operator q ON q.oid = a.amopopr
+    WHERE a.amopfamily = o.opcfamily) x
+  WHERE f >= 16384) own
+{_with_extension("pg_opclass", "o")}
+WHERE own.functions IS NOT NULL AND {self._where}
+"""
+
     def casts(self) -> str:
         return f"""
 SELECT json_build_array(
@@ -296,7 +311,9 @@ SELECT json_build_array(
    WHERE o.contypid = t.oid AND o.contype = 'c'),
   (SELECT json_agg(f::int8) FROM unnest(ARRAY[
      t.typinput, t.typoutput, t.typreceive, t.typsend, t.typmodin, t.typmodout, t.typanalyze, {subscript}
-     r.rngcanonical, r.rngsubdiff]::oid[]) f WHERE f >= 16384),
+     r.rngcanonical, r.rngsubdiff]::oid[] || ARRAY(
+       SELECT p.amproc::oid FROM pg_amproc p JOIN pg_opclass s ON s.opcfamily = p.amprocfamily
+       WHERE s.oid = r.rngsubopc)) f WHERE f >= 16384),
   e.extname)::text
 FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace LEFT JOIN pg_range r ON r.rngtypid = t.oid
 {_with_extension("pg_type", "t")}
@@ -326,6 +343,7 @@ def catalog_queries(
         "functions": queries.functions(),
         "operators": queries.operators(),
         "types": queries.types(),
+        "operator_classes": queries.operator_classes(),
     }
     if not temporary:
         listed["extensions"] = queries.extensions()
@@ -358,6 +376,8 @@ _VERSIONED: Final = (
     ("pg_event_trigger", "oid", "true"),
     ("pg_extension", "oid", "true"),
     ("pg_opclass", "oid", "oid >= 16384"),
+    ("pg_amproc", "oid", "oid >= 16384"),
+    ("pg_amop", "oid", "oid >= 16384"),
 )
 """Catalogs whose row versions tell of a change, their key, and which rows matter."""
 

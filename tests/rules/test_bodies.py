@@ -1,9 +1,12 @@
 """Code is read where it can be, and opaque where it cannot."""
 
+from dataclasses import replace
+
 import pytest
 
+from rules.catalog import Code, Function, OperatorClass, Relation, SchemaSnapshot, Trigger, Type
 from rules.facts import Action
-from tests.rules.catalogs import effect, facts, judgement
+from tests.rules.catalogs import effect, facts, function, judgement, shop, table, verdict
 
 
 @pytest.mark.parametrize("sql", ["SELECT vat(1)", "SELECT vat(id) FROM products", "SELECT may_read(1)"])
@@ -49,3 +52,156 @@ def test_a_volatile_function_is_not_run_by_planning() -> None:
 
 def test_a_block_that_is_not_grammar_is_unreadable() -> None:
     assert facts("DO $$ BEGIN WHAT; END $$").unreadable is not None
+
+
+@pytest.mark.parametrize(
+    ("sql", "columns"),
+    [
+        ("SELECT l.e FROM listing() l", ("email",)),
+        ("SELECT e FROM listing()", ("email",)),
+        ("SELECT l.k FROM listing() l", ()),
+        ("SELECT * FROM listing()", ("email",)),
+        ("SELECT x.b FROM listing() x (a, b)", ("email",)),
+        ("SELECT (listing()).e", ("email",)),
+        ("SELECT s FROM single() s", ("email",)),
+        ("SELECT single.one FROM single()", ("email",)),
+        ("SELECT anything.x FROM anything() AS (w int8, x text)", ("email",)),
+        ("SELECT defaulted()", ("email",)),
+    ],
+)
+def test_columns_of_a_function_are_those_of_its_query(sql: str, columns: tuple[str, ...]) -> None:
+    made = (
+        _sql_function(16500, "listing", "TABLE (k int8, e text)", "SELECT id, email FROM crm.customers"),
+        _sql_function(16501, "single", "SETOF text", "SELECT email FROM crm.customers", "OUT one text"),
+        _sql_function(16502, "anything", "SETOF record", "SELECT id, email FROM crm.customers"),
+        replace(
+            _sql_function(
+                16503,
+                "defaulted",
+                "text",
+                "SELECT a",
+                "a text DEFAULT (SELECT min(email) FROM crm.customers)",
+            ),
+            arguments=(25,),
+            defaults=1,
+        ),
+    )
+    found = [
+        one for one in facts(sql, catalog=shop(functions=made)).effects if one.relation == "crm.customers"
+    ]
+    assert [one.personal for one in found] == [columns]
+
+
+def _sql_function(oid: int, name: str, returns: str, body: str, arguments: str = "") -> Function:
+    text = f"CREATE FUNCTION crm.{name}({arguments}) RETURNS {returns} LANGUAGE sql AS $b${body}$b$"
+    return Function(oid, "crm", name, "f", "sql", "s", returns_set=True, definition=text)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT ROW('a')::pair",
+        "SELECT '(a)'::pair",
+        "SELECT '{}'::pair[]",
+        "SELECT jsonb_populate_record(NULL::pair, '{}')",
+        "PREPARE p (checked) AS SELECT $1",
+        "PREPARE p (pair) AS SELECT $1",
+        "SELECT takes('a')",
+        "INSERT INTO holding VALUES (1)",
+    ],
+)
+def test_a_domain_is_checked_inside_of_other_types(sql: str) -> None:
+    assert verdict(sql, catalog=_typed()) == "default:opaque_function"
+
+
+def _typed() -> SchemaSnapshot:
+    return shop(
+        relations=(
+            Relation(16510, "crm", "pair", "c", ("a",), (16471,)),
+            Relation(16511, "crm", "holding", "r", ("a",), (16513,)),
+        ),
+        types=(
+            Type(16512, "crm", "pair", "c", relation=16510),
+            Type(16513, "crm", "_pair", "b", element=16512),
+        ),
+        functions=(function(16500, "takes", "BEGIN RETURN 1; END", (16471,)),),
+    )
+
+
+def test_the_catalogs_own_types_run_nothing() -> None:
+    assert verdict("SELECT NULL::products, '{1}'::int[], ROW(1, 'a')::customers") == "allow"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT c FROM coloured ORDER BY c",
+        "SELECT DISTINCT c FROM coloured",
+        "SELECT 'red'::colour < 'blue'",
+        "INSERT INTO coloured VALUES ('red')",
+        "CREATE INDEX ON coloured (c)",
+        "CREATE INDEX ON products (name by_length)",
+        "SELECT 1 FROM plain_json",
+    ],
+)
+def test_an_order_of_somebodys_own_runs_code(sql: str) -> None:
+    assert verdict(sql, catalog=_coloured()) == "default:opaque_function"
+
+
+def test_an_order_of_an_extension_is_harmless() -> None:
+    catalog = _coloured()
+    by_extension = replace(
+        catalog, operator_classes=(replace(catalog.operator_classes[0], extension="citext"),)
+    )
+    assert verdict("SELECT DISTINCT c FROM coloured", catalog=by_extension) == "allow"
+
+
+def _coloured() -> SchemaSnapshot:
+    return shop(
+        relations=(
+            Relation(16510, "crm", "coloured", "r", ("c",), (16512,)),
+            Relation(16511, "crm", "plain_json", "r", ("j",), (114,)),
+        ),
+        types=(Type(16512, "crm", "colour", "e"),),
+        operator_classes=(
+            OperatorClass("crm", "colour_ops", "btree", 16512, (16453,)),
+            OperatorClass("crm", "json_ops", "btree", 114, (16453,)),
+            OperatorClass("crm", "by_length", "btree", 25, (16453,)),
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("condition", "rule"),
+    [
+        ("crm.constant() > 0", "erasure"),
+        ("new.id > 0", "allow"),
+        (None, "default:opaque_function"),
+    ],
+)
+def test_the_condition_of_a_trigger_is_code(condition: str | None, rule: str) -> None:
+    text = "CREATE TRIGGER t BEFORE INSERT ON crm.seen FOR EACH ROW WHEN (({})) EXECUTE FUNCTION crm.f()"
+    definition = "" if condition is None else text.format(condition)
+    trigger = Trigger("t", frozenset(["insert"]), 100, definition=definition)
+    catalog = shop(relations=(table(16510, "seen", "id", triggers=(trigger,)),))
+    assert verdict("INSERT INTO seen VALUES (1)", catalog=catalog) == rule
+
+
+@pytest.mark.parametrize(
+    ("occasion", "sql", "rule"),
+    [
+        ("default", "INSERT INTO kept (id) VALUES (1)", "bulk"),
+        ("generated", "INSERT INTO kept (id) VALUES (1)", "bulk"),
+        ("check", "INSERT INTO kept (id) VALUES (1)", "allow"),
+        ("default", "SELECT id FROM kept", "allow"),
+    ],
+)
+def test_personal_values_that_a_default_stores_elsewhere_leave(occasion: str, sql: str, rule: str) -> None:
+    code = Code(occasion, "crm.mailing()", "text")  # type: ignore[arg-type]
+    catalog = shop(
+        relations=(table(16510, "kept", "id", "text", code=(code,)),),
+        functions=(
+            _sql_function(16500, "mailing", "text", "SELECT string_agg(email, ',') FROM crm.customers"),
+        ),
+    )
+    assert verdict(sql, catalog=catalog) == rule

@@ -48,6 +48,10 @@ def test_nothing_differs(postgres: Postgres, changing: str) -> None:
         ),
         ("DROP OPERATOR crm.!!! (NONE, int)", [Change("removed", "operator", "crm.!!!(none, int4)")]),
         ("DROP CAST (crm.mood AS text)", [Change("removed", "cast", "crm.mood as text")]),
+        (
+            "DROP OPERATOR CLASS crm.moods USING btree",
+            [Change("removed", "operator class", "crm.moods using btree")],
+        ),
         ("DROP EVENT TRIGGER watcher", [Change("removed", "event trigger", "watcher")]),
         ("DROP FUNCTION crm.listed", [Change("removed", "function", "crm.listed(int4)")]),
         ("DROP EXTENSION hstore", None),

@@ -63,6 +63,13 @@ def test_it_says_what_there_is(snapshot: SchemaSnapshot) -> None:
         "function": "crm.to_int(crm.pair)",
         "context": "implicit",
     } in (document["casts"])
+    assert named(document, "operator_classes", "moods") == {
+        "schema": "crm",
+        "name": "moods",
+        "method": "btree",
+        "type": "crm.mood",
+        "functions": ["crm.compare(crm.mood, crm.mood)"],
+    }
 
 
 def test_what_goes_without_saying_is_not_said(snapshot: SchemaSnapshot) -> None:

@@ -211,6 +211,14 @@ def test_types_that_run_code_of_their_own(snapshot: SchemaSnapshot) -> None:
     assert {"hstore_in", "hstore_out", "hstore_recv", "hstore_send"} <= named
 
 
+def test_operator_classes(snapshot: SchemaSnapshot) -> None:
+    classes = {(one.schema, one.name, one.method): one for one in snapshot.operator_classes}
+    moods = classes["crm", "moods", "btree"]
+    assert moods.type == snapshot.types_by_name["crm", "mood"].oid
+    assert moods.functions == (function_oid(snapshot, "compare"),)
+    assert {one.extension for name, one in classes.items() if name[0] == "public"} == {"hstore"}
+
+
 def test_casts(snapshot: SchemaSnapshot) -> None:
     pair, mood = snapshot.types_by_name["crm", "pair"].oid, snapshot.types_by_name["crm", "mood"].oid
     casts = {(cast.source, cast.target): cast for cast in snapshot.casts}
