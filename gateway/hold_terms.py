@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.store import Hold
+from rules import Stage
 
 __all__ = [
     "REASON_LENGTH",
+    "AlreadyDecided",
     "AlreadyResolved",
     "ClaimRefused",
     "HoldError",
@@ -33,8 +35,8 @@ class HoldRequest:
     """A statement that has to wait, with everything an approver is shown.
 
     ``parameters`` are display strings, None for NULL; ``expires`` is in seconds; ``digest`` binds the
-    approval to what would be forwarded. ``approval_groups`` empty means any approver may decide.
-    ``obligations`` bind the statement after the approval. ``recent`` are the session's statements before it.
+    approval to what would be forwarded. ``obligations`` bind the statement after the approval. ``recent`` are the
+    session's statements before it.
     """
 
     user: str
@@ -53,7 +55,7 @@ class HoldRequest:
     rule: str
     criteria: Sequence[Mapping[str, object]] = ()
     reason: str
-    approval_groups: Sequence[str]
+    stages: Sequence[Stage] = (Stage(),)
     expires: float
     digest: str
     obligations: Sequence[str] = ()
@@ -86,6 +88,14 @@ class AlreadyResolved(HoldError):
 
     def __init__(self, hold: Hold) -> None:
         super().__init__(f"{hold.id} is {hold.state.value} already")
+        self.hold = hold
+
+
+class AlreadyDecided(HoldError):
+    """This person has decided about the hold before, and counts once."""
+
+    def __init__(self, why: str, hold: Hold) -> None:
+        super().__init__(why)
         self.hold = hold
 
 

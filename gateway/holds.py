@@ -6,18 +6,20 @@ this module only carries the news. A decision is in the audit before the session
 """
 
 import asyncio
-import contextlib
 import dataclasses
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
-from typing import TypeVar
+from types import MappingProxyType
+from typing import Final
 
-from gateway.audit import AuditLog, AuditRecord, AuditUnavailable, Kind
+from gateway.audit import AuditLog, AuditUnavailable, Kind
 from gateway.bus import Bus
 from gateway.clock import SYSTEM_CLOCK, Clock
-from gateway.config.model import Limits, Role
+from gateway.config.model import Limits
+from gateway.hold_records import decision_record, escalation_record, hold_record
 from gateway.hold_terms import (
+    AlreadyDecided,
     AlreadyResolved,
     ClaimRefused,
     HoldError,
@@ -31,10 +33,13 @@ from gateway.hold_terms import (
     storable,
 )
 from gateway.ids import Ulids
+from gateway.owed import Owed
 from gateway.store import Decision, Hold, HoldLimit, HoldState, HoldStore, Outcome, StoreUnavailable
 from gateway.tasks import complete, spawn
+from gateway.voting import Voter, after, next_escalation, seat
 
 __all__ = [
+    "AlreadyDecided",
     "AlreadyResolved",
     "ClaimRefused",
     "Hold",
@@ -51,11 +56,11 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 RETRY_SECONDS = 1.0
 STOP_SECONDS = 5.0
 MAX_PAGE = 500
+
+_NOBODY: Final[Mapping[str, Collection[str]]] = MappingProxyType({})
 
 _ENDS = frozenset({HoldState.WITHDRAWN, HoldState.ABANDONED, HoldState.INTERRUPTED})
 
@@ -63,13 +68,15 @@ _ENDS = frozenset({HoldState.WITHDRAWN, HoldState.ABANDONED, HoldState.INTERRUPT
 class _Waiting:
     """A hold whose session is in this process."""
 
-    __slots__ = ("hold", "left", "opened", "resolved", "timer")
+    __slots__ = ("escalated", "hold", "left", "moved", "opened", "resolved", "timer")
 
     def __init__(self, hold: Hold) -> None:
         self.hold = hold
         self.opened = False
         self.left = False
         self.resolved = asyncio.Event()
+        self.moved = asyncio.Event()
+        self.escalated: set[int] = set()
         self.timer: asyncio.Task[None] | None = None
 
 
@@ -97,9 +104,7 @@ class Holds:
         self._clock = clock
         self._retry_seconds = retry_seconds
         self._stop_seconds = stop_seconds
-        self._owed = 0
-        self._nothing_owed = asyncio.Event()
-        self._nothing_owed.set()
+        self._owed = Owed(retry_seconds)
         self._ids = Ulids(clock)
         self._waiting: dict[str, _Waiting] = {}
         self._stopped = False
@@ -140,9 +145,9 @@ class Holds:
             self._settle(hold)
         try:
             async with asyncio.timeout(self._stop_seconds):
-                await self._nothing_owed.wait()
+                await self._owed.nothing()
         except TimeoutError:
-            logger.error("%d changes of holds could not be stored; the audit has them", self._owed)
+            logger.error("%d changes of holds could not be stored; the audit has them", self._owed.count)
 
     # The session's side
 
@@ -173,6 +178,14 @@ class Holds:
             raise HoldNotFound(f"the session of {hold_id} is not in this process")
         return hold
 
+    async def moved(self, hold_id: str) -> Hold:
+        """The hold once somebody more has approved it, or may: it waits for other people than before."""
+        entry = self._waiting.get(hold_id)
+        if entry is None:
+            return await self.get(hold_id)
+        await entry.moved.wait()
+        return entry.hold
+
     async def end(self, hold_id: str, state: HoldState, reason: str) -> Hold:
         """End a hold because its session does: withdrawn, abandoned or interrupted.
 
@@ -201,7 +214,7 @@ class Holds:
                     self._bus.publish("hold.outcome", hold.to_dict())
 
         name = f"outcome of {hold_id}"
-        await complete(self._now_or_later(keep, name), name=name)
+        await complete(self._owed.now_or_later(keep, name), name=name)
 
     async def keep_impact(self, hold_id: str, impact: Mapping[str, object]) -> None:
         """Show the preview of a pending hold to whoever decides."""
@@ -226,21 +239,30 @@ class Holds:
         approve: bool,
         reason: str | None,
         how: str,
+        absent: Mapping[str, Collection[str]] = _NOBODY,
     ) -> Hold:
-        """Approve or reject; returns the hold as decided.
+        """Approve or reject; returns the hold as it then is: pending still, where more people have to decide.
 
-        Raises :class:`HoldNotFound`, :class:`NotAllowed`, :class:`InvalidReason`, and
-        :class:`AlreadyResolved` for whoever comes second.
+        ``absent`` are those whom ``who`` stands in for, with their groups. Raises :class:`HoldNotFound`,
+        :class:`NotAllowed`, :class:`InvalidReason`, :class:`AlreadyResolved` for whoever comes too late, and
+        :class:`AlreadyDecided` for whoever would count twice.
         """
+        voter = Voter(who, who_groups, who_roles, absent)
         hold = await self.get(hold_id)
-        _check_decider(hold, who, who_groups, who_roles)
+        try:
+            stage, deputy_for = seat(hold, voter, self._clock.now(), approve=approve)
+        except AlreadyDecided:
+            if hold.state is HoldState.PENDING:
+                raise
+            raise AlreadyResolved(hold) from None
         text = checked_reason(reason, required=not approve)
         if hold.state is not HoldState.PENDING:
             raise AlreadyResolved(hold)
         if not self._audit.healthy:
             raise AuditUnavailable("nothing can be decided while the audit cannot be written")
-        decision = Decision(who, "approve" if approve else "reject", text, self._clock.now(), how)
-        return await complete(self._decide(hold_id, decision), name=f"decide {hold_id}")
+        verdict = "approve" if approve else "reject"
+        decision = Decision(who, verdict, text, self._clock.now(), how, stage, deputy_for)
+        return await complete(self._decide(hold, voter, decision), name=f"decide {hold_id}")
 
     async def get(self, hold_id: str) -> Hold:
         """The hold. Raises :class:`HoldNotFound`."""
@@ -285,7 +307,7 @@ class Holds:
             rule=request.rule,
             criteria=tuple(request.criteria),
             reason=storable(request.reason),
-            approval_groups=tuple(request.approval_groups),
+            stages=tuple(request.stages),
             transaction_open_since=request.transaction_open_since,
             digest=request.digest,
             obligations=tuple(request.obligations),
@@ -312,12 +334,12 @@ class Holds:
             del self._waiting[hold.id]
             raise
         try:
-            await self._audit.intent(_record(hold, Kind.HOLD, "opened", reason=hold.reason))
+            await self._audit.intent(hold_record(hold, Kind.HOLD, "opened", reason=hold.reason))
         except AuditUnavailable:
             await self._end(hold.id, HoldState.INTERRUPTED, "the audit could not be written")
             raise
         if not entry.resolved.is_set():
-            entry.timer = spawn(self._expire(entry), name=f"expiry of {hold.id}")
+            entry.timer = spawn(self._mind(entry), name=f"expiry of {hold.id}")
         self._bus.publish("hold.opened", hold.to_dict())
         entry.opened = True
         if self._stopped:
@@ -331,9 +353,25 @@ class Holds:
             entry.hold.id, HoldState.ABANDONED, "the client left while the hold was being opened"
         )
 
-    async def _expire(self, entry: _Waiting) -> None:
-        hold = entry.hold
-        await asyncio.sleep((hold.expires_at - self._clock.now()).total_seconds())
+    async def _mind(self, entry: _Waiting) -> None:
+        """Say so when the hold escalates, and end it when it expires."""
+        while True:
+            standing = next_escalation(entry.hold, entry.escalated)
+            due = entry.hold.expires_at
+            if standing is not None and standing.escalates_at is not None:
+                due = min(due, standing.escalates_at)
+            try:
+                async with asyncio.timeout((due - self._clock.now()).total_seconds()):
+                    await entry.moved.wait()
+            except TimeoutError:
+                if standing is None or due == entry.hold.expires_at:
+                    break
+                entry.escalated.add(standing.number)
+                self._audit.append(escalation_record(entry.hold, standing, due))
+                self._move(entry.hold, "hold.escalated")
+        await self._expire(entry.hold)
+
+    async def _expire(self, hold: Hold) -> None:
         while True:
             try:
                 await self._expired(hold.id)
@@ -350,26 +388,35 @@ class Holds:
         if won and hold is not None:
             self._settle(hold)
 
-    async def _decide(self, hold_id: str, decision: Decision) -> Hold:
-        state = HoldState.APPROVED if decision.verdict == "approve" else HoldState.REJECTED
-        won = await self._store.decide_hold(hold_id, decision, state)
-        hold = await self.get(hold_id)
-        if not won:
-            if hold.state is HoldState.PENDING:
+    async def _decide(self, hold: Hold, voter: Voter, decision: Decision) -> Hold:
+        hold_id, approve = hold.id, decision.verdict == "approve"
+        while not await self._store.decide_hold(
+            hold_id, decision, after(hold, decision), votes=len(hold.decisions)
+        ):
+            known = len(hold.decisions)
+            hold = await self.get(hold_id)
+            if hold.state is HoldState.PENDING and len(hold.decisions) == known:
                 await self._expired(hold_id)
                 hold = await self.get(hold_id)
-            raise AlreadyResolved(hold)
-        record = _record(hold, Kind.DECISION, state.value, reason=decision.reason)
-        record.verdict, record.approved_by = decision.verdict, (decision.who,)
+            if hold.state is not HoldState.PENDING:
+                raise AlreadyResolved(hold)
+            # Somebody else decided meanwhile: what this word counts for may be another thing now.
+            stage, deputy_for = seat(hold, voter, decision.at, approve=approve)
+            decision = dataclasses.replace(decision, stage=stage, deputy_for=deputy_for)
+        state = after(hold, decision)
+        hold = await self.get(hold_id)
         try:
-            await self._audit.intent(record)
+            await self._audit.intent(decision_record(hold, decision, state))
         except AuditUnavailable:
-            if state is HoldState.APPROVED:
+            if approve:
                 await self._end(hold_id, HoldState.INTERRUPTED, "the approval could not be recorded")
             else:
                 self._settle(hold)
             raise
-        self._settle(hold)
+        if state is HoldState.PENDING:
+            self._move(hold, "hold.decided")
+        else:
+            self._settle(hold)
         return hold
 
     async def _end(self, hold_id: str, state: HoldState, reason: str) -> Hold:
@@ -380,7 +427,7 @@ class Holds:
                 self._settle(hold)
             return hold
 
-        hold = await self._now_or_later(store_end, f"end of {hold_id}")
+        hold = await self._owed.now_or_later(store_end, f"end of {hold_id}")
         if hold is not None:
             return hold
         entry = self._waiting.get(hold_id)
@@ -421,79 +468,16 @@ class Holds:
         if not hold.open:
             del self._waiting[hold.id]
 
+    def _move(self, hold: Hold, event: str) -> None:
+        """The hold waits for other people than before."""
+        entry = self._waiting.get(hold.id)
+        if entry is not None and not entry.resolved.is_set():
+            entry.hold = hold
+            entry.moved.set()
+            entry.moved = asyncio.Event()
+        self._bus.publish(event, hold.to_dict())
+
     def _announce(self, hold: Hold) -> None:
         if hold.state not in (HoldState.APPROVED, HoldState.REJECTED):
-            self._audit.append(_record(hold, Kind.HOLD, hold.state.value, reason=hold.end_reason))
+            self._audit.append(hold_record(hold, Kind.HOLD, hold.state.value, reason=hold.end_reason))
         self._bus.publish("hold.resolved", hold.to_dict())
-
-    async def _now_or_later(self, action: Callable[[], Awaitable[T]], name: str) -> T | None:
-        """Do it, or keep trying in the background and return None."""
-        try:
-            with self._owing():
-                return await action()
-        except StoreUnavailable as error:
-            logger.error("%s waits for the store: %s", name, error)
-
-        async def later() -> None:
-            with self._owing():
-                while True:
-                    await asyncio.sleep(self._retry_seconds)
-                    try:
-                        await action()
-                        return
-                    except StoreUnavailable:
-                        continue
-
-        spawn(later(), name=name)
-        return None
-
-    @contextlib.contextmanager
-    def _owing(self) -> Iterator[None]:
-        """Something has happened that the store does not know yet."""
-        self._owed += 1
-        self._nothing_owed.clear()
-        try:
-            yield
-        finally:
-            self._owed -= 1
-            if not self._owed:
-                self._nothing_owed.set()
-
-
-def _check_decider(hold: Hold, who: str, groups: Collection[str], roles: Collection[str]) -> None:
-    if Role.APPROVER not in roles:
-        raise NotAllowed("deciding takes the role approver")
-    if who == hold.user:
-        raise NotAllowed("nobody decides about their own statement")
-    if hold.approval_groups and not set(hold.approval_groups) & set(groups):
-        raise NotAllowed(f"deciding {hold.id} takes a member of {' or '.join(hold.approval_groups)}")
-
-
-def _record(hold: Hold, kind: Kind, tag: str, *, reason: str | None) -> AuditRecord:
-    held_ms = None
-    if hold.resolved_at is not None:
-        held_ms = (hold.resolved_at - hold.opened_at) / timedelta(milliseconds=1)
-    return AuditRecord(
-        kind,
-        at=hold.resolved_at or hold.opened_at,
-        session_id=hold.session_id,
-        statement_id=hold.statement_id,
-        user=hold.user,
-        groups=hold.groups,
-        database=hold.database,
-        client_addr=hold.client_addr,
-        application_name=hold.application_name,
-        sql=hold.sql,
-        parameters=hold.parameters,
-        actions=hold.actions,
-        relations=hold.relations,
-        columns=hold.columns,
-        row_bound=hold.row_bound,
-        verdict="hold",
-        rule=hold.rule,
-        obligations=hold.obligations,
-        hold_id=hold.id,
-        tag=tag,
-        held_ms=held_ms,
-        reason=reason,
-    )

@@ -6,9 +6,10 @@ store then says decides: of an approval and a withdrawal at the same moment exac
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from datetime import datetime
+from typing import Any
 
 from gateway import clock
 from gateway.arbiter import Arbiter, Ruling, shown_parameters, shown_sql
@@ -18,16 +19,14 @@ from gateway.hold_port import HoldPort
 from gateway.holds import ClaimRefused, Hold, HoldRequest, HoldsFull, HoldState
 from gateway.previews import Previewed, Previews, Subject
 from gateway.recorder import Recorder
-from gateway.store import StoreUnavailable
+from gateway.store import Decision, Standing, StoreUnavailable
 from gateway.tasks import spawn
 from protocol import sqlstate
 from protocol.errors import ServerError
 from protocol.request import Request
+from rules import Approval
 
 __all__ = ["Ending", "Released", "Waiting", "unavailable"]
-
-EXPIRES: Final = 900.0
-"""Seconds a hold waits where neither its rule nor the policy says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +116,7 @@ class Waiting:
         recorder, who = self._recorder, self._recorder.who
         assert ruling.deciding is not None, "something executes in what is held"
         verdict = ruling.deciding.judgement.verdict
-        approval = verdict.approval
+        approval = verdict.approval or Approval()
         return await self._holds.open(
             HoldRequest(
                 user=who.user,
@@ -135,8 +134,8 @@ class Waiting:
                 row_bound=verdict.row_bound,
                 rule=verdict.rule,
                 reason=verdict.reason,
-                approval_groups=approval.groups if approval is not None else (),
-                expires=approval.expires if approval is not None else EXPIRES,
+                stages=approval.stages,
+                expires=approval.expires,
                 transaction_open_since=recorder.state.transaction_since,
                 obligations=tuple(map(str, verdict.obligations)),
                 recent=recorder.recent(),
@@ -172,12 +171,13 @@ class Waiting:
         vanished without a word is found out by writing to it.
         """
         resolved = spawn(self._holds.wait(hold.id), name=f"wait {hold.id}")
-        ends: set[asyncio.Future[Any]] = {resolved, ending}
+        moved = spawn(self._holds.moved(hold.id), name=f"watch {hold.id}")
         try:
             first = True
             while True:
                 self._notify(self._notice(hold, first=first))
                 first = False
+                ends: set[asyncio.Future[Any]] = {resolved, ending, moved}
                 done, _ = await asyncio.wait(
                     ends,
                     timeout=self._config().limits.notice_seconds,
@@ -188,8 +188,12 @@ class Waiting:
                 if ending in done:
                     end = ending.result()
                     return await self._holds.end(hold.id, end.state, end.why)
+                if moved in done:
+                    hold = moved.result()
+                    moved = spawn(self._holds.moved(hold.id), name=f"watch {hold.id}")
         finally:
             resolved.cancel()
+            moved.cancel()
 
     async def _release(
         self,
@@ -230,15 +234,7 @@ class Waiting:
         requester = config.users.get(hold.user)
         if requester is not None and not requester.enabled:
             return f"user {hold.user} was disabled while the statement waited"
-        for person in hold.decided_by:
-            approver = config.users.get(person)
-            if person == hold.user:
-                return "nobody may approve their own statement"
-            if approver is None or not approver.enabled:
-                return f"approver {person} is no longer known or enabled"
-            if hold.approval_groups and not config.groups_of(person) & set(hold.approval_groups):
-                return f"approver {person} is no longer in {_groups(hold)}"
-        return None
+        return next(filter(None, (_void(config, hold, one) for one in hold.decisions)), None)
 
     async def _refuse(
         self, ruling: Ruling, statement_id: str, hold: Hold, waited: float, error: ServerError
@@ -261,8 +257,8 @@ class Waiting:
         return ServerError(
             sqlstate.WARNING,
             f"statement {'waits' if first else 'still waits'} for approval: hold {hold.id}",
-            detail=f"Rule {hold.rule}: {hold.reason}. It expires in {_span(left)}.",
-            hint=f"{_approvers(hold)} can approve or reject it{where}. Cancel the statement to withdraw it.",
+            detail=f"Rule {hold.rule}: {hold.reason}.{_approved(hold)} It expires in {_span(left)}.",
+            hint=f"{_asked(hold, clock.now())}{where}. Cancel the statement to withdraw it.",
             severity="NOTICE",
         )
 
@@ -320,7 +316,7 @@ def _refusal(hold: Hold) -> ServerError:
             sqlstate.QUERY_CANCELED,
             f"hold {hold.id} expired before anyone decided",
             detail=asked,
-            hint=f"{_approvers(hold)} has to be there; run the statement again when they are.",
+            hint=f"{_people(hold.standing, hold.expires_at)} has to be there; run the statement again when they are.",
         )
     if hold.state is HoldState.WITHDRAWN:
         return ServerError(
@@ -334,12 +330,47 @@ def _refusal(hold: Hold) -> ServerError:
     )
 
 
-def _approvers(hold: Hold) -> str:
-    return f"Somebody of {_groups(hold)}" if hold.approval_groups else "Anyone with the role approver"
+def _void(config: Config, hold: Hold, decision: Decision) -> str | None:
+    """Why an approval does not count any more, None where it does."""
+    for person in filter(None, (decision.who, decision.deputy_for)):
+        known = config.users.get(person)
+        if person == hold.user:
+            return "nobody may approve their own statement"
+        if known is None or not known.enabled:
+            return f"approver {person} is no longer known or enabled"
+    voice = decision.deputy_for or decision.who
+    if decision.deputy_for and voice not in config.stands_in_for(decision.who, decision.at):
+        return f"approver {decision.who} is no longer a deputy of {voice}"
+    groups = hold.stages[decision.stage].all_groups
+    if groups and config.groups_of(voice).isdisjoint(groups):
+        return f"approver {voice} is no longer in {_groups(groups)}"
+    return None
 
 
-def _groups(hold: Hold) -> str:
-    groups = hold.approval_groups
+def _approved(hold: Hold) -> str:
+    return f" Approved by {', '.join(hold.decided_by)} so far." if hold.decisions else ""
+
+
+def _asked(hold: Hold, now: datetime) -> str:
+    """Whose word the hold waits for, and what comes after them."""
+    later = [one for one in hold.standings if one.missing][1:]
+    then = "".join(f", then {_lowered(_people(one, now))}" for one in later)
+    return f"{_people(hold.standing, now)} can approve or reject it{then and f' first{then},'}"
+
+
+def _people(standing: Standing | None, now: datetime) -> str:
+    groups = () if standing is None else standing.groups(now)
+    many = 1 if standing is None else standing.missing
+    if not groups:
+        return "Anyone with the role approver" if many == 1 else f"Any {many} people with the role approver"
+    return f"Somebody of {_groups(groups)}" if many == 1 else f"{many} people of {_groups(groups)}"
+
+
+def _lowered(text: str) -> str:
+    return text[0].lower() + text[1:]
+
+
+def _groups(groups: Sequence[str]) -> str:
     return ("group " if len(groups) == 1 else "groups ") + ", ".join(groups)
 
 

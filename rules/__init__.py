@@ -4,17 +4,19 @@
 certainty is unreadable and gets the policy's default for that; nothing here raises for what a client sends.
 """
 
+from rules.approval import Approval, Escalation, Stage, unmet
 from rules.catalog import SchemaSnapshot
-from rules.compile import PolicyError, Problem, compile_policy
+from rules.compile import compile_policy
 from rules.context import Context, Parameter
 from rules.cursors import NO_CURSORS, CursorAct, CursorStep, OpenCursors
 from rules.facts import Action, EffectFacts, Facts, Nature, ParameterBound, RowBound, StatementFacts
 from rules.formatting import format_sql
 from rules.judge import Judge, TooHeavy, unread
+from rules.mapping import PolicyError, Problem
 from rules.policy import Policy
 from rules.readonly import Boundary, Containment, containment, joint
 from rules.settings import is_harmless
-from rules.verdict import Approval, Decision, Effect, Judgement, Obligation, Verdict, united
+from rules.verdict import Decision, Effect, Judgement, Obligation, Verdict, united
 
 __all__ = [
     "NO_CURSORS",
@@ -28,6 +30,7 @@ __all__ = [
     "Decision",
     "Effect",
     "EffectFacts",
+    "Escalation",
     "Facts",
     "Judge",
     "Judgement",
@@ -41,6 +44,7 @@ __all__ = [
     "Problem",
     "RowBound",
     "SchemaSnapshot",
+    "Stage",
     "StatementFacts",
     "TooHeavy",
     "Verdict",
@@ -50,5 +54,6 @@ __all__ = [
     "is_harmless",
     "joint",
     "united",
+    "unmet",
     "unread",
 ]

@@ -5,21 +5,19 @@ import ipaddress
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, Literal, TypeVar
 
+from rules.approval import Approval
+from rules.compile_approval import ApprovalReading, known_members
 from rules.facts import Action, Nature
+from rules.mapping import Path, PolicyError, Problem
 from rules.names import pattern, split_name
 from rules.personal import ALL, SYSTEM, PersonalData, PersonalRelation
 from rules.policy import Default, Hours, Network, Policy, RelationPattern, RowCondition, Rule, When
-from rules.verdict import Approval, Decision, Obligation, Obligations, united
+from rules.verdict import Decision, Obligation, Obligations, united
 
 T = TypeVar("T")
 W = TypeVar("W", bound=str)
-Path = tuple[str | int, ...]
-
-DEFAULT_EXPIRY: Final = 15 * 60.0
-"""Seconds that a hold waits where nothing else was said."""
 
 _DECISIONS: Final = {decision.word: decision for decision in Decision}
 _ALLOW, _HOLD, _DENY = Default(Decision.ALLOW), Default(Decision.HOLD), Default(Decision.DENY)
@@ -50,8 +48,6 @@ _LETS_EVERYTHING_THROUGH: Final = (
     Nature.OPAQUE,
     Nature.PLAIN,
 )
-_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(s|m|h|d)")
-_UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _ROWS: Final = re.compile(r"(>=|<=|>|<|=)\s*([0-9]+)")
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _HOURS: Final = re.compile(
@@ -60,7 +56,6 @@ _HOURS: Final = re.compile(
 
 _PERSONAL_KEYS: Final = ("relation", "columns", "subject", "class")
 _RULE_KEYS: Final = ("name", "when", "then", "approval", "message", "obligations")
-_APPROVAL_KEYS: Final = ("from", "expires")
 _WHEN_KEYS: Final = (
     "action",
     "relation",
@@ -90,26 +85,6 @@ _TOP_KEYS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing wrong with a policy: where (keys and list indexes from the top) and what."""
-
-    path: Path
-    message: str
-
-    def __str__(self) -> str:
-        place = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in self.path)
-        return f"{place.lstrip('.') or 'policy'}: {self.message}"
-
-
-class PolicyError(ValueError):
-    """A policy that cannot be used; ``problems`` has every reason."""
-
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("; ".join(map(str, problems)))
-
-
 def compile_policy(document: Mapping[str, object]) -> Policy:
     """Compile the keys ``personal_data``, ``rules``, ``defaults``, ``approval``, ``redact_errors`` and
     ``erasing_update``.
@@ -120,11 +95,10 @@ def compile_policy(document: Mapping[str, object]) -> Policy:
     return _Compiler(document).compile()
 
 
-class _Compiler:
+class _Compiler(ApprovalReading):
     def __init__(self, document: Mapping[str, object]) -> None:
+        super().__init__()
         self._document = document
-        self._problems: list[Problem] = []
-        self._groups: frozenset[str] = frozenset()
         self._classes: set[str] = {"personal"}
 
     def compile(self) -> Policy:
@@ -132,7 +106,7 @@ class _Compiler:
         if not isinstance(document, Mapping):
             raise PolicyError([Problem((), "a mapping is needed")])
         self._known_keys(document, _TOP_KEYS, ())
-        self._groups = self._known_groups()
+        self._members = known_members(document.get("groups"), document.get("users"))
         personal = self._personal_data(document.get("personal_data"))
         rules = self._rules(document.get("rules"))
         defaults = self._defaults(document.get("defaults"), rules)
@@ -147,14 +121,11 @@ class _Compiler:
             personal=personal,
             rules=rules,
             defaults=defaults,
-            approval=approval or Approval((), DEFAULT_EXPIRY),
+            approval=approval or Approval(),
             depends_on_time=any(rule.when.hours is not None for rule in rules),
             redact_errors=redact_errors,
             erasing_update=erasing_update,
         )
-
-    def _problem(self, path: Path, message: str) -> None:
-        self._problems.append(Problem(path, message))
 
     def _version(self) -> str:
         kept = {key: value for key, value in self._document.items() if key != "limits"}
@@ -163,39 +134,6 @@ class _Compiler:
         except (TypeError, ValueError):  # keys of several types cannot be sorted; they are problems anyway
             canonical = repr(kept)
         return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
-
-    def _known_keys(self, section: Mapping[str, object], known: Sequence[str], path: Path) -> None:
-        for key in section:
-            if key not in known:
-                self._problem((*path, str(key)), f"unknown key; known here: {', '.join(known)}")
-
-    def _known_groups(self) -> frozenset[str]:
-        groups = self._document.get("groups")
-        names: set[str] = {str(name) for name in groups} if isinstance(groups, Mapping) else set()
-        users = self._document.get("users")
-        if isinstance(users, Mapping):
-            for user in users.values():
-                own = user.get("groups") if isinstance(user, Mapping) else None
-                if isinstance(own, list | tuple):
-                    names.update(str(name) for name in own)
-        return frozenset(names)
-
-    def _entries(
-        self, value: object, path: Path, known: Sequence[str]
-    ) -> list[tuple[Path, Mapping[str, object]]]:
-        if value is None:
-            return []
-        if not isinstance(value, list | tuple):
-            self._problem(path, "a list is needed")
-            return []
-        entries: list[tuple[Path, Mapping[str, object]]] = []
-        for index, entry in enumerate(value):
-            if isinstance(entry, Mapping):
-                self._known_keys(entry, known, (*path, index))
-                entries.append(((*path, index), entry))
-            else:
-                self._problem((*path, index), "a mapping is needed")
-        return entries
 
     def _personal_data(self, value: object) -> PersonalData:
         relations: list[PersonalRelation] = []
@@ -231,7 +169,7 @@ class _Compiler:
                 seen.add(name)
             when = self._when(entry.get("when"), (*path, "when"))
             then = self._decision(entry.get("then"), (*path, "then"))
-            approval = self._approval(entry.get("approval"), (*path, "approval"))
+            approval = self._approval(entry.get("approval"), (*path, "approval"), self._askers(when))
             if approval is not None and then is not None and then is not Decision.HOLD:
                 self._problem((*path, "approval"), "only a rule with then: hold waits for an approval")
             message = self._text(entry.get("message"), (*path, "message"))
@@ -241,6 +179,12 @@ class _Compiler:
             if name is not None and then is not None:
                 rules.append(Rule(name, when, then, approval, message, obligations))
         return tuple(rules)
+
+    def _askers(self, when: When) -> frozenset[str] | None:
+        """Everybody a rule may be about, None where it names no groups."""
+        if when.groups is None:
+            return None
+        return frozenset(one for group in when.groups for one in self._members.get(group, ()))
 
     def _when(self, value: object, path: Path) -> When:
         if value is None:
@@ -359,55 +303,6 @@ class _Compiler:
         if decision is None:
             self._problem(path, f"must be one of {', '.join(_DECISIONS)}")
         return decision
-
-    def _approval(self, value: object, path: Path) -> Approval | None:
-        if value is None:
-            return None
-        if not isinstance(value, Mapping):
-            self._problem(path, "a mapping is needed")
-            return None
-        self._known_keys(value, _APPROVAL_KEYS, path)
-        groups = self._texts(value.get("from", ()), (*path, "from"))
-        for group in groups:
-            self._group_exists(group, (*path, "from"))
-        expires = DEFAULT_EXPIRY
-        if value.get("expires") is not None:
-            expires = self._duration(value["expires"], (*path, "expires"))
-        return Approval(groups, expires)
-
-    def _duration(self, value: object, path: Path) -> float:
-        match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-        seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
-        if seconds <= 0:
-            self._problem(path, "must be a duration such as 30s, 15m, 1h or 2d")
-            return DEFAULT_EXPIRY
-        return seconds
-
-    def _group_exists(self, group: str, path: Path) -> None:
-        if group not in self._groups:
-            self._problem(path, f"no group {group} under groups, nor in any user's groups")
-
-    def _text(self, value: object, path: Path, *, required: bool = False) -> str | None:
-        if value is None and not required:
-            return None
-        if isinstance(value, str) and value.strip():
-            return value
-        self._problem(path, "a text is needed")
-        return None
-
-    def _texts(self, value: object, path: Path) -> tuple[str, ...]:
-        """A list of texts, or one text for a list of one."""
-        if isinstance(value, str):
-            value = [value]
-        if not isinstance(value, list | tuple):
-            self._problem(path, "a text or a list of texts is needed")
-            return ()
-        texts = [
-            text
-            for index, item in enumerate(value)
-            if (text := self._text(item, (*path, index), required=True))
-        ]
-        return tuple(texts)
 
 
 def _action(text: str) -> Action:

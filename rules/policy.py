@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Literal
 
+from rules.approval import Approval
 from rules.bulk import narrow
 from rules.context import Context, Parameter
 from rules.facts import Action, EffectFacts, Facts, Nature, RowBound
 from rules.names import pattern
 from rules.personal import ALL, PersonalData
 from rules.readonly import containment, way_out
-from rules.verdict import Approval, Decision, Effect, Obligation, Obligations, Verdict, united
+from rules.verdict import Decision, Effect, Obligation, Obligations, Verdict, united
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
+from rules.approval import Approval
 from rules.facts import Action, Facts, RowBound
 
 
@@ -39,14 +40,6 @@ def united(sets: Iterable[Iterable[Obligation]]) -> Obligations:
     """The union of several sets of obligations."""
     held = {obligation for each in sets for obligation in each}
     return tuple(obligation for obligation in Obligation if obligation in held)
-
-
-@dataclass(frozen=True, slots=True)
-class Approval:
-    """Who may release a hold (no groups: anyone with the role approver), and for how many seconds it waits."""
-
-    groups: tuple[str, ...]
-    expires: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from gateway.api.problems import Problem
 from gateway.api.schemas import ApproveIn, HoldOut, HoldPage, RejectIn
 from gateway.api.services import Services
 from gateway.holds import (
+    AlreadyDecided,
     AlreadyResolved,
     Hold,
     HoldNotFound,
@@ -49,8 +50,9 @@ def add_hold_routes(app: FastAPI, services: Services, guard: Guard) -> None:
     async def approve(
         hold_id: HoldId, principal: Annotated[Principal, Depends(guard)], body: ApproveIn | None = None
     ) -> HoldOut:
-        """It runs once, as it was held. 403 for one's own statement and for whoever is in none of the hold's
-        groups; 409, with the hold, when somebody decided before or nobody waits any more."""
+        """It runs once, as it was held, as soon as every stage has its people; until then the answer is a hold that
+        is still pending. 403 for one's own statement and for whoever is in none of the groups that are asked; 409,
+        with the hold, for whoever has approved it before, and when it was decided or nobody waits any more."""
         return await _answered(_decide(services, hold_id, principal, True, body.reason if body else ""))
 
     @app.post("/api/v1/holds/{hold_id}/reject", tags=["holds"], summary="Reject a held statement")
@@ -72,6 +74,7 @@ def _decide(
         approve=approve,
         reason=reason,
         how=principal.how,
+        absent=services.config().stands_in_for(principal.name, services.clock.now()),
     )
 
 
@@ -85,6 +88,10 @@ async def _answered(call: Awaitable[Hold]) -> HoldOut:
         raise Problem(403, f"Not allowed: {error}.", kind="decision-not-allowed") from None
     except InvalidReason as error:
         raise Problem(422, f"The reason is not accepted: {error}.", kind="invalid-request") from None
+    except AlreadyDecided as error:
+        raise Problem(
+            409, f"{error}.", kind="already-decided", extra={"hold": error.hold.to_dict()}
+        ) from None
     except AlreadyResolved as error:
         raise Problem(
             409,

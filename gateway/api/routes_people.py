@@ -56,6 +56,10 @@ def add_people_routes(app: FastAPI, services: Services, guard: Guard) -> None:
         record = AuditRecord(Kind.GATEWAY, tag=tag, user=user, client_addr=address, reason=reason)
         services.audit.append(record)
 
+    def absent(user: str) -> dict[str, list[str]]:
+        found = services.config().stands_in_for(user, services.clock.now())
+        return {name: sorted(groups) for name, groups in found.items()}
+
     @app.post("/api/v1/login", tags=["people"], summary="Sign in with a password")
     async def login(body: LoginIn, request: Request, response: Response) -> MeOut:
         """Open a browser session: a cookie for this browser, and a token to send in ``X-CSRF-Token``."""
@@ -87,6 +91,7 @@ def add_people_routes(app: FastAPI, services: Services, guard: Guard) -> None:
             user=body.user,
             roles=sorted(roles),
             groups=sorted(config.groups_of(body.user)),
+            stands_in_for=absent(body.user),
             csrf_token=session.csrf,
         )
 
@@ -106,6 +111,7 @@ def add_people_routes(app: FastAPI, services: Services, guard: Guard) -> None:
             user=principal.name,
             roles=sorted(principal.roles),
             groups=sorted(principal.groups),
+            stands_in_for=absent(principal.name),
             csrf_token=principal.session.csrf if principal.session is not None else None,
         )
 

@@ -15,6 +15,7 @@ __all__ = [
     "CheckOut",
     "DecisionOut",
     "EffectOut",
+    "EscalationOut",
     "EstimateOut",
     "HealthOut",
     "HoldOut",
@@ -31,6 +32,7 @@ __all__ = [
     "RejectIn",
     "SessionOut",
     "SessionsOut",
+    "StageOut",
     "TokenIn",
     "TokenMade",
     "TokenOut",
@@ -65,11 +67,13 @@ class LoginIn(_In):
 
 
 class MeOut(BaseModel):
-    """Who is signed in. ``csrf_token`` is for browsers: it goes back in ``X-CSRF-Token``."""
+    """Who is signed in. ``stands_in_for`` are those in whose name they may decide today, with their groups.
+    ``csrf_token`` is for browsers: it goes back in ``X-CSRF-Token``."""
 
     user: str
     roles: list[Role]
     groups: list[str]
+    stands_in_for: dict[str, list[str]]
     csrf_token: str | None
 
 
@@ -85,14 +89,37 @@ class RejectIn(_In):
     reason: Reason
 
 
+class EscalationOut(BaseModel):
+    """The groups that may decide too from ``at`` on; null while the stage has not begun."""
+
+    to: list[str]
+    at: Time | None
+
+
+class StageOut(BaseModel):
+    """How far one stage of a hold has come. ``groups`` may decide (none: anyone with the role
+    approver), ``quorum`` how many people have to approve, ``missing`` how many still do. ``since`` is null while
+    an earlier stage is not finished."""
+
+    groups: list[str]
+    quorum: int
+    repeat: bool
+    escalation: EscalationOut | None
+    since: Time | None
+    approved_by: list[str]
+    missing: int
+
+
 class DecisionOut(BaseModel):
-    """What one person decided."""
+    """What one person decided, in which stage (from 0) and in whose name, if not their own."""
 
     who: str
     verdict: Literal["approve", "reject"]
     reason: str
     at: Time
     how: str
+    stage: int
+    deputy_for: str | None
 
 
 class OutcomeOut(BaseModel):
@@ -193,6 +220,7 @@ class HoldOut(BaseModel):
     criteria: list[dict[str, Any]]
     reason: str
     approval_groups: list[str]
+    stages: list[StageOut]
     obligations: list[str]
     recent: list[PastOut]
     impact: ImpactOut | None

@@ -91,7 +91,8 @@ class AuditRecord:
     of a statement, and the event for the other kinds: ``start``, ``end``, ``opened``, ``approved`` and so on.
     ``rows`` and ``bytes`` count what was returned or changed. ``duration_ms`` is upstream time, ``held_ms`` the
     wait for a decision. ``withheld`` are the errors and notices of which the client got no values, field by
-    field. ``reason`` is free text: why it was held, rejected or ended.
+    field. ``reason`` is free text: why it was held, rejected or ended. ``details`` are what only records of this
+    kind and tag have; where there are none, the record has no such member.
     """
 
     kind: str
@@ -123,6 +124,7 @@ class AuditRecord:
     duration_ms: float | None = None
     held_ms: float | None = None
     reason: str | None = None
+    details: dict[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +175,7 @@ def encode(record: AuditRecord) -> Encoded:
             "duration_ms": _milliseconds(record.duration_ms),
             "held_ms": _milliseconds(record.held_ms),
             "reason": record.reason,
+            **({"details": record.details} if record.details else {}),
         },
         separators=(",", ":"),
     )

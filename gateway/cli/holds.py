@@ -17,6 +17,14 @@ _PAGE = 200
 _SQL_WIDTH = 60
 _ROWS = {"POINT": "one subject", "UNBOUNDED": "any number"}
 _RETRY_SECONDS = 2.0
+_EVENTS = {
+    "hold.opened": "waits",
+    "hold.decided": "approved in part",
+    "hold.escalated": "escalated",
+    "hold.released": "runs",
+    "hold.outcome": "done",
+}
+_BY_PEOPLE = ("hold.decided", "hold.resolved")
 
 REACHED: Final = {
     "CASCADE": "they change with it",
@@ -90,7 +98,7 @@ def show(options: Namespace) -> None:
             "relations": ", ".join(hold["relations"]),
             "columns": ", ".join(hold["columns"]),
             "rows": _ROWS.get(hold["row_bound"], hold["row_bound"]),
-            "can decide": ", ".join(hold["approval_groups"]) or "any approver",
+            "can decide": "\n".join(map(_stage, hold["stages"])),
             "runs under": ", ".join(hold["obligations"]) or None,
             "statement": hold["sql"],
             "laid out": _laid_out(hold),
@@ -101,7 +109,7 @@ def show(options: Namespace) -> None:
             "before it": "\n".join(map(_past, hold["recent"])),
             **_impact(hold["impact"]),
             "decisions": "\n".join(
-                f"{decision['verdict']} by {decision['who']} at {moment(decision['at'])} ({decision['how']})"
+                f"{decision['verdict']} by {_who(decision)} at {moment(decision['at'])} ({decision['how']})"
                 + (f": {decision['reason']}" if decision["reason"] else "")
                 for decision in hold["decisions"]
             ),
@@ -156,6 +164,27 @@ def _count(rows: int | None) -> str:
     return "an unknown number of rows" if rows is None else f"{rows} row{'' if rows == 1 else 's'}"
 
 
+def _who(decision: dict[str, Any]) -> str:
+    deputy_for = decision["deputy_for"]
+    return f"{decision['who']} for {deputy_for}" if deputy_for else str(decision["who"])
+
+
+def _stage(stage: dict[str, Any]) -> str:
+    """Who is asked in a stage, who has approved, and who is still needed."""
+    text = " or ".join(stage["groups"]) or "any approver"
+    if stage["quorum"] > 1:
+        text = f"{stage['quorum']} of {text}"
+    if stage["approved_by"]:
+        text += f"; approved by {', '.join(stage['approved_by'])}"
+    if stage["missing"]:
+        text += f"; {stage['missing']} still needed"
+        escalation = stage["escalation"]
+        if escalation is not None:
+            when = f" from {moment(escalation['at'])}" if escalation["at"] else " later"
+            text += f"; {' or '.join(escalation['to'])} too{when}"
+    return text
+
+
 def decide(options: Namespace) -> None:
     """Approve or reject."""
     with Client(options) as client:
@@ -163,7 +192,9 @@ def decide(options: Namespace) -> None:
     if options.json:
         print_json(hold)
         return
-    print(f"{hold['id']} {hold['state']}: {one_line(hold['sql'], _SQL_WIDTH)}")
+    missing = next((stage["missing"] for stage in hold["stages"] if stage["missing"]), 0)
+    state = f"pending, {missing} still needed" if hold["state"] == "pending" else hold["state"]
+    print(f"{hold['id']} {state}: {one_line(hold['sql'], _SQL_WIDTH)}")
 
 
 def watch(options: Namespace) -> None:
@@ -192,14 +223,25 @@ def watch(options: Namespace) -> None:
                 time.sleep(_RETRY_SECONDS)
 
 
+def _when(kind: str, hold: dict[str, Any]) -> str | None:
+    if kind == "hold.decided":
+        at = hold["decisions"][-1]["at"]
+    elif kind == "hold.escalated":
+        at = next(stage["escalation"]["at"] for stage in hold["stages"] if stage["missing"])
+    else:
+        at = hold["opened_at"] if kind == "hold.opened" else hold["resolved_at"]
+    return str(at) if at is not None else None
+
+
 def _announce(kind: str, hold: dict[str, Any]) -> None:
     if kind == "hold.previewed":
         return
     word = {"hold.opened": "waits", "hold.released": "runs", "hold.outcome": "done"}.get(kind, hold["state"])
+    word = _EVENTS.get(kind, hold["state"])
     last = hold["decisions"][-1] if hold["decisions"] else None
-    by = f" by {last['who']}" if last is not None and kind == "hold.resolved" else ""
+    by = f" by {last['who']}" if last is not None and kind in _BY_PEOPLE else ""
     outcome = hold["outcome"] or {}
     result = f" ({outcome.get('sqlstate') or outcome.get('tag')})" if kind == "hold.outcome" else ""
-    when = moment(hold["opened_at"] if kind == "hold.opened" else hold["resolved_at"])
+    when = moment(_when(kind, hold))
     what = f"{hold['user']}@{hold['database']}: {hold['sql']}"
     print(one_line(f"{when} {hold['id']} {word}{by}{result} {what}"), flush=True)

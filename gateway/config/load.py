@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from gateway.config.deputies import read_deputies
 from gateway.config.document import parse_document
 from gateway.config.errors import ConfigError, ConfigProblem
 from gateway.config.model import (
@@ -93,6 +94,7 @@ def _assemble(top: Section, file: Path) -> Config | None:
         top.problem("databases", "name at least one; for example {shop: {host: db.internal}}")
     users = {name: _user(section, name, listen) for name, section in top.sections("users")}
     groups = _groups(top.section("groups"))
+    deputies = read_deputies(top, users)
     catalog = _catalog(top.section("catalog"))
     limits = _limits(top.section("limits"))
     shutdown = _shutdown(top.section("shutdown"))
@@ -114,6 +116,7 @@ def _assemble(top: Section, file: Path) -> Config | None:
         shutdown=shutdown,
         policy=policy,
         tests=tests,
+        deputies=deputies,
     )
 
 

@@ -6,6 +6,7 @@ Paths are absolute, sizes are in bytes and durations in seconds. Secrets stay ou
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -20,6 +21,7 @@ __all__ = [
     "CatalogSettings",
     "Config",
     "Database",
+    "Deputy",
     "Limits",
     "Listen",
     "ListenTls",
@@ -155,6 +157,20 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
+class Deputy:
+    """``deputy`` decides in the name of ``absent`` on the days from ``first`` to ``last``, in UTC, both included."""
+
+    deputy: str
+    absent: str
+    first: date
+    last: date
+
+    def covers(self, moment: datetime) -> bool:
+        """Whether ``moment`` lies in these days."""
+        return self.first <= moment.astimezone(UTC).date() <= self.last
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """Caps: bytes, seconds and counts."""
 
@@ -216,6 +232,7 @@ class Config:
     shutdown: Shutdown
     policy: "Policy"
     tests: tuple[PolicyTest, ...] = ()
+    deputies: tuple[Deputy, ...] = ()
 
     def database(self, name: str) -> Database | None:
         """The database of this name, else the one called ``*``, else None."""
@@ -226,6 +243,14 @@ class Config:
         known = self.users.get(user)
         named = known.groups if known else ()
         return frozenset(named) | {group for group, members in self.groups.items() if user in members}
+
+    def stands_in_for(self, user: str, at: datetime) -> dict[str, frozenset[str]]:
+        """Those in whose name ``user`` may decide at ``at``, with their groups. Whoever is disabled has no deputy."""
+        return {
+            one.absent: self.groups_of(one.absent)
+            for one in self.deputies
+            if one.deputy == user and one.covers(at) and self.users[one.absent].enabled
+        }
 
     def members_of(self, group: str) -> frozenset[str]:
         """The users in ``group``, whichever of ``users`` and ``groups`` says so."""

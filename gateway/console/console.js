@@ -155,7 +155,7 @@ function listen() {
     /* Closed for good: the gateway refused, most likely because the session is over. Asking says so. */
     if (events.readyState === EventSource.CLOSED) setTimeout(retry, 2000, events);
   });
-  for (const kind of ["hold.opened", "hold.resolved", "hold.released", "hold.outcome", "hold.previewed", "reset"]) {
+  for (const kind of ["hold.opened", "hold.decided", "hold.escalated", "hold.resolved", "hold.released", "hold.outcome", "hold.previewed", "reset"]) {
     events.addEventListener(kind, refresh);
   }
   events.addEventListener("signed-out", () => signedOut("You were signed out: the session ended or your roles changed."));
@@ -210,6 +210,7 @@ function drawPending(holds, more) {
   for (const hold of [...holds].reverse()) {
     if (state.pending.has(hold.id)) {
       preview(state.pending.get(hold.id), hold);
+      drawStages(state.pending.get(hold.id), hold);
       continue;
     }
     const card = cardOf(hold);
@@ -241,7 +242,6 @@ function cardOf(hold) {
   part("since").textContent = new Date(hold.opened_at).toLocaleString();
   hidden += show(part("origin"), [hold.client_addr || "this machine", hold.application_name].filter(Boolean).join(", "));
   hidden += show(part("rule"), hold.rule);
-  hidden += show(part("approvers"), hold.approval_groups.length ? hold.approval_groups.join(", ") : "any approver");
   hidden += show(part("why"), hold.reason);
   hidden += show(part("effects"), effects(hold));
   hidden += show(part("sql"), hold.sql);
@@ -264,6 +264,7 @@ function cardOf(hold) {
   preview(card, hold);
   part("transaction").hidden = !hold.transaction_open_since;
   wireDecision(card, hold);
+  drawStages(card, hold);
   return card;
 }
 
@@ -332,6 +333,40 @@ function preview(card, hold) {
   hiddenNote(card);
 }
 
+/* Who is asked, who has approved, and who comes next. This changes while a hold waits, unlike the rest of its card. */
+
+function drawStages(card, hold) {
+  const list = card.querySelector(".stages");
+  list.textContent = "";
+  for (const stage of hold.stages) {
+    const item = document.createElement("li");
+    item.className = stage.missing ? (stage.since ? "now" : "later") : "done";
+    show(item, stageText(stage));
+    list.append(item);
+  }
+  const cannot = whyNot(hold);
+  const part = (name) => card.querySelector(`.${name}`);
+  part("field").hidden = Boolean(cannot);
+  part("cannot").hidden = !cannot;
+  show(part("cannot"), cannot);
+  if (cannot) part("buttons").hidden = part("confirm").hidden = true;
+  else if (part("confirm").hidden) part("buttons").hidden = false;
+}
+
+const escalated = (stage) => stage.escalation && stage.escalation.at && Date.parse(stage.escalation.at) <= Date.now() + state.skew;
+const askedNow = (stage) => (stage.groups.length && escalated(stage) ? [...stage.groups, ...stage.escalation.to] : stage.groups);
+
+function stageText(stage) {
+  const groups = askedNow(stage);
+  const who = groups.length ? groups.join(" or ") : "any approver";
+  const by = stage.approved_by.length ? `; approved by ${stage.approved_by.join(", ")}` : "";
+  const need = stage.missing ? `; ${stage.missing} still needed` : "";
+  const later = stage.missing && stage.escalation && !escalated(stage)
+    ? `; ${stage.escalation.to.join(" or ")} too${stage.escalation.at ? ` from ${new Date(stage.escalation.at).toLocaleTimeString()}` : " later"}`
+    : "";
+  return `${stage.quorum > 1 ? `${stage.quorum} of ` : ""}${who}${by}${need}${later}`;
+}
+
 const verbs = (hold) => hold.actions.map((action) => action.toUpperCase()).join(", ") || "STATEMENT";
 
 function effects(hold) {
@@ -343,12 +378,19 @@ function effects(hold) {
 }
 
 function whyNot(hold) {
-  if (!state.me.roles.includes("approver")) return "Deciding takes the role approver.";
-  if (hold.user === state.me.user) return "This is your own statement: somebody else decides.";
-  if (hold.approval_groups.length && !hold.approval_groups.some((group) => state.me.groups.includes(group))) {
-    return `Deciding takes a member of ${hold.approval_groups.join(" or ")}.`;
-  }
-  return "";
+  const me = state.me;
+  if (!me.roles.includes("approver")) return "Deciding takes the role approver.";
+  if (hold.user === me.user) return "This is your own statement: somebody else decides.";
+  const speaks = (groups) => !groups.length
+    || groups.some((group) => me.groups.includes(group) || Object.values(me.stands_in_for).some((theirs) => theirs.includes(group)));
+  const everybody = hold.stages.flatMap((stage) => [...stage.groups, ...(stage.escalation ? stage.escalation.to : [])]);
+  if (hold.stages.some((stage) => speaks(stage.groups)) || speaks(everybody)) return "";
+  return `Deciding takes a member of ${[...new Set(everybody)].join(" or ")}.`;
+}
+
+function approving(hold) {
+  const people = hold.stages.reduce((sum, stage) => sum + stage.quorum, 0);
+  return people === 1 ? "It runs at once, exactly as shown." : "It runs, exactly as shown, once everybody needed has approved.";
 }
 
 function wireDecision(card, hold) {
@@ -356,13 +398,6 @@ function wireDecision(card, hold) {
   const reason = part("reason");
   reason.id = `reason-${hold.id}`;
   part("reason-label").htmlFor = reason.id;
-  const cannot = whyNot(hold);
-  if (cannot) {
-    part("field").hidden = true;
-    part("buttons").hidden = true;
-    part("cannot").hidden = false;
-    show(part("cannot"), cannot);
-  }
   const error = (text) => {
     part("error").textContent = text;
     part("error").hidden = !text;
@@ -376,7 +411,7 @@ function wireDecision(card, hold) {
       return;
     }
     verdict = word;
-    const what = word === "approve" ? "It runs at once, exactly as shown." : "It will not run.";
+    const what = word === "approve" ? approving(hold) : "It will not run.";
     show(part("question"), `${word === "approve" ? "Approve" : "Reject"} this ${verbs(hold)} by ${hold.user}? ${what}`);
     part("yes").textContent = word === "approve" ? "Yes, approve" : "Yes, reject";
     part("buttons").hidden = true;
@@ -399,9 +434,13 @@ function wireDecision(card, hold) {
     part("yes").disabled = part("no").disabled = true;
     try {
       const done = await call("POST", `/api/v1/holds/${hold.id}/${verdict}`, { reason: reason.value });
-      result(done, `${done.state === "approved" ? "Approved" : "Rejected"}: ${verbs(hold)} by ${hold.user}.`, "good");
+      const said = { approved: "Approved", rejected: "Rejected", pending: "Your approval counts, more are needed" }[done.state] || done.state;
+      reason.value = "";
+      part("confirm").hidden = true;
+      part("buttons").hidden = false;
+      result(done, `${said}: ${verbs(hold)} by ${hold.user}.`, "good");
     } catch (failure) {
-      if (failure.status === 409) {
+      if (failure.status === 409 && !failure.problem.type.endsWith(":already-decided")) {
         result(failure.problem.hold || hold, `Too late. ${failure.message}`, "");
       } else if (state.me) {
         error(failure.message);

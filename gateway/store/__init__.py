@@ -1,7 +1,7 @@
 """Where holds, decisions and tokens are kept, behind one port."""
 
 from gateway.store.port import HoldLimit, HoldStore, Storage, StoreInUse, StoreUnavailable, TokenStore
-from gateway.store.records import Decision, Hold, HoldState, Outcome, TokenRecord, iso
+from gateway.store.records import Decision, Hold, HoldState, Outcome, Standing, TokenRecord, iso
 from gateway.store.sql import SqlStore, open_store
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "HoldStore",
     "Outcome",
     "SqlStore",
+    "Standing",
     "Storage",
     "StoreInUse",
     "StoreUnavailable",

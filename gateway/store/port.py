@@ -47,8 +47,14 @@ class HoldStore(Protocol):
     ) -> list[Hold]:
         """The newest holds first, in one of ``states`` (None: any), whose id is less than ``before``."""
 
-    async def decide_hold(self, hold_id: str, decision: Decision, state: HoldState) -> bool:
-        """Resolve a hold that is pending and not past its expiry at ``decision.at``. False: too late."""
+    async def decide_hold(
+        self, hold_id: str, decision: Decision, state: HoldState, *, votes: int = 0
+    ) -> bool:
+        """Add a decision and bring the hold to ``state``; pending, where more people have to decide.
+
+        False: too late, or not the next one. It has to be pending, not past its expiry at ``decision.at``, and
+        have exactly ``votes`` decisions: those that ``state`` was found with.
+        """
 
     async def end_hold(self, hold_id: str, state: HoldState, at: datetime, reason: str) -> bool:
         """End a hold that is pending or approved and not yet used. False: it had ended, or was used."""

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-__all__ = ["Decision", "Hold", "HoldState", "Outcome", "TokenRecord", "iso"]
+from rules import Approval, Stage
+
+__all__ = ["Decision", "Hold", "HoldState", "Outcome", "Standing", "TokenRecord", "iso"]
 
 
 class HoldState(StrEnum):
@@ -34,7 +36,8 @@ def iso(moment: datetime | None) -> str | None:
 class Decision:
     """What one person said.
 
-    ``verdict`` is ``approve`` or ``reject``; ``how`` is the way: console, api, cli.
+    ``verdict`` is ``approve`` or ``reject``; ``how`` is the way: console, api, cli. ``stage`` counts from 0;
+    ``deputy_for`` is whom the person stood in for.
     """
 
     who: str
@@ -42,6 +45,8 @@ class Decision:
     reason: str
     at: datetime
     how: str
+    stage: int = 0
+    deputy_for: str | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Ready for JSON."""
@@ -51,6 +56,8 @@ class Decision:
             "reason": self.reason,
             "at": iso(self.at),
             "how": self.how,
+            "stage": self.stage,
+            "deputy_for": self.deputy_for,
         }
 
 
@@ -71,6 +78,48 @@ class Outcome:
             "sqlstate": self.sqlstate,
             "duration_ms": self.duration_ms,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a stage has come. ``since``: when it began, None where it has not; ``approvals`` count in it."""
+
+    number: int
+    stage: Stage
+    since: datetime | None
+    approvals: tuple[Decision, ...]
+
+    @property
+    def missing(self) -> int:
+        """How many people are still needed."""
+        return max(0, self.stage.quorum - len(self.approvals))
+
+    @property
+    def escalates_at(self) -> datetime | None:
+        """When its escalation's groups may decide too, None where nothing is to escalate."""
+        if self.since is None or self.stage.escalation is None:
+            return None
+        return self.since + timedelta(seconds=self.stage.escalation.after)
+
+    def to_dict(self) -> dict[str, object]:
+        """Ready for JSON, as the management port shows it."""
+        escalation = self.stage.escalation
+        return {
+            "groups": list(self.stage.groups),
+            "quorum": self.stage.quorum,
+            "repeat": self.stage.repeat,
+            "escalation": None
+            if escalation is None
+            else {"to": list(escalation.groups), "at": iso(self.escalates_at)},
+            "since": iso(self.since),
+            "approved_by": [one.who for one in self.approvals],
+            "missing": self.missing,
+        }
+
+    def groups(self, now: datetime) -> tuple[str, ...]:
+        """The groups that may decide at ``now``; none: everybody with the role approver."""
+        at = self.escalates_at
+        return self.stage.all_groups if at is not None and at <= now else self.stage.groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +150,7 @@ class Hold:
     rule: str
     criteria: tuple[Mapping[str, object], ...]
     reason: str
-    approval_groups: tuple[str, ...]
+    stages: tuple[Stage, ...]
     transaction_open_since: datetime | None
     digest: str
     instance: str
@@ -128,6 +177,30 @@ class Hold:
         """Who decided, in order, each once."""
         return tuple(dict.fromkeys(decision.who for decision in self.decisions))
 
+    @property
+    def standings(self) -> tuple[Standing, ...]:
+        """How far each stage has come, in order."""
+        found: list[Standing] = []
+        since: datetime | None = self.opened_at
+        for number, stage in enumerate(self.stages):
+            approvals = tuple(
+                one for one in self.decisions if one.stage == number and one.verdict == "approve"
+            )
+            found.append(Standing(number, stage, since, approvals))
+            finished = since is not None and len(approvals) >= stage.quorum
+            since = approvals[-1].at if finished else None
+        return tuple(found)
+
+    @property
+    def standing(self) -> Standing | None:
+        """The stage that waits, or waited, for people; None where each was finished."""
+        return next((one for one in self.standings if one.missing), None)
+
+    @property
+    def approval_groups(self) -> tuple[str, ...]:
+        """Every group that may have a say, once; none: anyone with the role approver."""
+        return Approval(self.stages).groups
+
     def to_dict(self) -> dict[str, object]:
         """Ready for JSON, as the management port shows it."""
         return {
@@ -150,6 +223,7 @@ class Hold:
             "criteria": [dict(criterion) for criterion in self.criteria],
             "reason": self.reason,
             "approval_groups": list(self.approval_groups),
+            "stages": [standing.to_dict() for standing in self.standings],
             "obligations": list(self.obligations),
             "recent": [dict(statement) for statement in self.recent],
             "impact": None if self.impact is None else dict(self.impact),

@@ -82,7 +82,8 @@ holds = Table(
     Column("rule", Text, nullable=False),
     Column("criteria", Json, nullable=False),
     Column("reason", Json, nullable=False),
-    Column("approval_groups", Json, nullable=False),
+    Column("stages", Json, nullable=False, server_default="[]"),
+    Column("votes", Integer, nullable=False, server_default="0"),
     Column("obligations", Json, nullable=False, server_default="[]"),
     Column("recent", Json, nullable=False, server_default="[]"),
     Column("impact", Json),
@@ -112,6 +113,8 @@ decisions = Table(
     Column("reason", Json, nullable=False),
     Column("at", Moment, nullable=False),
     Column("how", Text, nullable=False),
+    Column("stage", Integer, nullable=False, server_default="0"),
+    Column("deputy_for", Text),
 )
 
 tokens = Table(

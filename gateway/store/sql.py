@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import RowMapping, and_, delete, func, insert, or_, select, text, update
+from sqlalchemy import and_, delete, func, insert, or_, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -17,6 +17,7 @@ from gateway.store import schema
 from gateway.store.engine import WRITE, make_engine, migrate
 from gateway.store.port import HoldLimit, StoreInUse, StoreUnavailable
 from gateway.store.records import Decision, Hold, HoldState, Outcome, TokenRecord
+from gateway.store.rows import decision_of, decision_values, hold_of, hold_values, token_of
 
 __all__ = ["SqlStore", "open_store"]
 
@@ -118,7 +119,7 @@ class SqlStore:
                 raise HoldLimit(limit, None)
             if (await connection.scalar(pending.where(_holds.c.user == hold.user)) or 0) >= limit_per_user:
                 raise HoldLimit(limit_per_user, hold.user)
-            await connection.execute(insert(_holds).values(_hold_values(hold)))
+            await connection.execute(insert(_holds).values(hold_values(hold)))
 
     async def hold(self, hold_id: str) -> Hold | None:
         """The hold with its decisions."""
@@ -139,31 +140,29 @@ class SqlStore:
             ids = list(await connection.scalars(query))
             return await self._load(connection, ids)
 
-    async def decide_hold(self, hold_id: str, decision: Decision, state: HoldState) -> bool:
-        """Resolve a pending hold by a decision."""
+    async def decide_hold(
+        self, hold_id: str, decision: Decision, state: HoldState, *, votes: int = 0
+    ) -> bool:
+        """Add a decision to a pending hold that has ``votes`` of them."""
         change = (
             update(_holds)
             .where(
                 _holds.c.id == hold_id,
                 _holds.c.state == HoldState.PENDING.value,
                 _holds.c.expires_at > decision.at,
+                _holds.c.votes == votes,
             )
-            .values(state=state.value, resolved_at=decision.at)
+            .values(
+                state=state.value,
+                resolved_at=None if state is HoldState.PENDING else decision.at,
+                votes=votes + 1,
+            )
         )
         async with self._write() as connection:
             if (await connection.execute(change)).rowcount != 1:
                 return False
-            count = select(func.count()).where(_decisions.c.hold_id == hold_id)
             await connection.execute(
-                insert(_decisions).values(
-                    hold_id=hold_id,
-                    number=await connection.scalar(count) or 0,
-                    who=decision.who,
-                    verdict=decision.verdict,
-                    reason=decision.reason,
-                    at=decision.at,
-                    how=decision.how,
-                )
+                insert(_decisions).values(hold_id=hold_id, number=votes, **decision_values(decision))
             )
         return True
 
@@ -256,13 +255,13 @@ class SqlStore:
         async with self._read() as connection:
             result = await connection.execute(select(_tokens).where(_tokens.c.digest == digest))
             row = result.mappings().first()
-        return None if row is None else _token(row)
+        return None if row is None else token_of(row)
 
     async def tokens(self) -> list[TokenRecord]:
         """All tokens, newest first."""
         async with self._read() as connection:
             result = await connection.execute(select(_tokens).order_by(_tokens.c.id.desc()))
-            return [_token(row) for row in result.mappings()]
+            return [token_of(row) for row in result.mappings()]
 
     async def revoke_token(self, token_id: str, at: datetime) -> bool:
         """Revoke a token."""
@@ -306,11 +305,10 @@ class SqlStore:
             made: dict[str, list[Decision]] = {}
             query = select(_decisions).where(_decisions.c.hold_id.in_(some)).order_by(_decisions.c.number)
             for row in (await connection.execute(query)).mappings():
-                decision = Decision(row["who"], row["verdict"], row["reason"], row["at"], row["how"])
-                made.setdefault(row["hold_id"], []).append(decision)
+                made.setdefault(row["hold_id"], []).append(decision_of(row))
             rows = await connection.execute(select(_holds).where(_holds.c.id.in_(some)))
             for row in rows.mappings():
-                loaded[row["id"]] = _hold(row, tuple(made.get(row["id"], ())))
+                loaded[row["id"]] = hold_of(row, tuple(made.get(row["id"], ())))
         return [loaded[hold_id] for hold_id in ids if hold_id in loaded]
 
     @asynccontextmanager
@@ -368,88 +366,3 @@ def _reason(error: BaseException) -> str:
     original = getattr(error, "orig", None) or error
     line = " ".join(str(original).split()) or type(original).__name__
     return f"the store cannot be used: {line}"
-
-
-def _hold_values(hold: Hold) -> dict[str, object]:
-    return {
-        "id": hold.id,
-        "state": hold.state.value,
-        "user": hold.user,
-        "groups": hold.groups,
-        "database": hold.database,
-        "client_addr": hold.client_addr,
-        "application_name": hold.application_name,
-        "session_id": hold.session_id,
-        "statement_id": hold.statement_id,
-        "sql": hold.sql,
-        "parameters": hold.parameters,
-        "actions": hold.actions,
-        "relations": hold.relations,
-        "columns": hold.columns,
-        "row_bound": hold.row_bound,
-        "rule": hold.rule,
-        "criteria": [dict(criterion) for criterion in hold.criteria],
-        "reason": hold.reason,
-        "approval_groups": hold.approval_groups,
-        "obligations": hold.obligations,
-        "recent": [dict(statement) for statement in hold.recent],
-        "transaction_open_since": hold.transaction_open_since,
-        "digest": hold.digest,
-        "instance": hold.instance,
-        "opened_at": hold.opened_at,
-        "expires_at": hold.expires_at,
-    }
-
-
-def _hold(row: RowMapping, decisions: tuple[Decision, ...]) -> Hold:
-    outcome = None
-    if row["finished"]:
-        outcome = Outcome(row["tag"], row["rows"], row["sqlstate"], row["duration_ms"])
-    parameters = row["parameters"]
-    return Hold(
-        id=row["id"],
-        state=HoldState(row["state"]),
-        user=row["user"],
-        groups=tuple(row["groups"]),
-        database=row["database"],
-        client_addr=row["client_addr"],
-        application_name=row["application_name"],
-        session_id=row["session_id"],
-        statement_id=row["statement_id"],
-        sql=row["sql"],
-        parameters=None if parameters is None else tuple(parameters),
-        actions=tuple(row["actions"]),
-        relations=tuple(row["relations"]),
-        columns=tuple(row["columns"]),
-        row_bound=row["row_bound"],
-        rule=row["rule"],
-        criteria=tuple(row["criteria"]),
-        reason=row["reason"],
-        approval_groups=tuple(row["approval_groups"]),
-        obligations=tuple(row["obligations"]),
-        recent=tuple(row["recent"]),
-        impact=row["impact"],
-        transaction_open_since=row["transaction_open_since"],
-        digest=row["digest"],
-        instance=row["instance"],
-        opened_at=row["opened_at"],
-        expires_at=row["expires_at"],
-        resolved_at=row["resolved_at"],
-        released_at=row["released_at"],
-        end_reason=row["end_reason"],
-        decisions=decisions,
-        outcome=outcome,
-    )
-
-
-def _token(row: RowMapping) -> TokenRecord:
-    return TokenRecord(
-        id=row["id"],
-        user=row["user"],
-        roles=frozenset(row["roles"]),
-        note=row["note"],
-        created_at=row["created_at"],
-        expires_at=row["expires_at"],
-        revoked_at=row["revoked_at"],
-        person=row["person"],
-    )

@@ -27,7 +27,7 @@ from gateway.metrics import Metrics
 from gateway.store import Storage, open_store
 from gateway.tokens import Tokens
 from protocol.scram import build_verifier
-from rules import Context, Judge, Judgement
+from rules import Context, Judge, Judgement, Stage
 
 __all__ = ["PASSWORD", "Desk", "SessionValue", "SteppedClock", "hold_request", "management", "write_config"]
 
@@ -156,7 +156,7 @@ def hold_request(**changes: Any) -> HoldRequest:
         "row_bound": "POINT",
         "rule": "erasure",
         "reason": "deletes personal data",
-        "approval_groups": ("dpo",),
+        "stages": (Stage(("dpo",)),),
         "expires": 900.0,
         "digest": "d" * 64,
     }

@@ -13,7 +13,8 @@ import pytest
 from gateway.api.server import ManagementServer
 from gateway.config import Role
 from gateway.demo.server import free_port
-from gateway.holds import HoldState
+from gateway.holds import Hold, HoldState
+from rules import Escalation, Stage
 from tests.gateway.management import PASSWORD, Desk, management
 from tests.support.browser import MISSING, Browser, Page, chromium, open_browser
 from tests.support.gateway import SHOP_POLICY, make_config, running_gateway
@@ -138,6 +139,48 @@ async def test_the_approver_sees_what_it_would_do(
         await page.click(".approve")
         await page.click(".yes")
         assert (await deleting).rowcount == 1
+
+
+async def test_stages_are_shown_as_people_approve(browser: Browser, desk: Desk) -> None:
+    stages = (Stage(("crew",)), Stage(("dpo",), 2, Escalation(("legal",), 0.5)))
+    hold = await desk.open(stages=stages)
+    page = await browser.page()
+    await sign_in(page, desk, "carol")
+    await cards(page, 1)
+    shown = "document.querySelector('.stages').innerText"
+    assert await page.evaluate(shown) == "crew; 1 still needed\n2 of dpo; 2 still needed; legal too later"
+    # carol has no say in the first stage but has in the second: she may reject.
+    await page.click(".approve")
+    question = await page.text(".question")
+    assert question.endswith("It runs, exactly as shown, once everybody needed has approved.")
+    await page.click(".yes")
+    await page.until("document.querySelector('.hold .error').innerText.includes('takes a member of crew')")
+    await decide(desk, hold, "bob", "crew")
+    await page.until(f"{shown}.startsWith('crew; approved by bob')")
+    await page.until(f"{shown}.includes('2 of dpo or legal; 2 still needed')")
+    await page.click(".approve")
+    await page.click(".yes")
+    await page.until(
+        "document.querySelector('#banner').innerText.startsWith('Your approval counts, more are needed')"
+    )
+    await page.until(f"{shown}.includes('approved by carol; 1 still needed')")
+    await page.click(".approve")
+    await page.click(".yes")
+    await page.until("document.querySelector('.hold .error').innerText.includes('one person counts once')")
+    await decide(desk, hold, "dave", "dpo")
+    await cards(page, 0)
+
+
+async def decide(desk: Desk, hold: Hold, who: str, group: str) -> None:
+    await desk.holds.decide(
+        hold.id,
+        who=who,
+        who_groups={group},
+        who_roles={Role.APPROVER},
+        approve=True,
+        reason="",
+        how="api",
+    )
 
 
 async def test_hostile_text_is_text(browser: Browser, desk: Desk) -> None:

@@ -16,6 +16,7 @@ from gateway.audit import AuditLog, AuditUnavailable
 from gateway.bus import Bus, Event
 from gateway.config import Audit, Limits, Role
 from gateway.holds import (
+    AlreadyDecided,
     AlreadyResolved,
     ClaimRefused,
     Hold,
@@ -28,6 +29,7 @@ from gateway.holds import (
 )
 from gateway.store import SqlStore, StoreUnavailable, open_store
 from gateway.tasks import cancel_all, running
+from rules import Escalation, Stage
 from tests.gateway.audit.samples import records
 from tests.gateway.management import SteppedClock, hold_request
 from tests.gateway.store.samples import postgresql_url, sqlite_url
@@ -314,11 +316,11 @@ class TestPeople:
         assert await desk.recorded() == [("hold", "opened")]
 
     async def test_without_groups_any_approver_decides(self, desk: Desk) -> None:
-        hold = await desk.open(approval_groups=())
+        hold = await desk.open(stages=(Stage(),))
         assert (await desk.decide(hold, "erin", who_groups=())).state is HoldState.APPROVED
 
     async def test_one_group_of_several_is_enough(self, desk: Desk) -> None:
-        hold = await desk.open(approval_groups=("dpo", "legal"))
+        hold = await desk.open(stages=(Stage(("dpo", "legal")),))
         with pytest.raises(NotAllowed, match="takes a member of dpo or legal"):
             await desk.decide(hold, "erin", who_groups={"other"})
         assert (await desk.decide(hold, "erin", who_groups={"legal"})).state is HoldState.APPROVED
@@ -343,6 +345,133 @@ class TestPeople:
             assert await promptly(desk.holds.wait(hold.id)) == won
             if won.state is HoldState.APPROVED:
                 await desk.holds.claim(hold.id, DIGEST)
+
+
+class TestStages:
+    """Several people, in order; what a single word does and who hears of it."""
+
+    TWO = (Stage(("lead",)), Stage(("dpo",), 2))
+
+    async def test_a_hold_runs_when_everybody_needed_has_approved(self, desk: Desk) -> None:
+        hold = await desk.open(stages=self.TWO)
+        waiting = asyncio.ensure_future(desk.holds.wait(hold.id))
+        moved = asyncio.ensure_future(desk.holds.moved(hold.id))
+        await asyncio.sleep(0)
+        with pytest.raises(NotAllowed, match="takes a member of lead"):
+            await desk.decide(hold, "carol")
+        first = await desk.decide(hold, "lea", who_groups={"lead"})
+        assert (first.state, first.resolved_at) == (HoldState.PENDING, None)
+        assert await promptly(moved) == first
+        with pytest.raises(AlreadyDecided, match="lea has approved"):
+            await desk.decide(hold, "lea", who_groups={"lead", "dpo"})
+        await desk.decide(hold, "carol")
+        with pytest.raises(AlreadyDecided, match="carol has approved"):
+            await desk.decide(hold, "carol")
+        assert not waiting.done()
+        assert desk.holds.pending == 1
+        done = await desk.decide(hold, "dave")
+        assert await promptly(waiting) == done
+        assert (done.state, done.decided_by) == (HoldState.APPROVED, ("lea", "carol", "dave"))
+        with pytest.raises(AlreadyResolved):
+            await desk.decide(hold, "carol")
+        await desk.holds.claim(hold.id, DIGEST)
+        assert desk.kinds() == [
+            "hold.opened",
+            "hold.decided",
+            "hold.decided",
+            "hold.resolved",
+            "hold.released",
+        ]
+        assert await desk.recorded() == [
+            ("hold", "opened"),
+            ("decision", "counted"),
+            ("decision", "counted"),
+            ("decision", "approved"),
+        ]
+        assert [record.get("details") for record in records(desk.path)] == [
+            None,
+            {"stage": 0},
+            {"stage": 1},
+            {"stage": 1},
+        ]
+
+    async def test_a_rejection_ends_it_whoever_approved_before(self, desk: Desk) -> None:
+        hold = await desk.open(stages=(Stage(("dpo",), 3),))
+        await desk.decide(hold, "carol")
+        ended = await desk.decide(hold, "dave", approve=False)
+        assert (ended.state, [one.verdict for one in ended.decisions]) == (
+            HoldState.REJECTED,
+            ["approve", "reject"],
+        )
+        assert (await promptly(desk.holds.wait(hold.id))).state is HoldState.REJECTED
+        with pytest.raises(AlreadyResolved, match="is rejected already"):
+            await desk.decide(hold, "carol")
+        with pytest.raises(ClaimRefused):
+            await desk.holds.claim(hold.id, DIGEST)
+
+    async def test_an_approval_in_part_releases_nothing(self, desk: Desk) -> None:
+        hold = await desk.open(stages=(Stage(("dpo",), 2),))
+        await desk.decide(hold, "carol")
+        with pytest.raises(ClaimRefused, match="is pending, not approved"):
+            await desk.holds.claim(hold.id, DIGEST)
+
+    async def test_it_expires_though_somebody_approved(self, desk: Desk) -> None:
+        hold = await desk.open(stages=(Stage(("dpo",), 2),), expires=0.3)
+        await desk.decide(hold, "carol")
+        assert (await promptly(desk.holds.wait(hold.id))).state is HoldState.EXPIRED
+
+    async def test_everybody_at_once_counts_each_once(self, desk: Desk) -> None:
+        for _ in range(5):
+            hold = await desk.open(stages=(Stage(("dpo",), 3),))
+            people = ["p1", "p1", "p2", "p2", "p3", "p3", "p4", "p5"]
+            results = await asyncio.gather(
+                *(desk.decide(hold, person) for person in people), return_exceptions=True
+            )
+            done = await desk.holds.get(hold.id)
+            assert done.state is HoldState.APPROVED
+            assert len(done.decisions) == len(done.decided_by) == 3
+            assert sum(isinstance(one, Hold) for one in results) == 3
+            assert {type(one) for one in results} <= {Hold, AlreadyDecided, AlreadyResolved}
+
+    async def test_a_deputy_is_named_with_whom_they_stand_in_for(self, desk: Desk) -> None:
+        hold = await desk.open()
+        done = await desk.decide(hold, "erin", who_groups={"other"}, absent={"carol": {"dpo"}})
+        assert [(one.who, one.deputy_for) for one in done.decisions] == [("erin", "carol")]
+        assert (await desk.recorded())[-1] == ("decision", "approved")
+        assert records(desk.path)[-1]["details"] == {"stage": 0, "deputy_for": "carol"}
+
+    async def test_an_escalation_asks_more_people_and_is_announced_once(self, desk: Desk) -> None:
+        stages = (
+            Stage(("lead",), escalation=Escalation(("dpo",), 0.05)),
+            Stage(("legal",), escalation=Escalation(("dpo",), 0.05), repeat=True),
+        )
+        hold = await desk.open(stages=stages)
+        assert await promptly(desk.holds.moved(hold.id)) == hold
+        assert desk.kinds() == ["hold.opened", "hold.escalated"]
+        begun = await desk.decide(hold, "carol")
+        assert await promptly(desk.holds.moved(hold.id)) == begun
+        assert desk.kinds() == ["hold.opened", "hold.escalated", "hold.decided", "hold.escalated"]
+        assert (await desk.decide(hold, "carol")).state is HoldState.APPROVED
+        assert await desk.recorded() == [
+            ("hold", "opened"),
+            ("hold", "escalated"),
+            ("decision", "counted"),
+            ("hold", "escalated"),
+            ("decision", "approved"),
+        ]
+        escalated = records(desk.path)[1]
+        assert (escalated["reason"], escalated["details"]) == ("to dpo", {"stage": 0, "to": ["dpo"]})
+
+    async def test_a_partial_approval_that_cannot_be_recorded_ends_the_hold(self, recording: Desk) -> None:
+        desk = recording
+        hold = await desk.open(stages=(Stage(("dpo",), 2),))
+        with full_disk(desk.path), pytest.raises(AuditUnavailable):
+            await desk.decide(hold, "carol")
+        ended = await promptly(desk.holds.wait(hold.id))
+        assert (ended.state, ended.end_reason) == (
+            HoldState.INTERRUPTED,
+            "the approval could not be recorded",
+        )
 
 
 class TestExpiry:

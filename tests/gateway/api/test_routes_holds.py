@@ -7,6 +7,7 @@ import pytest
 
 from gateway.config import Role
 from gateway.holds import HoldState
+from rules import Stage
 from tests.gateway.management import Desk
 from tests.support.disk import full_disk
 
@@ -190,7 +191,7 @@ class TestDeciding:
         assert (await desk.holds.get(hold.id)).state is HoldState.PENDING
 
     async def test_an_admin_who_is_an_approver_too_cannot_approve_their_own(self, desk: Desk) -> None:
-        hold = await desk.open(user="boss", approval_groups=())
+        hold = await desk.open(user="boss", stages=(Stage(),))
         async with await desk.client("boss", *Role) as client:
             answer = await client.post(f"/api/v1/holds/{hold.id}/approve")
         assert answer.status_code == 403

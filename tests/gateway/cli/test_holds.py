@@ -11,6 +11,7 @@ import pytest
 import gateway.api.events
 from gateway.config import Role
 from gateway.holds import HoldState
+from rules import Escalation, Stage
 from tests.gateway.cli.running import command, holdgate
 from tests.gateway.management import Desk
 
@@ -67,7 +68,7 @@ async def test_a_hold_is_shown_with_everything_somebody_must_know(desk: Desk) ->
     assert fields["statement"] == "DELETE FROM customer WHERE customer_id = $1"
     assert "$1 = 5\n" in said.out
     assert "$2 = NULL\n" in said.out
-    assert fields["can decide"] == "dpo"
+    assert fields["can decide"] == "dpo; 1 still needed"
     assert fields["rows"] == "one subject"
     assert "transaction" in fields
     assert "decisions" not in fields
@@ -149,6 +150,43 @@ async def test_a_hold_is_shown_with_what_it_would_do(desk: Desk) -> None:
         "not seen: the rest",
     ]
     assert "laid out" in said.out
+
+
+async def test_stages_are_shown_with_who_is_still_needed(desk: Desk) -> None:
+    stages = (
+        Stage(("lead",), escalation=Escalation(("head",), 600)),
+        Stage(("dpo", "legal"), 2, Escalation(("head",), 600)),
+        Stage(),
+    )
+    hold = await desk.open(stages=stages)
+    await desk.holds.decide(
+        hold.id,
+        who="erin",
+        who_groups={"other"},
+        who_roles={Role.APPROVER},
+        approve=True,
+        reason="",
+        how="api",
+        absent={"lea": {"lead"}},
+    )
+    said = await holdgate("holds", "show", hold.id, **await as_(desk, "vic"))
+    shown = re.search(r"^can decide: +(.+)\n +(.+)\n +(.+)$", said.out, re.MULTILINE)
+    assert shown is not None
+    assert shown[1] == "lead; approved by erin"
+    assert re.fullmatch(r"2 of dpo or legal; 2 still needed; head too from \S+ \S+", shown[2])
+    assert shown[3] == "any approver; 1 still needed"
+    assert re.search(r"^decisions: +approve by erin for lea at ", said.out, re.MULTILINE)
+
+
+async def test_an_approval_that_is_not_the_last_is_confirmed_as_that(desk: Desk) -> None:
+    hold = await desk.open(stages=(Stage(("dpo",), 2),))
+    environment = await as_(desk, "carol", Role.APPROVER)
+    said = await holdgate("holds", "approve", hold.id, **environment)
+    assert said.code == 0
+    assert said.out.startswith(f"{hold.id} pending, 1 still needed: DELETE FROM")
+    said = await holdgate("holds", "approve", hold.id, **environment)
+    assert said.code == 1
+    assert "carol has approved" in said.err
 
 
 async def test_a_decision_is_confirmed(desk: Desk) -> None:

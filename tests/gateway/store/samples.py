@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.store import Decision, Hold, HoldState, SqlStore, TokenRecord, open_store
+from rules import Stage
 from tests.support.postgres import Postgres
 
 __all__ = ["NOON", "Place", "approval", "hold", "postgresql_url", "rejection", "sqlite_url", "token"]
@@ -61,7 +62,7 @@ def hold(number: int = 1, **changes: Any) -> Hold:
         "rule": "erasure",
         "criteria": ({"action": "delete"},),
         "reason": "deletes personal data",
-        "approval_groups": ("dpo",),
+        "stages": (Stage(("dpo",)),),
         "transaction_open_since": None,
         "digest": "d" * 64,
         "instance": "one",

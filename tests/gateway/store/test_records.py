@@ -5,7 +5,8 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from gateway.store import Hold, HoldState, Outcome, TokenRecord, iso
+from gateway.store import Decision, Hold, HoldState, Outcome, TokenRecord, iso
+from rules import Escalation, Stage
 from tests.gateway.store.samples import NOON, approval, hold, rejection, token
 
 
@@ -24,8 +25,9 @@ def test_a_hold_has_the_members_that_are_promised() -> None:
         "outcome"
     )
     assert set(promised.split()) <= set(shown)
-    # Everything but which process it belongs to.
-    assert set(shown) == {field.name for field in dataclasses.fields(Hold)} - {"instance"}
+    # Everything but which process it belongs to, and all of its groups once more.
+    fields = {field.name for field in dataclasses.fields(Hold)}
+    assert set(shown) == fields - {"instance"} | {"approval_groups"}
 
 
 def test_a_hold_is_shown_with_what_became_of_it() -> None:
@@ -45,6 +47,8 @@ def test_a_hold_is_shown_with_what_became_of_it() -> None:
             "reason": "as asked",
             "at": "2030-01-31T12:01:00.000Z",
             "how": "api",
+            "stage": 0,
+            "deputy_for": None,
         }
     ]
     assert shown["outcome"] == {"tag": "DELETE 1", "rows": 1, "sqlstate": None, "duration_ms": 1.5}
@@ -65,6 +69,86 @@ def test_open_is_what_may_still_run(state: HoldState) -> None:
 
 def test_who_decided_is_named_once() -> None:
     assert hold(decisions=(approval(), rejection(), approval())).decided_by == ("carol", "dave")
+
+
+class TestStages:
+    STAGES = (
+        Stage(("lead",), escalation=Escalation(("dpo",), 60)),
+        Stage(("dpo",), 2, Escalation(("legal",), 600)),
+        Stage(),
+    )
+
+    def test_where_a_hold_stands_follows_from_its_decisions(self) -> None:
+        one = hold(stages=self.STAGES)
+        assert [(each.since, each.missing) for each in one.standings] == [
+            (one.opened_at, 1),
+            (None, 2),
+            (None, 1),
+        ]
+        assert one.standing == one.standings[0]
+        one = dataclasses.replace(one, decisions=(approval("lea"), voted("carol", 1), voted("eve", 2)))
+        assert [(each.since, each.missing) for each in one.standings] == [
+            (one.opened_at, 0),
+            (NOON + timedelta(minutes=1), 1),
+            (None, 0),
+        ]
+        assert one.standing == one.standings[1]
+        one = dataclasses.replace(one, decisions=(*one.decisions, voted("dave", 1)))
+        assert one.standing is None
+
+    def test_what_was_rejected_did_not_advance(self) -> None:
+        one = hold(stages=self.STAGES, decisions=(rejection(),))
+        assert [each.missing for each in one.standings] == [1, 2, 1]
+
+    def test_escalation_adds_groups_when_its_time_has_come(self) -> None:
+        one = hold(stages=self.STAGES)
+        standing = one.standings[0]
+        assert standing.escalates_at == one.opened_at + timedelta(seconds=60)
+        assert standing.groups(one.opened_at + timedelta(seconds=59)) == ("lead",)
+        assert standing.groups(one.opened_at + timedelta(seconds=60)) == ("lead", "dpo")
+        # A stage that has not begun does not count the time.
+        assert one.standings[1].escalates_at is None
+        assert one.standings[1].groups(one.opened_at + timedelta(days=1)) == ("dpo",)
+        begun = dataclasses.replace(one, decisions=(approval("lea"),))
+        assert begun.standings[1].escalates_at == NOON + timedelta(minutes=11)
+
+    def test_stages_are_shown(self) -> None:
+        one = hold(stages=self.STAGES, decisions=(approval("lea"),))
+        shown = one.to_dict()
+        assert shown["approval_groups"] == ["lead", "dpo", "legal"]
+        assert shown["stages"] == [
+            {
+                "groups": ["lead"],
+                "quorum": 1,
+                "repeat": False,
+                "escalation": {"to": ["dpo"], "at": "2030-01-31T12:01:01.000Z"},
+                "since": "2030-01-31T12:00:01.000Z",
+                "approved_by": ["lea"],
+                "missing": 0,
+            },
+            {
+                "groups": ["dpo"],
+                "quorum": 2,
+                "repeat": False,
+                "escalation": {"to": ["legal"], "at": "2030-01-31T12:11:00.000Z"},
+                "since": "2030-01-31T12:01:00.000Z",
+                "approved_by": [],
+                "missing": 2,
+            },
+            {
+                "groups": [],
+                "quorum": 1,
+                "repeat": False,
+                "escalation": None,
+                "since": None,
+                "approved_by": [],
+                "missing": 1,
+            },
+        ]
+
+
+def voted(who: str, stage: int) -> Decision:
+    return dataclasses.replace(approval(who), stage=stage)
 
 
 def test_a_token_is_shown_without_what_opens_anything() -> None:

@@ -24,6 +24,7 @@ from gateway.store import (
     StoreUnavailable,
     open_store,
 )
+from rules import Escalation, Stage
 from tests.gateway.store.samples import (
     NOON,
     Place,
@@ -78,7 +79,7 @@ class TestKeeping:
         assert not await store.set_impact("H-none", {})
 
     async def test_what_is_absent_stays_absent(self, store: SqlStore) -> None:
-        one = hold(client_addr=None, parameters=None, groups=(), columns=(), criteria=(), approval_groups=())
+        one = hold(client_addr=None, parameters=None, groups=(), columns=(), criteria=(), stages=(Stage(),))
         await store.add_hold(one, **FOR_EVER)
         found = await store.hold(one.id)
         assert found == one
@@ -211,6 +212,34 @@ class TestDeciding:
         found = await store.hold(hold().id)
         assert found is not None
         assert (found.state, found.decisions) == (HoldState.APPROVED, (approval(),))
+
+    async def test_an_approval_that_is_not_the_last_leaves_the_hold_pending(self, store: SqlStore) -> None:
+        stages = (Stage(("lead",), 1, Escalation(("legal",), 60)), Stage(("dpo",), 2, repeat=True))
+        await store.add_hold(hold(stages=stages), **FOR_EVER)
+        first = approval("lea")
+        second = dataclasses.replace(approval("eve", at=LATER), stage=1, deputy_for="carol")
+        assert await store.decide_hold(hold().id, first, HoldState.PENDING)
+        found = await store.hold(hold().id)
+        assert found == hold(stages=stages, decisions=(first,))
+        assert not await store.decide_hold(hold().id, second, HoldState.APPROVED), "found with no decision"
+        assert not await store.decide_hold(hold().id, second, HoldState.APPROVED, votes=2)
+        assert await store.decide_hold(hold().id, second, HoldState.APPROVED, votes=1)
+        assert await store.hold(hold().id) == hold(
+            stages=stages, state=HoldState.APPROVED, decisions=(first, second), resolved_at=LATER
+        )
+
+    async def test_of_two_approvals_found_with_the_same_decisions_one_counts(self, place: Place) -> None:
+        async with place.open() as one, place.open() as other:
+            for number in range(1, 11):
+                hold_id = await add(one, number)
+                won = await asyncio.gather(
+                    one.decide_hold(hold_id, approval(), HoldState.PENDING),
+                    other.decide_hold(hold_id, approval("dave"), HoldState.PENDING),
+                )
+                assert sorted(won) == [False, True]
+                found = await one.hold(hold_id)
+                assert found is not None
+                assert (found.state, len(found.decisions)) == (HoldState.PENDING, 1)
 
     async def test_nothing_is_decided_about_what_is_not_there(self, store: SqlStore) -> None:
         assert not await store.decide_hold("H-none", approval(), HoldState.APPROVED)

@@ -1,0 +1,61 @@
+"""What the audit keeps of a hold."""
+
+from datetime import datetime, timedelta
+
+from gateway.audit import AuditRecord, Kind
+from gateway.store import Decision, Hold, HoldState, Standing
+
+__all__ = ["decision_record", "escalation_record", "hold_record"]
+
+
+def hold_record(hold: Hold, kind: Kind, tag: str, *, reason: str | None) -> AuditRecord:
+    """A record about a hold; ``tag`` says what happened to it, ``reason`` why."""
+    held_ms = None
+    if hold.resolved_at is not None:
+        held_ms = (hold.resolved_at - hold.opened_at) / timedelta(milliseconds=1)
+    return AuditRecord(
+        kind,
+        at=hold.resolved_at or hold.opened_at,
+        session_id=hold.session_id,
+        statement_id=hold.statement_id,
+        user=hold.user,
+        groups=hold.groups,
+        database=hold.database,
+        client_addr=hold.client_addr,
+        application_name=hold.application_name,
+        sql=hold.sql,
+        parameters=hold.parameters,
+        actions=hold.actions,
+        relations=hold.relations,
+        columns=hold.columns,
+        row_bound=hold.row_bound,
+        verdict="hold",
+        rule=hold.rule,
+        obligations=hold.obligations,
+        hold_id=hold.id,
+        tag=tag,
+        held_ms=held_ms,
+        reason=reason,
+    )
+
+
+def escalation_record(hold: Hold, standing: Standing, at: datetime) -> AuditRecord:
+    """A record that more groups may decide from ``at`` on."""
+    escalation = standing.stage.escalation
+    assert escalation is not None, "only what says so escalates"
+    record = hold_record(hold, Kind.HOLD, "escalated", reason=f"to {' and '.join(escalation.groups)}")
+    record.at = at
+    record.details = {"stage": standing.number, "to": list(escalation.groups)}
+    return record
+
+
+def decision_record(hold: Hold, decision: Decision, state: HoldState) -> AuditRecord:
+    """A record of one person's word, which brought the hold to ``state``."""
+    tag = "counted" if state is HoldState.PENDING else state.value
+    record = hold_record(hold, Kind.DECISION, tag, reason=decision.reason)
+    record.at = decision.at
+    record.verdict, record.approved_by = decision.verdict, (decision.who,)
+    record.details = {"stage": decision.stage}
+    if decision.deputy_for is not None:
+        record.details["deputy_for"] = decision.deputy_for
+    return record

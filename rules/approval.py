@@ -1,0 +1,86 @@
+"""Who may release a hold: stages in order, each with its groups, a quorum and an escalation."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["DEFAULT_EXPIRY", "Approval", "Escalation", "Stage", "unmet"]
+
+DEFAULT_EXPIRY: Final = 15 * 60.0
+"""Seconds that a hold waits where nothing else was said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Escalation:
+    """Groups that may decide too, ``after`` so many seconds in which the stage was not finished."""
+
+    groups: tuple[str, ...]
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """``quorum`` distinct people of any of ``groups`` (none: of everybody with the role approver) have to approve.
+
+    ``repeat``: somebody who approved an earlier stage may approve this one too.
+    """
+
+    groups: tuple[str, ...] = ()
+    quorum: int = 1
+    escalation: Escalation | None = None
+    repeat: bool = False
+
+    @property
+    def all_groups(self) -> tuple[str, ...]:
+        """The groups that may decide in the end; none: everybody with the role approver."""
+        if not self.groups or self.escalation is None:
+            return self.groups
+        return tuple(dict.fromkeys((*self.groups, *self.escalation.groups)))
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """What a hold takes: each of ``stages``, one after the other, within ``expires`` seconds."""
+
+    stages: tuple[Stage, ...] = (Stage(),)
+    expires: float = DEFAULT_EXPIRY
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Every group that may have a say, once; none: anyone with the role approver."""
+        return tuple(dict.fromkeys(group for stage in self.stages for group in stage.all_groups))
+
+
+def unmet(stages: Sequence[Stage], members: Mapping[str, Collection[str]]) -> int | None:
+    """The first stage that cannot be finished whoever of ``members`` approves what, None where all can.
+
+    ``members`` are the people of each group. A stage without groups is taken to find its people. One person counts
+    once in a stage, and in one stage only unless it says ``repeat``.
+    """
+    seats: list[tuple[int, frozenset[str]]] = []
+    seated: dict[str, int] = {}
+    for number, stage in enumerate(stages):
+        if not stage.groups:
+            continue
+        people = frozenset(one for group in stage.all_groups for one in members.get(group, ()))
+        if stage.repeat:
+            if len(people) < stage.quorum:
+                return number
+            continue
+        for _ in range(stage.quorum):
+            seats.append((number, people))
+            if not _seat(len(seats) - 1, seats, seated, set()):
+                return number
+    return None
+
+
+def _seat(
+    seat: int, seats: Sequence[tuple[int, frozenset[str]]], seated: dict[str, int], tried: set[str]
+) -> bool:
+    """Find somebody for a seat, moving others to another one where that helps (an augmenting path)."""
+    for person in sorted(seats[seat][1] - tried):
+        tried.add(person)
+        if person not in seated or _seat(seated[person], seats, seated, tried):
+            seated[person] = seat
+            return True
+    return False

@@ -1,0 +1,64 @@
+"""Who may release a hold, and whether there are people enough for it."""
+
+import itertools
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rules import Approval, Escalation, Stage, unmet
+
+MEMBERS = {"lead": {"lea"}, "dpo": {"carol", "dave"}, "legal": {"carol"}, "none": set[str]()}
+
+
+def test_every_group_is_named_once() -> None:
+    approval = Approval((Stage(("lead",), escalation=Escalation(("dpo",), 1)), Stage(("dpo", "legal"))))
+    assert approval.groups == ("lead", "dpo", "legal")
+    assert Approval().groups == ()
+
+
+def test_where_everybody_may_decide_nothing_escalates() -> None:
+    assert Stage((), escalation=Escalation(("dpo",), 1)).all_groups == ()
+
+
+@pytest.mark.parametrize(
+    ("stages", "stuck"),
+    [
+        ([Stage()], None),
+        ([Stage(quorum=100)], None),
+        ([Stage(("dpo",), 2)], None),
+        ([Stage(("dpo",), 3)], 0),
+        ([Stage(("dpo", "legal"), 3)], 0),
+        ([Stage(("dpo", "lead"), 3)], None),
+        ([Stage(("lead",), 2, Escalation(("dpo",), 1))], None),
+        ([Stage(("none",))], 0),
+        ([Stage(("unknown",))], 0),
+        # carol is needed for the second stage, so dave has to do the first.
+        ([Stage(("dpo",)), Stage(("legal",))], None),
+        ([Stage(("legal",)), Stage(("dpo",))], None),
+        ([Stage(("dpo",), 2), Stage(("legal",))], 1),
+        ([Stage(("dpo",), 2), Stage(("legal",), repeat=True)], None),
+        ([Stage(("legal",), 2, repeat=True)], 0),
+        ([Stage(("legal",)), Stage(), Stage(("legal",))], 2),
+    ],
+)
+def test_whether_a_quorum_can_be_met(stages: list[Stage], stuck: int | None) -> None:
+    assert unmet(stages, MEMBERS) == stuck
+
+
+PEOPLE = "abcde"
+GROUPS = st.dictionaries(st.sampled_from("xyz"), st.sets(st.sampled_from(PEOPLE)), min_size=1)
+
+
+@given(GROUPS, st.lists(st.tuples(st.sampled_from("xyz"), st.integers(1, 2)), min_size=1, max_size=3))
+def test_it_is_met_where_any_choice_of_people_meets_it(
+    members: Mapping[str, set[str]], wanted: list[tuple[str, int]]
+) -> None:
+    stages = [Stage((group,), quorum) for group, quorum in wanted]
+    seats = [group for group, quorum in wanted for _ in range(quorum)]
+    possible = any(
+        all(person in members.get(group, ()) for person, group in zip(chosen, seats, strict=True))
+        for chosen in itertools.permutations(PEOPLE, len(seats))
+    )
+    assert (unmet(stages, members) is None) is possible
