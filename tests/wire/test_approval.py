@@ -77,7 +77,7 @@ async def test_stages_in_psql(gateway: RunningGateway, postgres: Postgres, datab
         await client.until("DELETE 1")
         assert (await dave.approve(hold["id"])).status_code == 409
     assert count(postgres, database) == before - 1
-    (record,) = gateway.audit(kind="statement", hold_id=hold["id"])
+    (record,) = await gateway.recorded(kind="statement", hold_id=hold["id"])
     assert record["approved_by"] == ["lea", "carol", "dave"]
     tags_ = [one["tag"] for one in gateway.audit(kind="decision", hold_id=hold["id"])]
     assert tags_ == ["counted", "counted", "approved"]
@@ -150,7 +150,7 @@ async def test_escalation(postgres: Postgres, tmp_path: Path, database: str) -> 
             await client.until("Somebody of groups lead, dpo can approve")
             assert (await carol.approve(hold["id"])).status_code == 200
             await client.until("DELETE 1")
-        (record,) = gateway.audit(kind="hold", tag="escalated")
+        (record,) = await gateway.recorded(kind="hold", tag="escalated")
         assert (record["hold_id"], record["reason"]) == (hold["id"], "to dpo")
 
 
