@@ -4,6 +4,9 @@ Source: PostgreSQL documentation, "Message Formats" (framing).
 """
 
 import asyncio
+import contextlib
+import os
+import socket
 import ssl
 from collections.abc import Iterable
 from typing import Final, Protocol, cast
@@ -215,6 +218,25 @@ class Link(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
+    def hang_up(self) -> None:
+        """Close as the server does at a refusal: what was written is sent, TLS is ended, and then the stream.
+
+        ``close`` keeps the stream open until the peer has ended TLS as well, and there are peers that read to the
+        end of the connection but not through TLS. Nothing is cut off: only the sending side is shut down, and what
+        the peer still sends is read, until it closes too or has been waited for as long as ``close`` would. Only
+        for a connection on which no more was written than the kernel takes at once.
+        """
+        if self._transport is None or self._transport.is_closing():
+            return
+        plain = None if self.tls is None else self._transport.get_extra_info("socket")
+        # The descriptor may be another connection's by the time of the last step.
+        held = None if plain is None else socket.socket(fileno=os.dup(plain.fileno()))
+        self._transport.close()
+        if held is not None:
+            # Writes are carried out at the end of the loop's turn, and TLS ends by writing.
+            loop = asyncio.get_running_loop()
+            loop.call_soon(loop.call_soon, _end_of_stream, held)
+
     def abort(self) -> None:
         """Close now; what is queued is lost."""
         if self._transport is not None:
@@ -229,6 +251,11 @@ class Link(asyncio.Protocol):
         drain, self._drain = self._drain, None
         if drain is not None and not drain.done():
             drain.set_result(None)
+
+
+def _end_of_stream(held: socket.socket) -> None:
+    with held, contextlib.suppress(OSError):
+        held.shutdown(socket.SHUT_WR)
 
 
 def _payload_size(header: bytes, limit: int) -> int:

@@ -162,7 +162,7 @@ class Listener:
             if session is None:
                 self._ports.metrics.sessions_total.labels(outcome).inc()
                 if link is not None:
-                    link.close()
+                    link.hang_up()
                 else:
                     sock.close()
         if session is not None:

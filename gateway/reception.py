@@ -91,7 +91,7 @@ async def _over_tls(link: Link) -> Arrival | None:
         asks: FirstPacket = parse_first_packet(packet, ssl_done=True, gss_done=True)
     except StartupRefused as refused:
         link.write(refused.encoded())
-        link.close()
+        link.hang_up()
         return None
     if isinstance(asks, SslRequest | GssEncRequest):
         link.abort()

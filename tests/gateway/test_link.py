@@ -217,9 +217,18 @@ class TestRelaying:
             link.abort()
             assert len(await promptly(peer.reader.read(-1))) < 10_000_000
 
+    async def test_what_is_written_is_sent_before_hanging_up(self) -> None:
+        async with linked() as (link, peer):
+            link.write(b"sorry")
+            link.hang_up()
+            link.hang_up()
+            link.write(b"not sent")
+            assert await promptly(peer.reader.read(-1)) == b"sorry"
+
 
 async def test_a_link_that_was_never_made() -> None:
     link = Link()
+    link.hang_up()
     link.write(b"x")
     link.writelines([b"x"])
     link.pause_reading()

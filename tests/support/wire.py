@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 import ssl as tls
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -42,6 +42,7 @@ __all__ = [
     "d",
     "f",
     "message",
+    "messages_in",
     "send_cancel",
     "startup_message",
     "tags",
@@ -224,6 +225,16 @@ class Message:
             position += max(size, 0)
         assert position == len(self.payload), "a DataRow with bytes left over"
         return columns
+
+
+def messages_in(data: bytes) -> Iterator[Message]:
+    """The messages in ``data``, which ends with one."""
+    position = 0
+    while position < len(data):
+        (length,) = struct.unpack_from("!i", data, position + 1)
+        yield Message(chr(data[position]), data[position + 5 : position + 1 + length])
+        position += 1 + length
+    assert position == len(data), "the last message is cut off"
 
 
 def tags(messages: Iterable[Message]) -> str:

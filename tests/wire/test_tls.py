@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import select
+import socket
 import ssl
 import struct
 from collections.abc import AsyncIterator, Mapping
@@ -15,7 +17,7 @@ import pytest
 from tests.support.certificates import Authority
 from tests.support.gateway import RunningGateway, make_config, running_gateway
 from tests.support.postgres import Postgres
-from tests.support.wire import SSL_REQUEST
+from tests.support.wire import SSL_REQUEST, Q, cancel_request, message, messages_in, startup_message
 
 PASSWORD = "correct horse"
 SCRAM_HBA = "host all all all scram-sha-256"
@@ -201,3 +203,79 @@ async def test_bytes_behind_the_ssl_request_close_the_connection(gateway: Runnin
     writer.write(SSL_REQUEST + b"x")
     assert await ends(reader) == b""
     writer.close()
+
+
+class TestRefusals:
+    """A connection that never becomes a session ends as the server ends it: the error, the end of TLS, the end of
+    the stream, and nothing of it is waited for or cut off."""
+
+    @pytest.mark.parametrize(
+        "packet",
+        [cancel_request(1, b"none"), startup_message(database="x"), startup_message(1 << 16, user="x")],
+        ids=["cancel", "no user", "version"],
+    )
+    async def test_who_waits_for_the_end_outside_tls_sees_it(
+        self, gateway: RunningGateway, trusting: ssl.SSLContext, packet: bytes
+    ) -> None:
+        # As Go's pq does after a CancelRequest: TLS is never ended by the client, so nobody may wait for that.
+        await asyncio.to_thread(read_past_tls, gateway.port, trusting, packet)
+
+    @pytest.mark.parametrize("late", [False, True], ids=["at once", "when the stream has ended"])
+    async def test_none_is_lost(self, gateway: RunningGateway, trusting: ssl.SSLContext, late: bool) -> None:
+        some = asyncio.Semaphore(20)
+
+        async def one(packet: bytes) -> str:
+            async with some:
+                return await asyncio.to_thread(refusal, gateway.port, trusting, packet, late=late)
+
+        kinds = list(REFUSED) * 50
+        answers = await asyncio.gather(*(one(REFUSED[kind]) for kind in kinds))
+        assert len(answers) == 200
+        assert list(zip(kinds, answers, strict=True)) == [(kind, kind) for kind in kinds]
+
+    async def test_a_client_that_sends_on_regardless_reads_why(
+        self, gateway: RunningGateway, trusting: ssl.SSLContext
+    ) -> None:
+        packet = startup_message(database="x") + Q("SELECT 1") * 1000
+        assert await asyncio.to_thread(refusal, gateway.port, trusting, packet, late=True) == "28000"
+
+
+REFUSED = {
+    "28000": startup_message(database="x"),
+    "0A000": startup_message(4 << 16, user="x"),
+    "08P01": startup_message(user="x", database="x") + message("p", b"no SASL\0"),
+    "42501": startup_message(user="x", database="x", replication="database"),
+}
+"""First packets by the SQLSTATE they are answered with."""
+
+
+def refusal(port: int, context: ssl.SSLContext, packet: bytes, *, late: bool) -> str:
+    """The SQLSTATE of the error that answers ``packet`` sent through TLS, read to the end of TLS.
+
+    ``late``: nothing is read before the whole stream is there. Raises ``SSLError`` if TLS did not end in order.
+    """
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as plain:
+        plain.sendall(SSL_REQUEST)
+        assert plain.recv(1) == b"S"
+        with context.wrap_socket(plain, server_hostname="127.0.0.1", suppress_ragged_eofs=False) as encrypted:
+            encrypted.sendall(packet)
+            if late:
+                poller = select.poll()
+                poller.register(encrypted, select.POLLRDHUP)
+                assert poller.poll(20_000), "the stream did not end"
+            data = b"".join(iter(lambda: encrypted.recv(4096), b""))
+    return next(each.sqlstate for each in messages_in(data) if each.tag == "E")
+
+
+def read_past_tls(port: int, context: ssl.SSLContext, packet: bytes) -> None:
+    """Send ``packet`` through TLS and read the bare socket to its end. Raises TimeoutError without one."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as plain:
+        plain.sendall(SSL_REQUEST)
+        assert plain.recv(1) == b"S"
+        encrypted = context.wrap_socket(plain, server_hostname="127.0.0.1")
+        encrypted.sendall(packet)
+        with socket.socket(fileno=encrypted.detach()) as bare:
+            bare.settimeout(5)
+            with contextlib.suppress(ConnectionError):
+                while bare.recv(4096):
+                    pass
