@@ -1,8 +1,9 @@
-"""Text from outside, made fit for a terminal and a log: nothing moves the cursor, hides or reorders."""
+"""Text for people: what is from outside is made fit for a terminal and a log, so that nothing moves the cursor, hides
+or reorders."""
 
 import unicodedata
 
-__all__ = ["one_line", "visible"]
+__all__ = ["kind_of", "one_line", "visible"]
 
 _HIDDEN = frozenset(("Cc", "Cf", "Cs", "Co", "Zl", "Zp"))
 # Characters that count as letters or blanks, yet leave a gap where a reader expects nothing.
@@ -21,6 +22,19 @@ def one_line(text: object, width: int | None = None) -> str:
     """``text`` on one line, cut to ``width`` characters."""
     shown = " ".join(visible(str(text)).split())
     return shown if width is None or len(shown) <= width else shown[: width - 1] + "…"
+
+
+def kind_of(value: object) -> str:
+    """What a value of a YAML or JSON document is, in words; never the value itself."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, int | float):
+        return "a number"
+    if isinstance(value, str):
+        return "text"
+    return "a list" if isinstance(value, list) else "a mapping"
 
 
 def _hidden(char: str) -> bool:

@@ -5,6 +5,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from gateway.text import kind_of
+
 __all__ = ["Part", "Problem", "Problems"]
 
 W = TypeVar("W", bound=str)
@@ -36,7 +38,7 @@ class Part:
         if isinstance(value, dict):
             self._values = value
         else:
-            self.problem(None, f"expected a mapping, found {_kind(value)}")
+            self.problem(None, f"expected a mapping, found {kind_of(value)}")
 
     def problem(self, key: str | None, message: str) -> None:
         """Note a problem with the value of ``key``, or with the whole mapping."""
@@ -59,7 +61,7 @@ class Part:
         value = self.get(key)
         if value is None or isinstance(value, str):
             return value
-        self.problem(key, f"expected a text, found {_kind(value)}")
+        self.problem(key, f"expected text, found {kind_of(value)}")
         return None
 
     def text(self, key: str) -> str:
@@ -82,7 +84,7 @@ class Part:
         value = self.get(key)
         if value is None or isinstance(value, bool):
             return bool(value)
-        self.problem(key, f"expected true or false, found {_kind(value)}")
+        self.problem(key, f"expected true or false, found {kind_of(value)}")
         return False
 
     def number(self, key: str) -> int:
@@ -90,7 +92,7 @@ class Part:
         value = self.get(key)
         if value is None or (isinstance(value, int) and not isinstance(value, bool)):
             return value or 0
-        self.problem(key, f"expected a whole number, found {_kind(value)}")
+        self.problem(key, f"expected a whole number, found {kind_of(value)}")
         return 0
 
     def texts(self, key: str, allowed: Collection[str] | None = None) -> tuple[str, ...]:
@@ -125,7 +127,7 @@ class Part:
             return value
         if isinstance(value, list) and all(isinstance(line, str) for line in value):
             return "\n".join(value)
-        self.problem(key, "expected a text or a list of its lines")
+        self.problem(key, "expected text or a list of its lines")
         return None
 
     def mapping(self, key: str) -> dict[str, str]:
@@ -144,7 +146,7 @@ class Part:
         if value is None:
             return
         if not isinstance(value, list):
-            self.problem(key, f"expected a list, found {_kind(value)}")
+            self.problem(key, f"expected a list, found {kind_of(value)}")
             return
         for at, item in enumerate(value):
             part = Part(item, f"{self._path(key)}[{at}]", self.problems)
@@ -155,15 +157,3 @@ class Part:
         if key is None:
             return self.where
         return f"{self.where}.{key}" if self.where else key
-
-
-def _kind(value: object) -> str:
-    if value is None:
-        return "nothing"
-    if isinstance(value, bool):
-        return "true or false"
-    if isinstance(value, int | float):
-        return "a number"
-    if isinstance(value, str):
-        return "a text"
-    return "a list" if isinstance(value, list) else "a mapping"

@@ -4,7 +4,8 @@ from typing import Literal
 
 from gateway.config.document import Document
 from gateway.config.model import PolicyTest
-from gateway.config.section import Section, kind_of
+from gateway.config.section import Section
+from gateway.text import kind_of
 from rules import Obligation
 
 __all__ = ["read_policy_tests"]

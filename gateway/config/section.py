@@ -12,8 +12,9 @@ from typing import TypeVar
 
 from gateway.config.document import Document, Path
 from gateway.config.units import parse_duration, parse_size
+from gateway.text import kind_of
 
-__all__ = ["Section", "kind_of"]
+__all__ = ["Section"]
 
 W = TypeVar("W", bound=str)
 
@@ -23,19 +24,6 @@ MAX_SECONDS = 100 * 366 * 86_400.0
 
 _TRUE = frozenset({"true", "yes", "on"})
 _FALSE = frozenset({"false", "no", "off"})
-
-
-def kind_of(value: object) -> str:
-    """What a value is, in words for people; never the value itself."""
-    if value is None:
-        return "nothing"
-    if isinstance(value, bool):
-        return "true or false"
-    if isinstance(value, int | float):
-        return "a number"
-    if isinstance(value, str):
-        return "text"
-    return "a list" if isinstance(value, list) else "a mapping"
 
 
 class Section:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.text import one_line, visible
+from gateway.text import kind_of, one_line, visible
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,19 @@ def test_a_line_is_cut_to_its_width() -> None:
     assert one_line("abcdef", 6) == "abcdef"
     assert one_line("abcdefg", 6) == "abcde…"
     assert one_line(5) == "5"
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (None, "nothing"),
+        (True, "true or false"),
+        (0, "a number"),
+        (1.5, "a number"),
+        ("secret", "text"),
+        (["secret"], "a list"),
+        ({"secret": 1}, "a mapping"),
+    ],
+)
+def test_a_value_is_named_and_not_shown(value: object, kind: str) -> None:
+    assert kind_of(value) == kind

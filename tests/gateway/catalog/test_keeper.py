@@ -18,6 +18,7 @@ from tests.support.gateway import make_config, write_config
 from tests.support.postgres import Postgres
 
 PERIOD = 0.1
+"""Of the tests that wait for a poll; no other may depend on how long anything takes."""
 LOGIN = {"inspect": {"user": "postgres"}}
 
 
@@ -46,12 +47,12 @@ class Kept:
         return line.encode() in self.metrics.render()[0]
 
 
-def databases(postgres: Postgres, **named: dict[str, Any]) -> dict[str, Any]:
+def databases(postgres: Postgres, poll: float = 100.0, /, **named: dict[str, Any]) -> dict[str, Any]:
     server = {"host": postgres.host, "port": postgres.port, "sslmode": "disable"}
     return make_config(
         postgres,
         {"databases": {name: {**server, **settings} for name, settings in named.items()}},
-        {"catalog": {"poll": PERIOD}},
+        {"catalog": {"poll": poll}},
     )
 
 
@@ -119,7 +120,7 @@ async def test_a_database_that_is_not_configured(postgres: Postgres, tmp_path: P
 @pytest.fixture
 def joined(postgres: Postgres, empty_database: str) -> dict[str, Any]:
     """A configuration under which ``empty_database`` is reached by any name."""
-    return databases(postgres, **{"*": {**LOGIN, "dbname": empty_database}})
+    return databases(postgres, PERIOD, **{"*": {**LOGIN, "dbname": empty_database}})
 
 
 async def test_what_changes_elsewhere_is_found_by_looking_again(
@@ -157,7 +158,7 @@ async def test_a_database_nobody_uses_is_forgotten(
 async def test_a_database_of_the_configuration_is_remembered(
     postgres: Postgres, tmp_path: Path, empty_database: str
 ) -> None:
-    async with keeping(tmp_path, databases(postgres, **{empty_database: LOGIN})) as kept:
+    async with keeping(tmp_path, databases(postgres, PERIOD, **{empty_database: LOGIN})) as kept:
         catalog = kept.keeper.join(empty_database)
         await catalog.ready()
         kept.keeper.leave(catalog)

@@ -83,7 +83,7 @@ def test_every_problem_at_once() -> None:
     )
     assert sorted(found) == sorted(
         [
-            "server_version: expected a whole number, found a text",
+            "server_version: expected a whole number, found text",
             "extensions: expected a mapping from text to text",
             "schemas[0].usage: expected a list of texts",
             "relations[0].name: is missing",
@@ -93,8 +93,8 @@ def test_every_problem_at_once() -> None:
             "relations[0].columns: type int5 is not described here",
             "relations[0].colums: unknown key; did you mean columns?",
             "relations[1].inherits: relation public.v is not described here",
-            "relations[1].partition: expected true or false, found a text",
-            "relations[1].definition: expected a text or a list of its lines",
+            "relations[1].partition: expected true or false, found text",
+            "relations[1].definition: expected text or a list of its lines",
             "relations[2]: expected a mapping, found a number",
             "relations[2].schema: is missing",
             "relations[2].name: is missing",
@@ -122,7 +122,7 @@ def test_every_problem_at_once() -> None:
         ),
         (
             {"types": [{"schema": 5, "name": "x", "kind": "enum"}]},
-            "types[0].schema: expected a text, found a number",
+            "types[0].schema: expected text, found a number",
         ),
         (
             {"relations": [{"schema": "a", "name": "b", "kind": "sequence", "keys": [[]]}]},
@@ -155,7 +155,7 @@ def test_every_problem_at_once() -> None:
         ),
         (
             {"operators": [{"schema": "a", "name": "+", "left": None, "right": [], "function": "oid 7"}]},
-            "operators[0].right: expected a text, found a list",
+            "operators[0].right: expected text, found a list",
         ),
     ],
 )
