@@ -17,7 +17,7 @@ from gateway.seats import SeatPort
 from gateway.sessions import SessionRegistry
 from gateway.tls import ServerTls, server_tls
 from gateway.upstream import Connector
-from rules import Judge, Judgement
+from rules import Explanation, Judge
 
 __all__ = ["Front"]
 
@@ -97,12 +97,13 @@ class Front:
         self.catalogs.reload()
         self.sessions.use(self.judge)
 
-    async def check(self, sql: str, user: str | None, database: str | None) -> Judgement:
+    async def check(self, sql: str, user: str | None, database: str | None) -> Explanation:
         """What would be decided about ``sql`` by the catalog as this process knows it; nothing is run."""
         name = database_meant(self.config, database)
         described = await self.catalogs.described(name)
         context = check_context(self.config, described, user=user or "", database=name)
-        return self.judge.judge(sql.encode(), context)
+        # Nobody's session waits for somebody's question: it is read beside the loop, by a judge of its own.
+        return await asyncio.to_thread(Judge(self.config.policy).explain, sql.encode(), context)
 
     def _new_authenticator(self) -> Authenticator:
         binding = self._tls.binding if self._tls is not None else None

@@ -9,6 +9,7 @@ from rules.catalog import SchemaSnapshot
 from rules.compile import compile_policy
 from rules.context import Context, Parameter
 from rules.cursors import NO_CURSORS, CursorAct, CursorStep, OpenCursors
+from rules.explanation import Explanation
 from rules.facts import Action, EffectFacts, Facts, Nature, ParameterBound, RowBound, StatementFacts
 from rules.formatting import format_sql
 from rules.judge import Judge, TooHeavy, unread
@@ -31,6 +32,7 @@ __all__ = [
     "Effect",
     "EffectFacts",
     "Escalation",
+    "Explanation",
     "Facts",
     "Judge",
     "Judgement",

@@ -66,6 +66,25 @@ def crosscheck(kind: str, fields: Node, text: str) -> tuple[Agreement, str]:
     return Agreement.DIFFER, _difference(seen, theirs)
 
 
+def both_readings(kind: str, fields: Node, text: str | None) -> tuple[Seen, tuple[str, Seen] | None, str]:
+    """What the grammar saw, what sqlglot saw and takes it for (None: nothing), and why they do not agree.
+
+    Without a text there is nothing for sqlglot to see.
+    """
+    seen = _seen_by_grammar(kind, fields)
+    if text is None:
+        return seen, None, ""
+    _, why = crosscheck(kind, fields, text)
+    if len(text) > MAX_TEXT:
+        return seen, None, why
+    try:
+        (source,) = read_text(text)
+        query = parse_rendered(source)
+    except (Unreadable, ValueError):
+        return seen, None, why
+    return seen, (query.root.key.upper(), _seen_by_sqlglot(query.root, query.name)), why
+
+
 def _seen_as_it_is(text: str) -> Seen | None:
     try:
         roots = sqlglot.parse(text, dialect="postgres")

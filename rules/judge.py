@@ -9,6 +9,7 @@ from rules.cache import LruCache
 from rules.caps import weight
 from rules.catalog import SchemaSnapshot
 from rules.context import Context, Parameter
+from rules.explanation import Explanation, explain
 from rules.facts import Action, EffectFacts, Facts, Nature, StatementFacts
 from rules.functions import Conduct, known
 from rules.message import read_message
@@ -101,6 +102,10 @@ class Judge:
         if not (depends or given):
             self._verdicts.put(key, judgement, len(sql) + _OVERHEAD)
         return judgement
+
+    def explain(self, sql: bytes, context: Context) -> Explanation:
+        """The judgement on one message, and how it came about."""
+        return explain(sql, context, self.judge(sql, context), self._world(context.catalog))
 
     def cached(self, sql: bytes, context: Context) -> Facts | None:
         """What is known of the message without reading it; None if it must be read."""

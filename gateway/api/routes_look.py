@@ -18,7 +18,7 @@ from gateway.api.schemas import (
     SessionsOut,
 )
 from gateway.api.services import Services, SessionView
-from gateway.api.verdicts import judgement_to_dict
+from gateway.api.verdicts import explanation_to_dict
 from gateway.audit import AuditFilter
 from gateway.config import Role
 from gateway.store import iso
@@ -110,8 +110,8 @@ def add_looking_routes(app: FastAPI, services: Services, guard: Guard, streams: 
     @app.post("/api/v1/check", tags=["check"], summary="Judge a statement", dependencies=[Depends(guard)])
     async def check(body: CheckIn) -> CheckOut:
         """The verdict the statement would get, with every effect and why. Nothing is run."""
-        judgement = await services.check(body.sql, body.user, body.database)
-        return CheckOut.model_validate(judgement_to_dict(judgement))
+        explanation = await services.check(body.sql, body.user, body.database)
+        return CheckOut.model_validate(explanation_to_dict(explanation))
 
     @app.get(
         "/api/v1/events",

@@ -297,9 +297,70 @@ class EffectOut(BaseModel):
     obligations: list[str]
 
 
+class ExplainedEffectOut(EffectOut):
+    """An effect with the steps that lead to it, and what proves its row bound or that nothing does."""
+
+    via: str | None
+    row_bound_why: str | None
+
+
+class SeenOut(BaseModel):
+    """What one reader saw: bare names of relations, and the changes of data."""
+
+    kind: str
+    relations: list[str]
+    changes: list[str]
+
+
+class ReadingsOut(BaseModel):
+    """How a statement was read: by both readers, by PostgreSQL's grammar alone, so that they differ, or not at all."""
+
+    agreement: Literal["both", "one", "differ", "none"]
+    why: str | None
+    grammar: SeenOut
+    sqlglot: SeenOut | None
+
+
+class NamedRelationOut(BaseModel):
+    """A relation that a statement names (``via`` is empty) or leads to by views, cascades, triggers, functions."""
+
+    name: str
+    kind: str | None
+    via: list[str]
+    personal: list[str]
+    subject: list[str]
+
+
+class FunctionOut(BaseModel):
+    """A function that a statement calls, and whether what it does is known."""
+
+    name: str
+    trusted: bool
+    why: str
+
+
+class StatementOut(BaseModel):
+    """One statement of a message, explained."""
+
+    kind: str
+    sql: str
+    readings: ReadingsOut
+    relations: list[NamedRelationOut]
+    functions: list[FunctionOut]
+    effects: list[ExplainedEffectOut]
+
+
+class CatalogOut(BaseModel):
+    """The catalog that names were looked up in; ``unavailable`` says why nothing is known of it."""
+
+    database: str
+    server_version: int
+    unavailable: str | None
+
+
 class CheckOut(BaseModel):
     """The verdict on a statement that was not run. ``unreadable`` says why it could not be read, ``obligations``
-    what binds it once it may run."""
+    what binds it once it may run; without a ``catalog`` names stood for themselves."""
 
     decision: Literal["allow", "hold", "deny"]
     rule: str
@@ -309,6 +370,10 @@ class CheckOut(BaseModel):
     unreadable: str | None
     obligations: list[str]
     effects: list[EffectOut]
+    database: str
+    search_path: list[str]
+    catalog: CatalogOut | None
+    statements: list[StatementOut]
 
 
 class TokenIn(_In):

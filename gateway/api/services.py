@@ -11,7 +11,7 @@ from gateway.clock import SYSTEM_CLOCK, Clock
 from gateway.config import Config
 from gateway.holds import Holds
 from gateway.tokens import Tokens
-from rules import Judgement
+from rules import Explanation
 
 __all__ = ["Authenticate", "Check", "Readiness", "Services", "SessionView", "Sessions"]
 
@@ -59,7 +59,7 @@ Authenticate = Callable[[str, str], Awaitable[bool]]
 """Whether this user has this password. Does the slow hashing off the loop, and takes as long and looks the
 same for a user who does not exist."""
 
-Check = Callable[[str, str | None, str | None], Awaitable[Judgement]]
+Check = Callable[[str, str | None, str | None], Awaitable[Explanation]]
 """Judge SQL as this user (None: a stranger) on this database (None: unnamed), without running anything."""
 
 Readiness = Callable[[], Awaitable[Sequence[str]]]

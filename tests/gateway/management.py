@@ -27,7 +27,7 @@ from gateway.metrics import Metrics
 from gateway.store import Storage, open_store
 from gateway.tokens import Tokens
 from protocol.scram import build_verifier
-from rules import Context, Judge, Judgement, Stage
+from rules import Context, Explanation, Judge, Stage
 
 __all__ = ["PASSWORD", "Desk", "SessionValue", "SteppedClock", "hold_request", "management", "write_config"]
 
@@ -211,12 +211,12 @@ class Desk:
         """A statement that waits."""
         return await self.holds.open(hold_request(**changes))
 
-    async def check(self, sql: str, user: str | None, database: str | None) -> Judgement:
+    async def check(self, sql: str, user: str | None, database: str | None) -> Explanation:
         if self.failure is not None:
             raise self.failure
         name = user or ""
         context = Context(user=name, now=now(), groups=self.config.groups_of(name), database=database or "")
-        return self.judge.judge(sql.encode(), context)
+        return self.judge.explain(sql.encode(), context)
 
     async def readiness(self) -> Sequence[str]:
         return self.reasons

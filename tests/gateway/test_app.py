@@ -335,8 +335,8 @@ class TestReload:
     async def test_a_statement_can_be_checked_as_somebody(self, gateway: RunningGateway) -> None:
         check = gateway.gateway.front.check
         ddl = "ALTER TABLE customer ADD x int"
-        assert (await check(ddl, "alice", "shop")).verdict.rule == "no-ddl"
-        assert (await check(ddl, None, None)).verdict.decision.word == "allow"
+        assert (await check(ddl, "alice", "shop")).judgement.verdict.rule == "no-ddl"
+        assert (await check(ddl, None, None)).judgement.verdict.decision.word == "allow"
 
     @pytest.mark.parametrize("looks", [True, False])
     async def test_a_statement_is_checked_by_the_catalog_the_gateway_has(
@@ -350,12 +350,18 @@ class TestReload:
             check = running.gateway.front.check
             if not looks:
                 # Names stand for themselves until a session has needed the catalog.
-                assert (await check("SELECT e FROM people", "alice", None)).verdict.decision.word == "allow"
+                assert (
+                    await check("SELECT e FROM people", "alice", None)
+                ).judgement.verdict.decision.word == "allow"
                 async with await running.raw(database) as client:
                     await client.query("SELECT 1 FROM customer LIMIT 1")
-            assert (await check("SELECT e FROM people", "alice", None)).verdict.rule == "bulk"
-            assert (await check("SELECT e FROM persons", "alice", database)).verdict.decision.word == "hold"
-            assert (await check("SELECT e FROM people", "alice", "nowhere")).verdict.decision.word == "allow"
+            assert (await check("SELECT e FROM people", "alice", None)).judgement.verdict.rule == "bulk"
+            assert (
+                await check("SELECT e FROM persons", "alice", database)
+            ).judgement.verdict.decision.word == "hold"
+            assert (
+                await check("SELECT e FROM people", "alice", "nowhere")
+            ).judgement.verdict.decision.word == "allow"
 
 
 class TestProcess:

@@ -48,7 +48,7 @@ class TestWithoutCatalog:
 
     async def test_it_says_which_rule_and_why_and_who_can_decide(self, config: str) -> None:
         said = await holdgate("check", "-c", config, "DELETE FROM customer WHERE customer_id = 5")
-        for words in ("erasure", "can decide: dpo", "- delete public.customer"):
+        for words in ("erasure", "can decide:  dpo", ": delete public.customer"):
             assert words in said.out
 
     async def test_a_statement_from_standard_input(self, config: str) -> None:
@@ -156,6 +156,34 @@ class TestLive:
             "check", "-c", str(write_whole(tmp_path, config)), "--database", "x", "SELECT 1"
         )
         assert said.failed() == "the configuration names no database x"
+
+    async def test_it_explains(self, postgres: Postgres, database: str, tmp_path: Path) -> None:
+        postgres.execute("CREATE VIEW people AS SELECT customer_id AS c, email AS e FROM customer", database)
+        config = shop_config(tmp_path, postgres, database)
+        said = await holdgate("check", "-c", config, "SELECT lower(e) FROM people WHERE c IN (1, 2)")
+        assert said.out.splitlines()[6:] == [
+            "",
+            "SELECT lower(e) FROM people WHERE c IN (1, 2)",
+            "  read as:   SELECT of people, by both readers",
+            "  names:     public.people, view",
+            "             public.customer, table, through view public.people; personal by customer_id: "
+            "address, email, phone, postal_code",
+            "  functions: lower, trusted: PostgreSQL's own",
+            "  effects:   allow by default:otherwise: read public.people (e)",
+            "               rows: any number; no LIMIT, and no unique key is known",
+            "             allow by default:otherwise under redact_errors: read public.customer (email)",
+            "               through view public.people",
+            "               rows: at most 2; conditions list 2 values of customer_id",
+        ]
+        (shown,) = (await holdgate("check", "-c", config, "--json", "SELECT 1")).json
+        assert shown["catalog"]["database"] == database
+        assert shown["statements"][0]["readings"]["agreement"] == "both"
+
+    async def test_readers_that_do_not_agree(self, config: str) -> None:
+        said = await holdgate("check", "-c", config, "SELECT 1; LOCK TABLE t; DELET")
+        assert "effects: hold by default:unreadable" in said.out
+        said = await holdgate("check", "-c", config, "SELECT '" + "x" * 70_000 + "'")
+        assert "by PostgreSQL's grammar alone: longer than 65536 characters" in said.out
 
 
 class TestFromFile:
