@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from datetime import date
 
 from gateway.config.model import Deputy, Role, User
-from gateway.config.section import Section, kind_of
+from gateway.config.section import Section
+from gateway.text import kind_of
 
 __all__ = ["read_deputies"]
 
