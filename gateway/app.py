@@ -24,6 +24,7 @@ from gateway.holds import Holds
 from gateway.listener import Listener
 from gateway.logs import log_to_stderr
 from gateway.metrics import Metrics
+from gateway.people import People
 from gateway.seats import Seats
 from gateway.sessions import SessionInfo, SessionRegistry
 from gateway.store import Storage, StoreInUse, StoreUnavailable, open_store
@@ -100,6 +101,7 @@ class Gateway:
         self._started = contextlib.AsyncExitStack()
         self.store: Storage
         self.holds: Holds
+        self.people: People
         self.tokens: Tokens
         self.listener: Listener
         self.management: ManagementServer
@@ -123,12 +125,13 @@ class Gateway:
         started.push_async_callback(self.store.close)
         await self.store.acquire()
         self.bus.listen(_HoldMetrics(self.metrics))
-        self.holds = Holds(self.store, self.bus, self.audit, config.limits)
+        self.people = People(self.store, lambda: self.config)
+        self.holds = Holds(self.store, self.bus, self.audit, config.limits, self.people)
         await self.holds.start()
         started.push_async_callback(self.holds.stop)
         started.push_async_callback(self.front.stop)
         await self.front.start()
-        self.tokens = Tokens(self.store, lambda: self.config)
+        self.tokens = Tokens(self.store, lambda: self.config, self.people)
         self.management = ManagementServer(
             Services(
                 config=lambda: self.config,
@@ -138,6 +141,7 @@ class Gateway:
                 metrics=self.render_metrics,
                 sessions=_Sessions(self.sessions),
                 tokens=self.tokens,
+                people=self.people,
                 authenticate=PasswordCheck(lambda: self.config, self._mock_secret),
                 check=self.front.check,
                 readiness=self.readiness,

@@ -34,6 +34,7 @@ from gateway.hold_terms import (
 )
 from gateway.ids import Ulids
 from gateway.owed import Owed
+from gateway.people import People, Person
 from gateway.store import Decision, Hold, HoldLimit, HoldState, HoldStore, Outcome, StoreUnavailable
 from gateway.tasks import complete, spawn
 from gateway.voting import Voter, after, next_escalation, seat
@@ -93,6 +94,7 @@ class Holds:
         bus: Bus,
         audit: AuditLog,
         limits: Limits,
+        people: People,
         *,
         clock: Clock = SYSTEM_CLOCK,
         retry_seconds: float = RETRY_SECONDS,
@@ -101,6 +103,7 @@ class Holds:
         self._store = store
         self._bus = bus
         self._audit = audit
+        self._people = people
         self._clock = clock
         self._retry_seconds = retry_seconds
         self._stop_seconds = stop_seconds
@@ -200,6 +203,10 @@ class Holds:
     async def claim(self, hold_id: str, digest: str) -> Hold:
         """Use the approval, once, for exactly what it was given for. Raises :class:`ClaimRefused`."""
         return await complete(self._claim(hold_id, digest), name=f"claim {hold_id}")
+
+    async def approver(self, name: str) -> Person | None:
+        """Whoever decided by this name, as they are known now."""
+        return await self._people.find(name)
 
     async def record_outcome(
         self, hold_id: str, tag: str | None, rows: int | None, sqlstate: str | None, duration_ms: float | None

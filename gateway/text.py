@@ -3,7 +3,7 @@ or reorders."""
 
 import unicodedata
 
-__all__ = ["kind_of", "one_line", "visible"]
+__all__ = ["kind_of", "one_line", "same_name", "visible"]
 
 _HIDDEN = frozenset(("Cc", "Cf", "Cs", "Co", "Zl", "Zp"))
 # Characters that count as letters or blanks, yet leave a gap where a reader expects nothing.
@@ -46,3 +46,8 @@ def _escape(char: str) -> str:
     if number < 0x100:
         return f"\\x{number:02x}"
     return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+def same_name(text: str) -> str:
+    """What the spellings of one name have in common: two people are not told apart by case or width of letters."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())

@@ -16,6 +16,7 @@ from datetime import timedelta
 from gateway.clock import SYSTEM_CLOCK, Clock
 from gateway.config.model import Config, Role
 from gateway.ids import Ulids
+from gateway.people import People
 from gateway.store import TokenRecord, TokenStore
 
 __all__ = ["CODE_LIFETIME", "Tokens"]
@@ -32,17 +33,23 @@ class Tokens:
     """Makes, recognises and revokes tokens. Methods raise ``StoreUnavailable`` when the store does not
     answer.
 
-    ``config`` is asked each time, since it may be loaded anew. A token of somebody the configuration knows
-    (by ``users`` or as a member of a group) dies when that person is disabled or removed, and where their
-    entry lists ``roles`` it has no others. A token for any other name belongs to a machine and stands by
-    itself.
+    ``config`` is asked each time, since it may be loaded anew. A token of somebody known (by ``users``, as a
+    member of a group, or to the OpenID provider) dies when that person is disabled or removed or has not been
+    vouched for lately, and where their entry lists ``roles``, or the provider's groups give them, it has no
+    others. A token for any other name belongs to a machine and stands by itself.
     """
 
     def __init__(
-        self, store: TokenStore, config: Callable[[], Config], *, clock: Clock = SYSTEM_CLOCK
+        self,
+        store: TokenStore,
+        config: Callable[[], Config],
+        people: People,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._store = store
         self._config = config
+        self._people = people
         self._clock = clock
         self._ids = Ulids(clock)
 
@@ -58,7 +65,7 @@ class Tokens:
             note=note,
             created_at=now,
             expires_at=None if expires_in is None else now + expires_in,
-            person=_is_person(self._config(), user),
+            person=await self._is_person(user),
         )
         random = "".join(secrets.choice(_ALPHABET) for _ in range(_SECRET_LENGTH))
         secret = f"{_PREFIX}{random}{_checksum(random)}"
@@ -74,14 +81,13 @@ class Tokens:
             return None
         if token.expires_at is not None and token.expires_at <= self._clock.now():
             return None
-        config = self._config()
-        if token.person and not _is_person(config, token.user):
+        if token.person and not await self._is_person(token.user):
             return None
-        user = config.users.get(token.user)
-        if user is not None and not user.enabled:
+        person = await self._people.find(token.user)
+        if person is not None and not person.enabled:
             return None
-        if user is not None and user.roles_listed:
-            return dataclasses.replace(token, roles=token.roles & user.roles)
+        if person is not None and person.bounded:
+            return dataclasses.replace(token, roles=token.roles & person.roles)
         return token
 
     async def list(self) -> list[TokenRecord]:
@@ -104,9 +110,10 @@ class Tokens:
         known = None if user is None else self._config().users.get(user)
         return known.name if known is not None and known.enabled else None
 
-
-def _is_person(config: Config, name: str) -> bool:
-    return name in config.users or any(name in members for members in config.groups.values())
+    async def _is_person(self, name: str) -> bool:
+        if any(name in members for members in self._config().groups.values()):
+            return True
+        return await self._people.find(name) is not None
 
 
 def _digest(secret: str) -> str:

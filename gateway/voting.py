@@ -10,6 +10,7 @@ from datetime import datetime
 
 from gateway.config.model import Role
 from gateway.hold_terms import AlreadyDecided, NotAllowed
+from gateway.people import same_person
 from gateway.store import Decision, Hold, HoldState, Standing
 
 __all__ = ["Voter", "after", "next_escalation", "open_groups", "seat"]
@@ -47,7 +48,7 @@ def seat(hold: Hold, voter: Voter, now: datetime, *, approve: bool) -> tuple[int
     """
     if Role.APPROVER not in voter.roles:
         raise NotAllowed("deciding takes the role approver")
-    if voter.name == hold.user:
+    if same_person(voter.name, hold.user):
         raise NotAllowed("nobody decides about their own statement")
     standing = hold.standing
     if standing is None:
@@ -98,7 +99,7 @@ def _as_whom(hold: Hold, groups: Collection[str], voter: Voter) -> list[str | No
     return [
         name
         for name, theirs in sorted(voter.absent.items())
-        if name != hold.user and not set(groups).isdisjoint(theirs)
+        if not same_person(name, hold.user) and not set(groups).isdisjoint(theirs)
     ]
 
 

@@ -6,7 +6,7 @@ store then says decides: of an approval and a withdrawal at the same moment exac
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,6 +17,7 @@ from gateway.audit import AuditUnavailable
 from gateway.config import Config
 from gateway.hold_port import HoldPort
 from gateway.holds import ClaimRefused, Hold, HoldRequest, HoldsFull, HoldState
+from gateway.people import Person, same_person
 from gateway.previews import Previewed, Previews, Subject
 from gateway.recorder import Recorder
 from gateway.store import Decision, Standing, StoreUnavailable
@@ -206,7 +207,7 @@ class Waiting:
         ending: asyncio.Future[Ending],
     ) -> Released | ServerError:
         """Check all that the approval is bound to, then use it up."""
-        problem = self._changed(hold, ruling)
+        problem = await self._changed(hold, ruling)
         if problem is None and not ending.done():
             problem = _differs(ruling, await self._judged(request))
         state, why = HoldState.INTERRUPTED, problem or ""
@@ -226,7 +227,7 @@ class Waiting:
         error = _refusal(hold) if problem is None else _outdated(hold, problem)
         return await self._refuse(ruling, statement_id, hold, waited, error)
 
-    def _changed(self, hold: Hold, ruling: Ruling) -> str | None:
+    async def _changed(self, hold: Hold, ruling: Ruling) -> str | None:
         """What changed while people thought: the policy, the requester, the approver. None: nothing."""
         config = self._config()
         if config.policy.version != ruling.policy_version:
@@ -234,7 +235,13 @@ class Waiting:
         requester = config.users.get(hold.user)
         if requester is not None and not requester.enabled:
             return f"user {hold.user} was disabled while the statement waited"
-        return next(filter(None, (_void(config, hold, one) for one in hold.decisions)), None)
+        for decision in hold.decisions:
+            names = filter(None, (decision.who, decision.deputy_for))
+            people = {name: await self._holds.approver(name) for name in names}
+            why = _void(config, hold, decision, people)
+            if why is not None:
+                return why
+        return None
 
     async def _refuse(
         self, ruling: Ruling, statement_id: str, hold: Hold, waited: float, error: ServerError
@@ -330,11 +337,10 @@ def _refusal(hold: Hold) -> ServerError:
     )
 
 
-def _void(config: Config, hold: Hold, decision: Decision) -> str | None:
-    """Why an approval does not count any more, None where it does."""
-    for person in filter(None, (decision.who, decision.deputy_for)):
-        known = config.users.get(person)
-        if person == hold.user:
+def _void(config: Config, hold: Hold, decision: Decision, people: Mapping[str, Person | None]) -> str | None:
+    """Why an approval does not count any more, None where it does. ``people`` are those in whose name it was given."""
+    for person, known in people.items():
+        if same_person(person, hold.user):
             return "nobody may approve their own statement"
         if known is None or not known.enabled:
             return f"approver {person} is no longer known or enabled"
@@ -342,7 +348,8 @@ def _void(config: Config, hold: Hold, decision: Decision) -> str | None:
     if decision.deputy_for and voice not in config.stands_in_for(decision.who, decision.at):
         return f"approver {decision.who} is no longer a deputy of {voice}"
     groups = hold.stages[decision.stage].all_groups
-    if groups and config.groups_of(voice).isdisjoint(groups):
+    known = people[voice]
+    if groups and (known is None or known.groups.isdisjoint(groups)):
         return f"approver {voice} is no longer in {_groups(groups)}"
     return None
 

@@ -31,6 +31,8 @@ ACCESS: Final[dict[tuple[str, str], frozenset[Role]]] = {
     ("GET", "/api/v1/tokens"): _ADMIN,
     ("POST", "/api/v1/tokens"): _ADMIN,
     ("DELETE", "/api/v1/tokens/{token_id}"): _ADMIN,
+    ("GET", "/api/v1/people"): _ADMIN,
+    ("DELETE", "/api/v1/people/{person}"): _ADMIN,
 }
 """Method and path of each guarded route, and the roles of which one is needed."""
 
@@ -39,7 +41,10 @@ PUBLIC: Final[frozenset[tuple[str, str]]] = frozenset(
         ("GET", "/healthz"),
         ("GET", "/readyz"),
         ("GET", "/openapi.json"),
+        ("GET", "/api/v1/login"),
         ("POST", "/api/v1/login"),
+        ("GET", "/oidc/login"),
+        ("GET", "/oidc/callback"),
         ("GET", "/login"),
         ("POST", "/login"),
         ("GET", "/"),

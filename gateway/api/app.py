@@ -15,10 +15,12 @@ from starlette.responses import Response
 from gateway.api.access import ACCESS, PUBLIC
 from gateway.api.events import HEARTBEAT_SECONDS, EventStreams
 from gateway.api.guard import Guard
+from gateway.api.oidc import Provider
 from gateway.api.problems import MEDIA_TYPE, Problem, http_error, invalid_request, send_problem, unavailable
 from gateway.api.routes_change import add_changing_routes
 from gateway.api.routes_holds import add_hold_routes
 from gateway.api.routes_look import add_looking_routes
+from gateway.api.routes_oidc import add_oidc_routes
 from gateway.api.routes_people import add_people_routes
 from gateway.api.schemas import ProblemOut
 from gateway.api.services import Services
@@ -60,7 +62,9 @@ def create_app(services: Services, *, heartbeat: float = HEARTBEAT_SECONDS) -> M
     """
     app = ManagementApp(services, heartbeat)
     guard = Guard(services)
-    add_people_routes(app, services, guard)
+    provider = Provider(services.config, services.clock)
+    add_people_routes(app, services, guard, provider)
+    add_oidc_routes(app, services, guard, provider)
     add_hold_routes(app, services, guard)
     add_looking_routes(app, services, guard, app.streams)
     add_changing_routes(app, services, guard)

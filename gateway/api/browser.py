@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import secrets
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.clock import Clock
 
@@ -18,12 +18,17 @@ SESSIONS_PER_USER = 20
 
 @dataclass(slots=True)
 class BrowserSession:
-    """One browser of ``user``. Times are the clock's monotonic seconds; ``csrf`` is expected in a header."""
+    """One browser of ``user``. Times are the clock's monotonic seconds; ``csrf`` is expected in a header.
+
+    ``id_token`` is what the OpenID provider signed them in with, for signing out there; None for other ways.
+    """
 
     user: str
     csrf: str
     opened: float
     seen: float
+    lifetime: float = LIFETIME_SECONDS
+    id_token: str | None = field(default=None, repr=False)
 
     def csrf_matches(self, given: str | None) -> bool:
         """Whether the header carried this session's token, compared in constant time."""
@@ -41,8 +46,10 @@ class BrowserSessions:
         self._clock = clock
         self._sessions: OrderedDict[str, BrowserSession] = OrderedDict()
 
-    def open(self, user: str) -> tuple[str, BrowserSession]:
-        """A new session: the value for its cookie, and the session."""
+    def open(
+        self, user: str, *, lifetime: float = LIFETIME_SECONDS, id_token: str | None = None
+    ) -> tuple[str, BrowserSession]:
+        """A new session of at most ``lifetime`` seconds: the value for its cookie, and the session."""
         now = self._clock.monotonic()
         for key in [key for key, session in self._sessions.items() if self._over(session, now)]:
             del self._sessions[key]
@@ -52,7 +59,9 @@ class BrowserSessions:
         while len(self._sessions) >= SESSIONS:
             self._sessions.popitem(last=False)
         cookie = secrets.token_urlsafe(32)
-        session = BrowserSession(user, secrets.token_urlsafe(32), now, now)
+        session = BrowserSession(
+            user, secrets.token_urlsafe(32), now, now, min(lifetime, LIFETIME_SECONDS), id_token
+        )
         self._sessions[_key(cookie)] = session
         return cookie, session
 
@@ -76,7 +85,7 @@ class BrowserSessions:
 
     @staticmethod
     def _over(session: BrowserSession, now: float) -> bool:
-        return now - session.seen > IDLE_SECONDS or now - session.opened > LIFETIME_SECONDS
+        return now - session.seen > IDLE_SECONDS or now - session.opened > session.lifetime
 
 
 def _key(cookie: str) -> str:

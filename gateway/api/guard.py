@@ -8,10 +8,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from gateway.api.access import TOKEN_OR_OPEN, allowed
-from gateway.api.browser import BrowserSession, BrowserSessions, Throttle
+from gateway.api.browser import LIFETIME_SECONDS, BrowserSession, BrowserSessions, Throttle
 from gateway.api.problems import Problem
 from gateway.api.services import Services
-from gateway.config import Config, Role
+from gateway.config import Role
 
 __all__ = ["CSRF_HEADER", "Guard", "Principal", "route_path"]
 
@@ -82,14 +82,16 @@ class Guard:
                 return None
             roles = frozenset(Role(role) for role in token.roles)
             by_command = request.headers.get("user-agent", "").startswith("holdgate-cli/")
-            return Principal(token.user, roles, config.groups_of(token.user), "cli" if by_command else "api")
+            person = await self._services.people.find(token.user)
+            groups = config.groups_of(token.user) if person is None else person.groups
+            return Principal(token.user, roles, groups, "cli" if by_command else "api")
         session = self.browsers.find(request.cookies.get(self.cookie_name(), ""), touch=touch)
         if session is None:
             return None
-        roles = roles_of(session.user, config)
-        if not roles:
+        person = await self._services.people.find(session.user)
+        if person is None or not person.enabled or not person.roles:
             return None
-        return Principal(session.user, roles, config.groups_of(session.user), "console", session)
+        return Principal(person.name, person.roles, person.groups, "console", session)
 
     def same_origin(self, request: Request) -> None:
         """Refuse a state-changing request that another site's page sent. Raises a 403 :class:`Problem`."""
@@ -104,12 +106,20 @@ class Guard:
         elif request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             raise Problem(403, "This request came from the page of another site.", kind="cross-origin")
 
-    def sign_in(self, request: Request, response: Response, user: str) -> BrowserSession:
+    def sign_in(
+        self,
+        request: Request,
+        response: Response,
+        user: str,
+        *,
+        lifetime: float = LIFETIME_SECONDS,
+        id_token: str | None = None,
+    ) -> BrowserSession:
         """Open a browser session for ``user`` and put its cookie on ``response``; an older session ends."""
         self.browsers.close(request.cookies.get(self.cookie_name(), ""))
-        cookie, session = self.browsers.open(user)
+        cookie, session = self.browsers.open(user, lifetime=lifetime, id_token=id_token)
         response.set_cookie(
-            self.cookie_name(), cookie, path="/", secure=self._secure(), httponly=True, samesite="strict"
+            self.cookie_name(), cookie, path="/", secure=self.secure, httponly=True, samesite="strict"
         )
         return session
 
@@ -117,22 +127,18 @@ class Guard:
         """End the browser session of this request and take its cookie away."""
         self.browsers.close(request.cookies.get(self.cookie_name(), ""))
         response.delete_cookie(
-            self.cookie_name(), path="/", secure=self._secure(), httponly=True, samesite="strict"
+            self.cookie_name(), path="/", secure=self.secure, httponly=True, samesite="strict"
         )
 
     def cookie_name(self) -> str:
         """Over https the name carries the browser's own promise that no other host set the cookie."""
-        return "__Host-holdgate" if self._secure() else "holdgate"
+        return "__Host-holdgate" if self.secure else "holdgate"
 
-    def _secure(self) -> bool:
+    @property
+    def secure(self) -> bool:
+        """Whether browsers reach this port over https, so that cookies may ask for it."""
         admin = self._services.config().admin
         return admin.tls is not None or (admin.public_url or "").startswith("https://")
-
-
-def roles_of(user: str, config: Config) -> frozenset[Role]:
-    """The roles of a user of the configuration who is enabled; empty for anybody else."""
-    known = config.users.get(user)
-    return known.roles if known is not None and known.enabled else frozenset()
 
 
 def route_path(route: BaseRoute) -> str:

@@ -24,20 +24,25 @@ __all__ = [
     "LockOut",
     "LoginIn",
     "MeOut",
+    "OidcOut",
     "OutcomeOut",
     "PastOut",
+    "PeopleOut",
+    "PersonOut",
     "ProblemOut",
     "ReachedOut",
     "ReadinessOut",
     "RejectIn",
     "SessionOut",
     "SessionsOut",
+    "SignedOut",
     "StageOut",
     "TokenIn",
     "TokenMade",
     "TokenOut",
     "TokensOut",
     "TransactionOut",
+    "WaysOut",
 ]
 
 
@@ -75,6 +80,43 @@ class MeOut(BaseModel):
     groups: list[str]
     stands_in_for: dict[str, list[str]]
     csrf_token: str | None
+
+
+class OidcOut(BaseModel):
+    """Signing in through an OpenID provider: what it is called, and the page that leads to it."""
+
+    name: str
+    url: str
+
+
+class WaysOut(BaseModel):
+    """The ways to sign in."""
+
+    password: bool
+    oidc: OidcOut | None
+
+
+class SignedOut(BaseModel):
+    """The session is over here. ``provider`` is where a browser can go to end it at the OpenID provider too."""
+
+    provider: str
+
+
+class PersonOut(BaseModel):
+    """Who somebody of the OpenID provider is here. ``claim`` is what the provider calls them."""
+
+    name: str
+    issuer: str
+    subject: str
+    claim: str
+    first_at: Time
+    seen_at: Time
+
+
+class PeopleOut(BaseModel):
+    """Everybody the provider vouched for, by name."""
+
+    people: list[PersonOut]
 
 
 class ApproveIn(_In):

@@ -10,6 +10,7 @@ from gateway.bus import Bus
 from gateway.clock import SYSTEM_CLOCK, Clock
 from gateway.config import Config
 from gateway.holds import Holds
+from gateway.people import People
 from gateway.tokens import Tokens
 from rules import Explanation
 
@@ -81,6 +82,7 @@ class Services:
     metrics: RenderMetrics
     sessions: Sessions
     tokens: Tokens
+    people: People
     authenticate: Authenticate
     check: Check
     readiness: Readiness

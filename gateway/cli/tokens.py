@@ -10,6 +10,7 @@ from gateway.cli.errors import USAGE, CliError
 from gateway.cli.output import moment, print_fields, print_json, print_table
 from gateway.cli.spans import seconds_of
 from gateway.config import Config, ConfigError, Role, load_config
+from gateway.people import People
 from gateway.store import StoreUnavailable, open_store
 from gateway.text import one_line
 from gateway.tokens import Tokens
@@ -129,6 +130,6 @@ def _in_store(path: str, action: Callable[[Tokens], Awaitable[T]]) -> T:
 async def _with_tokens(config: Config, action: Callable[[Tokens], Awaitable[T]]) -> T:
     store = await open_store(config.store.url)
     try:
-        return await action(Tokens(store, lambda: config))
+        return await action(Tokens(store, lambda: config, People(store, lambda: config)))
     finally:
         await store.close()

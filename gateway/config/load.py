@@ -30,6 +30,7 @@ from gateway.config.model import (
     User,
     is_loopback,
 )
+from gateway.config.oidc import read_oidc
 from gateway.config.policy_tests import read_policy_tests
 from gateway.config.section import Section
 from rules import Policy, PolicyError, compile_policy
@@ -98,6 +99,7 @@ def _assemble(top: Section, file: Path) -> Config | None:
     catalog = _catalog(top.section("catalog"))
     limits = _limits(top.section("limits"))
     shutdown = _shutdown(top.section("shutdown"))
+    oidc = read_oidc(top, admin, users, groups)
     policy = _policy(top, databases, users, groups)
     tests = read_policy_tests(top)
     if policy is None:
@@ -115,6 +117,7 @@ def _assemble(top: Section, file: Path) -> Config | None:
         limits=limits,
         shutdown=shutdown,
         policy=policy,
+        oidc=oidc,
         tests=tests,
         deputies=deputies,
     )
@@ -270,6 +273,7 @@ def _user(section: Section, name: str, listen: Listen) -> User:
         role=section.optional_text("role"),
         roles=_roles(section),
         roles_listed="roles" in section,
+        oidc=section.optional_text("oidc"),
         enabled=section.flag("enabled", True),
     )
     if section.word("hold", "wait", HOLD_MODES) == "ticket":

@@ -26,6 +26,7 @@ __all__ = [
     "Listen",
     "ListenTls",
     "Login",
+    "Oidc",
     "PolicyTest",
     "Role",
     "Shutdown",
@@ -141,7 +142,8 @@ class User:
 
     ``verifier`` is PostgreSQL's SCRAM-SHA-256 form, ``cert`` the common name of the TLS client certificate
     that may log in as this user, ``role`` the server role a gateway login becomes, ``roles`` what the user
-    may do on the management port (``roles_listed`` tells an empty list from none).
+    may do on the management port (``roles_listed`` tells an empty list from none), ``oidc`` what the provider
+    calls them.
     """
 
     name: str
@@ -153,6 +155,7 @@ class User:
     hold: Literal["wait"] = "wait"
     roles: frozenset[Role] = frozenset()
     roles_listed: bool = False
+    oidc: str | None = None
     enabled: bool = True
 
 
@@ -168,6 +171,30 @@ class Deputy:
     def covers(self, moment: datetime) -> bool:
         """Whether ``moment`` lies in these days."""
         return self.first <= moment.astimezone(UTC).date() <= self.last
+
+
+@dataclass(frozen=True, slots=True)
+class Oidc:
+    """An OpenID provider whose people use the management port.
+
+    ``issuer`` is compared letter for letter with what the provider says of itself. ``username`` and ``groups``
+    name claims of the ID token. Names are taken without their domain where it is one of ``domains``;
+    ``map_groups`` (None: as they are) turns the provider's groups into those of the rules, and ``roles`` says
+    which roles a group gives. What the provider said of somebody counts for ``session`` seconds.
+    """
+
+    issuer: str
+    client_id: str
+    client_secret: str | None = field(default=None, repr=False)
+    label: str = "single sign-on"
+    scopes: tuple[str, ...] = ("openid", "profile", "email")
+    algorithms: tuple[str, ...] = ("RS256", "ES256")
+    username: str = "preferred_username"
+    domains: frozenset[str] = frozenset()
+    groups: str = "groups"
+    map_groups: Mapping[str, str] | None = None
+    roles: Mapping[str, frozenset[Role]] = field(default_factory=dict)
+    session: float = 8 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +258,7 @@ class Config:
     limits: Limits
     shutdown: Shutdown
     policy: "Policy"
+    oidc: Oidc | None = None
     tests: tuple[PolicyTest, ...] = ()
     deputies: tuple[Deputy, ...] = ()
 

@@ -82,12 +82,29 @@ function signedOut(why) {
   $("sign-in").hidden = false;
   document.title = "Holdgate: sign in";
   ($("user").value ? $("password") : $("user")).focus();
+  offerProvider();
+}
+
+/* The other way to sign in, where the gateway has one; it leads back to the hold that was asked for. */
+async function offerProvider() {
+  let ways;
+  try {
+    ways = await call("GET", "/api/v1/login");
+  } catch {
+    return;
+  }
+  if (!ways.oidc) return;
+  const hold = linkedHold();
+  show($("oidc-link"), `Sign in with ${ways.oidc.name}`);
+  $("oidc-link").href = hold ? `${ways.oidc.url}?then=${encodeURIComponent(`/holds/${hold}`)}` : ways.oidc.url;
+  $("oidc").hidden = false;
 }
 
 async function signedIn(me) {
   state.me = me;
   show($("who-name"), `${me.user} (${me.roles.join(", ")})`);
   $("sign-in").hidden = true;
+  $("elsewhere").hidden = true;
   $("sign-in-error").hidden = true;
   $("password").value = "";
   $("who").hidden = false;
@@ -118,8 +135,10 @@ $("sign-in").addEventListener("submit", async (event) => {
 
 $("sign-out").addEventListener("click", async () => {
   try {
-    await call("POST", "/api/v1/logout");
-    signedOut("You have signed out.");
+    const elsewhere = await call("POST", "/api/v1/logout");
+    signedOut(elsewhere ? "You have signed out here, but not where you signed in." : "You have signed out.");
+    if (elsewhere) $("elsewhere-link").href = elsewhere.provider;
+    $("elsewhere").hidden = !elsewhere;
   } catch (error) {
     if (state.me) banner(`Signing out did not work: ${error.message}`, "bad");
   }
@@ -530,13 +549,18 @@ function outcome(hold) {
 
 /* A link to one hold, as clients are given it */
 
+function linkedHold() {
+  const match = /^(?:\/holds\/|\/#)(H-[0-9A-Z]{26})$/.exec(location.pathname + location.hash);
+  return match ? match[1] : "";
+}
+
 function focusLinked() {
   /* True when a hold took the focus. */
-  const match = /^(?:\/holds\/|\/#)(H-[0-9A-Z]{26})$/.exec(location.pathname + location.hash);
-  if (!match || !state.me) return false;
-  const card = state.pending.get(match[1]);
+  const hold = linkedHold();
+  if (!hold || !state.me) return false;
+  const card = state.pending.get(hold);
   if (!card) {
-    banner(`${match[1]} does not wait any more. It may be among those that ended, below.`, "");
+    banner(`${hold} does not wait any more. It may be among those that ended, below.`, "");
     return false;
   }
   card.scrollIntoView({ block: "start" });

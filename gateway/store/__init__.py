@@ -1,7 +1,24 @@
 """Where holds, decisions and tokens are kept, behind one port."""
 
-from gateway.store.port import HoldLimit, HoldStore, Storage, StoreInUse, StoreUnavailable, TokenStore
-from gateway.store.records import Decision, Hold, HoldState, Outcome, Standing, TokenRecord, iso
+from gateway.store.port import (
+    HoldLimit,
+    HoldStore,
+    PeopleStore,
+    Storage,
+    StoreInUse,
+    StoreUnavailable,
+    TokenStore,
+)
+from gateway.store.records import (
+    Decision,
+    Hold,
+    HoldState,
+    Outcome,
+    PersonRecord,
+    Standing,
+    TokenRecord,
+    iso,
+)
 from gateway.store.sql import SqlStore, open_store
 
 __all__ = [
@@ -11,6 +28,8 @@ __all__ = [
     "HoldState",
     "HoldStore",
     "Outcome",
+    "PeopleStore",
+    "PersonRecord",
     "SqlStore",
     "Standing",
     "Storage",

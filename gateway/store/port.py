@@ -9,9 +9,9 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Protocol
 
-from gateway.store.records import Decision, Hold, HoldState, Outcome, TokenRecord
+from gateway.store.records import Decision, Hold, HoldState, Outcome, PersonRecord, TokenRecord
 
-__all__ = ["HoldLimit", "HoldStore", "Storage", "StoreInUse", "StoreUnavailable", "TokenStore"]
+__all__ = ["HoldLimit", "HoldStore", "PeopleStore", "Storage", "StoreInUse", "StoreUnavailable", "TokenStore"]
 
 
 class StoreUnavailable(Exception):
@@ -97,7 +97,24 @@ class TokenStore(Protocol):
         """The user of a code that has not expired; each answers once. Expired ones are forgotten on the way."""
 
 
-class Storage(HoldStore, TokenStore, Protocol):
+class PeopleStore(Protocol):
+    """Who an OpenID provider has vouched for. A name belongs to one of its people, and each has one name."""
+
+    async def person(self, name: str) -> PersonRecord | None:
+        """The person of this name."""
+
+    async def people(self) -> list[PersonRecord]:
+        """Everybody, by name."""
+
+    async def keep_person(self, person: PersonRecord) -> PersonRecord | None:
+        """Keep what was said of somebody now. Returns the one who has this name, or the name that this one has,
+        where that is another; nothing is kept then."""
+
+    async def forget_person(self, name: str) -> bool:
+        """Let go of a name. False: nobody has it."""
+
+
+class Storage(HoldStore, TokenStore, PeopleStore, Protocol):
     """A whole store."""
 
     async def acquire(self) -> None:

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from rules import Approval, Stage
 
-__all__ = ["Decision", "Hold", "HoldState", "Outcome", "Standing", "TokenRecord", "iso"]
+__all__ = ["Decision", "Hold", "HoldState", "Outcome", "PersonRecord", "Standing", "TokenRecord", "iso"]
 
 
 class HoldState(StrEnum):
@@ -265,4 +265,32 @@ class TokenRecord:
             "created_at": iso(self.created_at),
             "expires_at": iso(self.expires_at),
             "revoked_at": iso(self.revoked_at),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class PersonRecord:
+    """Somebody an OpenID provider vouched for.
+
+    ``issuer`` and ``subject`` are who the provider says it is, for ever; ``name`` is who that is here, and
+    ``claim`` what the provider called them. ``groups`` are the provider's, as it said them at ``seen_at``.
+    """
+
+    name: str
+    issuer: str
+    subject: str
+    claim: str
+    groups: tuple[str, ...]
+    first_at: datetime
+    seen_at: datetime
+
+    def to_dict(self) -> dict[str, object]:
+        """Ready for JSON."""
+        return {
+            "name": self.name,
+            "issuer": self.issuer,
+            "subject": self.subject,
+            "claim": self.claim,
+            "first_at": iso(self.first_at),
+            "seen_at": iso(self.seen_at),
         }

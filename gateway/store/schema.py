@@ -21,9 +21,10 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    UniqueConstraint,
 )
 
-__all__ = ["Json", "Moment", "codes", "decisions", "holds", "metadata", "tokens"]
+__all__ = ["Json", "Moment", "codes", "decisions", "holds", "metadata", "people", "tokens"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -138,4 +139,17 @@ codes = Table(
     Column("user", Text, nullable=False),
     Column("expires_at", Moment, nullable=False),
     Column("used_at", Moment),
+)
+
+people = Table(
+    "people",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("issuer", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("claim", Text, nullable=False),
+    Column("groups", Json, nullable=False),
+    Column("first_at", Moment, nullable=False),
+    Column("seen_at", Moment, nullable=False),
+    UniqueConstraint("issuer", "subject"),
 )

@@ -18,6 +18,7 @@ from gateway.store.engine import WRITE, make_engine, migrate
 from gateway.store.port import HoldLimit, StoreInUse, StoreUnavailable
 from gateway.store.records import Decision, Hold, HoldState, Outcome, TokenRecord
 from gateway.store.rows import decision_of, decision_values, hold_of, hold_values, token_of
+from gateway.store.sql_people import SqlPeople
 
 __all__ = ["SqlStore", "open_store"]
 
@@ -58,7 +59,7 @@ async def open_store(url: str) -> "SqlStore":
     return store
 
 
-class SqlStore:
+class SqlStore(SqlPeople):
     """See :class:`gateway.store.port.Storage`, which this class satisfies."""
 
     def __init__(self, engine: AsyncEngine) -> None:

@@ -22,14 +22,26 @@ from gateway.audit import AuditLog
 from gateway.bus import Bus
 from gateway.clock import Clock, now
 from gateway.config import Config, Role, load_config
+from gateway.demo.server import free_port
 from gateway.holds import Hold, HoldRequest, Holds
 from gateway.metrics import Metrics
+from gateway.people import People
 from gateway.store import Storage, open_store
 from gateway.tokens import Tokens
 from protocol.scram import build_verifier
 from rules import Context, Explanation, Judge, Stage
+from tests.support.oidc import OidcServer
 
-__all__ = ["PASSWORD", "Desk", "SessionValue", "SteppedClock", "hold_request", "management", "write_config"]
+__all__ = [
+    "PASSWORD",
+    "Desk",
+    "SessionValue",
+    "SteppedClock",
+    "hold_request",
+    "management",
+    "signing_in_by",
+    "write_config",
+]
 
 PASSWORD = "correct horse"
 
@@ -138,6 +150,16 @@ def write_config(folder: Path, **changes: Any) -> Path:
     return path
 
 
+def signing_in_by(provider: OidcServer, **changes: Any) -> dict[str, Any]:
+    """What a configuration needs so that people sign in through ``provider``; ``changes`` are of ``oidc``."""
+    port = free_port()
+    return {
+        "admin": {"port": port, "public_url": f"http://127.0.0.1:{port}"},
+        "groups": {"dpo": ["carol", "dave"], "staff": []},
+        "oidc": provider.settings(**changes),
+    }
+
+
 def hold_request(**changes: Any) -> HoldRequest:
     """What alice asks for: to delete one customer."""
     request: dict[str, Any] = {
@@ -174,6 +196,7 @@ class Desk:
     metrics: Metrics
     holds: Holds
     tokens: Tokens
+    people: People
     sessions: SessionList
     clock: SteppedClock
     judge: Judge
@@ -245,7 +268,8 @@ async def management(folder: Path, **changes: Any) -> AsyncIterator[Desk]:
         await audit.start()
         stack.push_async_callback(audit.stop)
         bus = Bus(clock=clock)
-        holds = Holds(store, bus, audit, config.limits, clock=clock)
+        people = People(store, lambda: desk.config, clock=clock)
+        holds = Holds(store, bus, audit, config.limits, people, clock=clock)
         await holds.start()
         stack.push_async_callback(holds.stop)
         desk = Desk(
@@ -255,7 +279,8 @@ async def management(folder: Path, **changes: Any) -> AsyncIterator[Desk]:
             bus=bus,
             metrics=Metrics("1.2.3"),
             holds=holds,
-            tokens=Tokens(store, lambda: desk.config, clock=clock),
+            tokens=Tokens(store, lambda: desk.config, people, clock=clock),
+            people=people,
             sessions=SessionList(),
             clock=clock,
             judge=Judge(config.policy),
@@ -269,6 +294,7 @@ async def management(folder: Path, **changes: Any) -> AsyncIterator[Desk]:
                 metrics=desk.render_metrics,
                 sessions=desk.sessions,
                 tokens=desk.tokens,
+                people=people,
                 authenticate=PasswordCheck(lambda: desk.config, b"secret"),
                 check=desk.check,
                 readiness=desk.readiness,

@@ -15,9 +15,10 @@ from gateway.config import Role
 from gateway.demo.server import free_port
 from gateway.holds import Hold, HoldState
 from rules import Escalation, Stage
-from tests.gateway.management import PASSWORD, Desk, management
+from tests.gateway.management import PASSWORD, Desk, management, signing_in_by
 from tests.support.browser import MISSING, Browser, Page, chromium, open_browser
 from tests.support.gateway import SHOP_POLICY, make_config, running_gateway
+from tests.support.oidc import oidc_server
 from tests.support.postgres import Postgres
 
 PROGRAM = chromium()
@@ -335,6 +336,49 @@ async def test_signing_in_and_out(browser: Browser, desk: Desk) -> None:
     await page.until("!document.querySelector('#sign-in').hidden")
     assert await page.text("#banner") == "You have signed out."
     assert not await page.visible("#desk")
+
+
+async def test_signing_in_through_a_provider_and_out(browser: Browser, tmp_path: Path) -> None:
+    async with oidc_server() as provider, management(tmp_path, **signing_in_by(provider)) as desk:
+        hold = await desk.open()
+        page = await browser.page()
+        await page.goto(f"{desk.url}/#{hold.id}")
+        await page.until("!document.querySelector('#oidc').hidden")
+        assert await page.text("#oidc-link") == "Sign in with Acme"
+        await page.click("#oidc-link")
+        # This is the provider's page.
+        await page.type("#login", "zoe")
+        await page.click("#go")
+        await page.until(LIVE)
+        assert await page.text("#who-name") == "zoe (approver, viewer)"
+        assert await page.evaluate("location.pathname") == f"/holds/{hold.id}"
+        page.problems.clear()
+        await page.click(".approve")
+        await page.click(".yes")
+        await cards(page, 0)
+        (decision,) = (await desk.holds.get(hold.id)).decisions
+        assert (decision.who, decision.how) == ("zoe", "console")
+
+        await page.click("#sign-out")
+        await page.until("!document.querySelector('#elsewhere').hidden")
+        assert await page.text("#banner") == "You have signed out here, but not where you signed in."
+        there = await page.evaluate("document.querySelector('#elsewhere-link').href")
+        assert there.startswith(f"{provider.issuer}/logout?id_token_hint=")
+        assert page.problems == []
+
+
+async def test_somebody_whom_the_provider_refuses_reads_why(browser: Browser, tmp_path: Path) -> None:
+    async with oidc_server() as provider, management(tmp_path, **signing_in_by(provider)) as desk:
+        page = await browser.page()
+        await page.goto(desk.url)
+        await page.click("#oidc-link")
+        await page.type("#login", MARKUP)
+        await page.click("#go")
+        await page.until("document.querySelector('[role=alert]')?.innerText")
+        refused = "You are not signed in: the provider refused: access_denied: nobody of that name."
+        assert await page.text("[role=alert]") == refused
+        await page.click("main a")
+        await page.until("!document.querySelector('#sign-in').hidden")
 
 
 async def test_whoever_comes_second_is_told(browser: Browser, desk: Desk) -> None:

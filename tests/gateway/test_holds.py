@@ -14,7 +14,7 @@ import pytest
 import gateway.store.engine
 from gateway.audit import AuditLog, AuditUnavailable
 from gateway.bus import Bus, Event
-from gateway.config import Audit, Limits, Role
+from gateway.config import Audit, Limits, Role, load_config
 from gateway.holds import (
     AlreadyDecided,
     AlreadyResolved,
@@ -27,6 +27,7 @@ from gateway.holds import (
     InvalidReason,
     NotAllowed,
 )
+from gateway.people import People
 from gateway.store import SqlStore, StoreUnavailable, open_store
 from gateway.tasks import cancel_all, running
 from rules import Escalation, Stage
@@ -91,6 +92,14 @@ async def promptly(awaited: Awaitable[T]) -> T:
         return await awaited
 
 
+def nobody(store: SqlStore, folder: Path) -> People:
+    """The people of a configuration that lists none."""
+    file = folder / "holdgate.yaml"
+    file.write_text("databases: {shop: {host: db}}")
+    config = load_config(file)
+    return People(store, lambda: config)
+
+
 @asynccontextmanager
 async def open_desk(folder: Path, url: str, **limits: int) -> AsyncIterator[Desk]:
     clock, events, path = SteppedClock(), list[Event](), folder / "audit.jsonl"
@@ -99,7 +108,7 @@ async def open_desk(folder: Path, url: str, **limits: int) -> AsyncIterator[Desk
     await audit.start()
     bus = Bus(clock=clock)
     bus.listen(events.append)
-    holds = Holds(store, bus, audit, Limits(**limits), clock=clock, retry_seconds=0.02)
+    holds = Holds(store, bus, audit, Limits(**limits), nobody(store, folder), clock=clock, retry_seconds=0.02)
     await holds.start()
     try:
         yield Desk(holds, store, audit, bus, clock, events, path)
@@ -306,6 +315,7 @@ class TestPeople:
             ("alice", {}, "nobody decides about their own statement"),
             ("alice", {"who_roles": set(Role)}, "nobody decides about their own statement"),
             ("alice", {"approve": False}, "nobody decides about their own statement"),
+            ("Alice", {}, "nobody decides about their own statement"),
         ],
     )
     async def test_who_may_not_decide(self, desk: Desk, who: str, changes: dict[str, Any], says: str) -> None:
@@ -557,7 +567,7 @@ class TestProcesses:
         url = sqlite_url(tmp_path)
         async with open_desk(tmp_path, url) as desk:
             hold = await desk.open()
-            other = Holds(desk.store, Bus(), desk.audit, Limits())
+            other = Holds(desk.store, Bus(), desk.audit, Limits(), nobody(desk.store, tmp_path))
             with pytest.raises(HoldNotFound, match="is not in this process"):
                 await other.wait(hold.id)
             await desk.decide(hold)

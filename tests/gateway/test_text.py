@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.text import kind_of, one_line, visible
+from gateway.text import kind_of, one_line, same_name, visible
 
 
 @pytest.mark.parametrize(
@@ -60,3 +60,17 @@ def test_a_line_is_cut_to_its_width() -> None:
 )
 def test_a_value_is_named_and_not_shown(value: object, kind: str) -> None:
     assert kind_of(value) == kind
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("alice", "Alice"), ("alice", "ａＬＩＣＥ"), ("straße", "STRASSE"), ("é", "e\u0301"), ("ﬁ", "FI")],
+)
+def test_spellings_of_one_name(one: str, other: str) -> None:
+    assert same_name(one) == same_name(other)
+
+
+@given(st.text(), st.text())
+def test_the_same_name_of_a_name_is_the_name(one: str, other: str) -> None:
+    assert same_name(same_name(one)) == same_name(one)
+    assert (same_name(one) == same_name(other)) or one != other

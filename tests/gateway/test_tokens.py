@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.config import Config, Role, load_config
+from gateway.people import People
 from gateway.store import SqlStore, open_store
 from gateway.tokens import Tokens
 from tests.gateway.management import SteppedClock, write_config
@@ -22,7 +23,8 @@ class Setting:
         self.store = store
         self.config = config
         self.clock = SteppedClock()
-        self.tokens = Tokens(store, lambda: self.config, clock=self.clock)
+        people = People(store, lambda: self.config, clock=self.clock)
+        self.tokens = Tokens(store, lambda: self.config, people, clock=self.clock)
 
     def change(self, name: str, **changes: Any) -> None:
         """Change a user of the configuration, or remove them."""
@@ -92,7 +94,9 @@ async def test_a_mistyped_token_is_told_without_asking_the_store(setting: Settin
 
 async def test_a_good_looking_token_of_another_gateway_is_nobodys(setting: Setting, tmp_path: Path) -> None:
     other = await open_store(f"sqlite:///{tmp_path / 'other.db'}")
-    _, secret = await Tokens(other, lambda: setting.config).issue("carol", {Role.VIEWER})
+    _, secret = await Tokens(other, lambda: setting.config, People(other, lambda: setting.config)).issue(
+        "carol", {Role.VIEWER}
+    )
     await other.close()
     assert await setting.tokens.verify(secret) is None
 

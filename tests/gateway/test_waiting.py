@@ -195,6 +195,62 @@ class TestRelease:
         (record,) = gateway.audit(kind="statement", hold_id=hold["id"])
         assert (record["tag"], record["sqlstate"]) == ("(interrupted)", "42501")
 
+    @pytest.mark.parametrize(
+        ("last", "why"),
+        [
+            (None, None),
+            ("forgotten", "approver zoe is no longer known or enabled"),
+            ("elsewhere", "approver zoe is no longer in group dpo"),
+        ],
+    )
+    async def test_an_approver_whom_only_the_provider_knows(
+        self,
+        tmp_path: Path,
+        config: dict[str, Any],
+        database: str,
+        last: str | None,
+        why: str | None,
+    ) -> None:
+        oidc = {
+            "admin": {"public_url": "http://127.0.0.1:7433"},
+            "oidc": {
+                "issuer": "https://login.example",
+                "client_id": "holdgate",
+                "roles": {"approver": ["dpo"]},
+            },
+        }
+        async with (
+            running_gateway(tmp_path, merged(config, oidc)) as gateway,
+            await gateway.raw(database) as client,
+        ):
+            carol, people = await gateway.client(), gateway.gateway.people
+            claims = {"sub": "7", "preferred_username": "zoe"}
+            zoe = await people.admit({**claims, "groups": ["dpo"]})
+            _, hold = await held(client, carol)
+            # Things change between her decision and the release.
+            if last == "forgotten":
+                await people.forget("zoe")
+            elif last == "elsewhere":
+                await people.admit({**claims, "groups": ["staff"]})
+            await gateway.gateway.holds.decide(
+                hold["id"],
+                who=zoe.name,
+                who_groups=zoe.groups,
+                who_roles=zoe.roles,
+                approve=True,
+                reason="",
+                how="console",
+            )
+            if why is None:
+                answer = await client.read_until("Z")
+                assert [each.fields["C"] for each in answer if each.tag == "E"] == []
+                await gateway.written()
+                (record,) = gateway.audit(kind="statement", hold_id=hold["id"])
+                assert (record["tag"], record["approved_by"]) == ("DELETE 1", ["zoe"])
+            else:
+                error = await refusal(client)
+                assert error.fields["M"] == f"the approval of hold {hold['id']} is void: {why}"
+
     @pytest.mark.parametrize("moment", ["hold.resolved", "hold.released"])
     async def test_a_client_that_leaves_at_the_moment_of_the_approval_ran_nothing(
         self, gateway: RunningGateway, client: RawClient, untouched: Callable[[], None], moment: str

@@ -25,6 +25,7 @@ from gateway.app import Gateway
 from gateway.audit import AuditRecord, Kind
 from gateway.config import Role, load_config
 from gateway.demo.server import free_port
+from gateway.people import People
 from gateway.store import open_store
 from gateway.tasks import cancel_all
 from gateway.tokens import Tokens
@@ -256,7 +257,9 @@ async def _issue_token(config_path: Path, user: str, roles: Collection[Role]) ->
     config = load_config(config_path)
     store = await open_store(config.store.url)
     try:
-        _, secret = await Tokens(store, lambda: config).issue(user, frozenset(roles))
+        _, secret = await Tokens(store, lambda: config, People(store, lambda: config)).issue(
+            user, frozenset(roles)
+        )
     finally:
         await store.close()
     return secret

@@ -7,6 +7,7 @@ import pytest
 
 from gateway.api.access import ACCESS, PUBLIC, allowed
 from gateway.config import Role
+from gateway.store import PersonRecord
 from tests.gateway.management import Desk, SessionValue
 
 ANYBODY = "anybody"
@@ -14,7 +15,10 @@ WHO = {
     ("GET", "/healthz"): ANYBODY,
     ("GET", "/readyz"): ANYBODY,
     ("GET", "/openapi.json"): ANYBODY,
+    ("GET", "/api/v1/login"): ANYBODY,
     ("POST", "/api/v1/login"): ANYBODY,
+    ("GET", "/oidc/login"): ANYBODY,
+    ("GET", "/oidc/callback"): ANYBODY,
     ("GET", "/login"): ANYBODY,
     ("POST", "/login"): ANYBODY,
     ("GET", "/"): ANYBODY,
@@ -35,6 +39,8 @@ WHO = {
     ("GET", "/api/v1/tokens"): "admin",
     ("POST", "/api/v1/tokens"): "admin",
     ("DELETE", "/api/v1/tokens/{token_id}"): "admin",
+    ("GET", "/api/v1/people"): "admin",
+    ("DELETE", "/api/v1/people/{person}"): "admin",
 }
 """Written out once more, so that a change of the table is a change of two places."""
 
@@ -65,7 +71,11 @@ async def ask(desk: Desk, key: tuple[str, str], user: str | None, *roles: Role) 
     hold = await desk.open()
     desk.sessions.sessions["S-1"] = SessionValue("S-1")
     token, _ = await desk.tokens.issue("grafana", {Role.VIEWER})
-    address = path.format(hold_id=hold.id, session_id="S-1", token_id=token.id, name="console.css")
+    now = desk.clock.now()
+    await desk.store.keep_person(PersonRecord("zoe", "https://login.example", "7", "zoe", (), now, now))
+    address = path.format(
+        hold_id=hold.id, session_id="S-1", token_id=token.id, name="console.css", person="zoe"
+    )
     async with (
         await desk.client(user, *roles) as client,
         client.stream(method, address, json=BODIES.get(key)) as answer,
@@ -90,7 +100,7 @@ async def test_each_role_may_what_the_table_says(desk: Desk, key: tuple[str, str
 @pytest.mark.parametrize("key", GUARDED, ids=" ".join)
 async def test_nobody_may_anything(desk: Desk, key: tuple[str, str]) -> None:
     assert await ask(desk, key, None) == 401
-    path = key[1].format(hold_id="x", session_id="x", token_id="x")
+    path = key[1].format(hold_id="x", session_id="x", token_id="x", person="x")
     async with await desk.client() as client:
         for header in (b"Bearer", b"Bearer hg_x", b"Basic cm9vdDpyb290", b"hg_x", b"Bearer \x80"):
             answer = await client.request(key[0], path, headers={b"authorization": header})
@@ -103,14 +113,19 @@ async def test_nobody_may_anything(desk: Desk, key: tuple[str, str]) -> None:
 async def test_anybody_may_what_is_public(desk: Desk, key: tuple[str, str]) -> None:
     status = await ask(desk, key, None)
     # Signing in needs more than an address.
-    assert status == {("POST", "/api/v1/login"): 422, ("POST", "/login"): 403, ("GET", "/login"): 303}.get(
-        key, 200
-    )
+    not_signed_in = {
+        ("POST", "/api/v1/login"): 422,
+        ("POST", "/login"): 403,
+        ("GET", "/login"): 303,
+        ("GET", "/oidc/login"): 403,
+        ("GET", "/oidc/callback"): 403,
+    }
+    assert status == not_signed_in.get(key, 200)
 
 
 @pytest.mark.parametrize("key", GUARDED, ids=" ".join)
 async def test_every_other_method_is_refused(desk: Desk, key: tuple[str, str]) -> None:
-    path = key[1].format(hold_id="H-" + "0" * 26, session_id="S-1", token_id="T-1")
+    path = key[1].format(hold_id="H-" + "0" * 26, session_id="S-1", token_id="T-1", person="zoe")
     known = {method for method, other in (*ACCESS, *PUBLIC) if other == key[1]}
     async with await desk.client("root", *Role) as client:
         for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"} - known:

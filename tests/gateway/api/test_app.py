@@ -17,7 +17,15 @@ from gateway.api.routes_people import add_people_routes
 from gateway.config import Role
 from tests.gateway.management import PASSWORD, Desk, SessionValue
 
-PAGES = {"/", "/holds/{hold_id}", "/console/{name}", "/login", "/openapi.json"}
+PAGES = {
+    "/",
+    "/holds/{hold_id}",
+    "/console/{name}",
+    "/login",
+    "/oidc/login",
+    "/oidc/callback",
+    "/openapi.json",
+}
 """For browsers and for whoever reads the description; not part of it."""
 
 
