@@ -312,7 +312,7 @@ class PostgresServer:
         if self.data.exists():  # an interrupted initdb leaves a cluster that does not start
             shutil.rmtree(self.data)
         command: list[str | Path] = [self._server_bindir / "initdb", "-D", self.data, "-U", self.superuser]
-        command += ["-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions"]
+        command += ["-E", "UTF8", "--locale=C", "--no-sync"]
         password_file = self.home / "initial-password"
         if self.password is None:
             command += ["-A", "trust"]

@@ -58,7 +58,9 @@ async def test_a_client_that_closes_right_after_writing(
     gateway: RunningGateway, postgres: Postgres, version: int
 ) -> None:
     async with await gateway.raw("postgres", version=version) as client:
-        assert len(client.secret) == (4 if version == PROTOCOL_3_0 else 32)
+        # A server that does not speak the version talks its clients down to one with short keys.
+        long = version != PROTOCOL_3_0 and postgres.major >= 18
+        assert len(client.secret) == (32 if long else 4)
         for _ in range(3):
             await client.send(Q(SLEEP))
             await asleep(postgres, client)

@@ -71,6 +71,16 @@ def _without_place(line: str) -> str:
     return re.sub(r"\\x00F[\w./]+\\x00L\d+\\x00R\w+", "", line) if line.startswith("E") else line
 
 
+def newest_minor(postgres: Postgres) -> int:
+    """The newest 3.x that the server speaks. The gateway speaks 3.2 with all of them."""
+    return 2 if postgres.major >= 18 else 0
+
+
+def as_of_the_gateway(text: str) -> str:
+    """A server's words about what it speaks as the gateway's: it says so before it knows of any server."""
+    return re.sub(r"[23]\.0 to 3\.\d", "3.0 to 3.2", text)
+
+
 async def same(postgres: Postgres, gateway: Address, *sent: bytes, then: Sequence[bytes] = ()) -> list[str]:
     """Asserts that both answer the same, and returns it."""
     direct = await conversation((postgres.host, postgres.port), *sent, then=then)
@@ -254,7 +264,7 @@ class TestProtocolVersions:
     ) -> None:
         answer = await same(postgres, gateway, startup(minor, **options), then=[Q("SELECT 1")])
         negotiations = [line for line in answer if line.startswith("v")]
-        expected = bool(options) or minor > 2
+        expected = bool(options) or minor > newest_minor(postgres)
         assert len(negotiations) == expected
         assert len([line for line in answer if line.startswith("Z")]) == 2
 
@@ -262,7 +272,11 @@ class TestProtocolVersions:
     async def test_what_is_not_spoken_at_all(
         self, postgres: Postgres, gateway: Address, version: int
     ) -> None:
-        await same(postgres, gateway, packet(version, b"user\0postgres\0\0"))
+        sent = packet(version, b"user\0postgres\0\0")
+        direct = await conversation((postgres.host, postgres.port), sent)
+        if postgres.major < 14 and version in (0, 2 << 16):
+            pytest.skip("the server speaks protocol 2 still, and answers in it")
+        assert await conversation(gateway, sent) == [as_of_the_gateway(line) for line in direct]
 
 
 class TestMalformed:
@@ -328,7 +342,7 @@ class TestMalformed:
             answers.append(_bare(await reader.read()))
             writer.close()
         assert b"unsupported frontend protocol 1234.5679" in answers[0]
-        assert answers[1] == answers[0]
+        assert answers[1].decode() == as_of_the_gateway(answers[0].decode())
 
     async def test_two_startups(self, postgres: Postgres, gateway: Address) -> None:
         direct = await conversation((postgres.host, postgres.port), startup(), startup(), then=[X()])
@@ -375,17 +389,19 @@ class TestEnds:
     """What ends a session from the server's side reaches a client that only waits."""
 
     @pytest.mark.parametrize(
-        ("sqlstate", "before"),
+        ("sqlstate", "since", "before"),
         [
-            ("57P05", [Q("SET idle_session_timeout = '200ms'")]),
-            ("25P03", [Q("SET idle_in_transaction_session_timeout = '200ms'"), Q("BEGIN")]),
-            ("25P04", [Q("SET transaction_timeout = '200ms'"), Q("BEGIN")]),
-            ("57P01", [Q("SELECT pg_terminate_backend(pg_backend_pid())")]),
+            ("57P05", 14, [Q("SET idle_session_timeout = '200ms'")]),
+            ("25P03", 0, [Q("SET idle_in_transaction_session_timeout = '200ms'"), Q("BEGIN")]),
+            ("25P04", 17, [Q("SET transaction_timeout = '200ms'"), Q("BEGIN")]),
+            ("57P01", 0, [Q("SELECT pg_terminate_backend(pg_backend_pid())")]),
         ],
     )
     async def test_an_idle_client_reads_why(
-        self, postgres: Postgres, gateway: Address, sqlstate: str, before: list[bytes]
+        self, postgres: Postgres, gateway: Address, sqlstate: str, since: int, before: list[bytes]
     ) -> None:
+        if postgres.major < since:
+            pytest.skip(f"PostgreSQL {since} brought this timeout")
         logs = []
         for host, port in ((postgres.host, postgres.port), gateway):
             client = await Recorder.connect(host, port)
