@@ -36,6 +36,7 @@ def hold_record(hold: Hold, kind: Kind, tag: str, *, reason: str | None) -> Audi
         tag=tag,
         held_ms=held_ms,
         reason=reason,
+        details={"intent": hold.intent.to_dict()} if hold.intent else {},
     )
 
 
@@ -45,7 +46,7 @@ def escalation_record(hold: Hold, standing: Standing, at: datetime) -> AuditReco
     assert escalation is not None, "only what says so escalates"
     record = hold_record(hold, Kind.HOLD, "escalated", reason=f"to {' and '.join(escalation.groups)}")
     record.at = at
-    record.details = {"stage": standing.number, "to": list(escalation.groups)}
+    record.details.update(stage=standing.number, to=list(escalation.groups))
     return record
 
 
@@ -55,7 +56,7 @@ def decision_record(hold: Hold, decision: Decision, state: HoldState) -> AuditRe
     record = hold_record(hold, Kind.DECISION, tag, reason=decision.reason)
     record.at = decision.at
     record.verdict, record.approved_by = decision.verdict, (decision.who,)
-    record.details = {"stage": decision.stage}
+    record.details["stage"] = decision.stage
     if decision.deputy_for is not None:
         record.details["deputy_for"] = decision.deputy_for
     return record

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.store import Hold
-from rules import Stage
+from rules import UNSAID, Intent, Stage
 
 __all__ = [
     "REASON_LENGTH",
@@ -36,7 +36,7 @@ class HoldRequest:
 
     ``parameters`` are display strings, None for NULL; ``expires`` is in seconds; ``digest`` binds the
     approval to what would be forwarded. ``obligations`` bind the statement after the approval. ``recent`` are the
-    session's statements before it.
+    session's statements before it, ``intent`` is what the requester says of it.
     """
 
     user: str
@@ -59,6 +59,7 @@ class HoldRequest:
     expires: float
     digest: str
     obligations: Sequence[str] = ()
+    intent: Intent = UNSAID
     recent: Sequence[Mapping[str, object]] = ()
     transaction_open_since: datetime | None = None
 

@@ -8,7 +8,7 @@ this module only carries the news. A decision is in the audit before the session
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Final
@@ -181,11 +181,18 @@ class Holds:
             raise HoldNotFound(f"the session of {hold_id} is not in this process")
         return hold
 
+    async def pending_of(self, user: str) -> Sequence[Hold]:
+        """What of ``user`` waits for a decision, the oldest first."""
+        pending = await self._store.holds(
+            states=(HoldState.PENDING,), limit=self.limits.pending_holds, before=None
+        )
+        return [hold for hold in reversed(pending) if hold.user == user]
+
     async def moved(self, hold_id: str) -> Hold:
         """The hold once somebody more has approved it, or may: it waits for other people than before."""
         entry = self._waiting.get(hold_id)
         if entry is None:
-            return await self.get(hold_id)
+            return await self.wait(hold_id)
         await entry.moved.wait()
         return entry.hold
 
@@ -319,6 +326,7 @@ class Holds:
             digest=request.digest,
             obligations=tuple(request.obligations),
             recent=tuple(request.recent),
+            intent=request.intent,
             instance=self.instance,
             opened_at=opened,
             expires_at=opened + timedelta(seconds=request.expires),

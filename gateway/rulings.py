@@ -16,6 +16,7 @@ from gateway.audit import AuditUnavailable
 from gateway.catalog import SessionCatalog
 from gateway.conversation import Conversation
 from gateway.following import Following
+from gateway.intents import Intents
 from gateway.obligations import Obligations
 from gateway.recorder import Recorder
 from gateway.tasks import spawn
@@ -25,7 +26,7 @@ from protocol import sqlstate
 from protocol.enclosure import Standing
 from protocol.errors import ProtocolViolation, ServerError
 from protocol.request import Request
-from rules import Decision
+from rules import UNSAID, Decision
 
 __all__ = ["INTERNAL_ERROR", "Rulings"]
 
@@ -55,6 +56,7 @@ class Rulings:
         arbiter: Arbiter,
         catalog: SessionCatalog,
         waiting: Waiting,
+        intents: Intents,
         obligations: Obligations,
         recorder: Recorder,
         resume: Callable[[], None],
@@ -66,6 +68,7 @@ class Rulings:
         self._arbiter = arbiter
         self._catalog = catalog
         self._waiting = waiting
+        self._intents = intents
         self._obligations = obligations
         self._recorder = recorder
         self._resume = resume
@@ -105,6 +108,7 @@ class Rulings:
         must_wait = must_wait or (
             standing is None and (self._context_unsettled or talk.core.standing.enclosed)
         )
+        must_wait = must_wait or self._intents.shows_pending(request)
         must_wait = must_wait or (not self._catalog.fresh and self._following.matters(request))
         if not must_wait and talk.farewell is None:
             arrived = clock.monotonic()
@@ -191,6 +195,11 @@ class Rulings:
         elif ruling.decision is Decision.HOLD:
             error = await self._hold(request, ruling, statement_id)
         else:
+            if self._intents.shows_pending(request):
+                await self._intents.tell_pending()
+                await talk.until_settled()
+            if talk.over.done():
+                return
             self._forward(request, ruling, statement_id, None)
             return
         if isinstance(error, Released):
@@ -214,11 +223,12 @@ class Rulings:
             talk.flush()
             await talk.until_settled()
         objection = await self._vetting.objection(request, ruling)
+        intent = await self._intents.of(request) if objection is None else UNSAID
         if self.withdrawn:
             objection = _WITHDRAWN
         if objection is not None:
             return await self._record_refusal(ruling, statement_id, objection)
-        return await self._waiting.hold(request, ruling, self._arbiter, statement_id)
+        return await self._waiting.hold(request, ruling, self._arbiter, statement_id, intent)
 
     async def judged_again(self, request: Request) -> Ruling:
         """The ruling on a request that waited, as things are now."""

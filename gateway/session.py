@@ -18,6 +18,7 @@ from gateway.conversation import Conversation
 from gateway.following import Following
 from gateway.hold_port import HoldPort
 from gateway.holds import HoldState
+from gateway.intents import Intents
 from gateway.link import Link
 from gateway.looking import Looking
 from gateway.obligations import Obligations
@@ -170,6 +171,7 @@ class Session:
             self._arbiter,
             self._catalog,
             self._waiting,
+            Intents(self._asking, holds, recorder.who.user),
             Obligations(config),
             recorder,
             self._pump,

@@ -25,7 +25,7 @@ from gateway.tasks import spawn
 from protocol import sqlstate
 from protocol.errors import ServerError
 from protocol.request import Request
-from rules import Approval
+from rules import Approval, Intent
 
 __all__ = ["Ending", "Released", "Waiting", "unavailable"]
 
@@ -83,14 +83,14 @@ class Waiting:
         return True
 
     async def hold(
-        self, request: Request, ruling: Ruling, arbiter: Arbiter, statement_id: str
+        self, request: Request, ruling: Ruling, arbiter: Arbiter, statement_id: str, intent: Intent
     ) -> Released | ServerError:
         """Wait for a decision. Returns the release, or the error the client is to be refused with."""
         ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self._ending = ending
         preview: asyncio.Task[None] | None = None
         try:
-            hold = await self._open(request, ruling, arbiter, statement_id)
+            hold = await self._open(request, ruling, arbiter, statement_id, intent)
             self.hold_id = hold.id
             preview = self._preview(hold, ruling, arbiter)
             started = clock.monotonic()
@@ -113,7 +113,9 @@ class Waiting:
             await self._recorder.refused(ruling, statement_id, error.sqlstate, reason=error.message)
         return error
 
-    async def _open(self, request: Request, ruling: Ruling, arbiter: Arbiter, statement_id: str) -> Hold:
+    async def _open(
+        self, request: Request, ruling: Ruling, arbiter: Arbiter, statement_id: str, intent: Intent
+    ) -> Hold:
         recorder, who = self._recorder, self._recorder.who
         assert ruling.deciding is not None, "something executes in what is held"
         verdict = ruling.deciding.judgement.verdict
@@ -140,6 +142,7 @@ class Waiting:
                 transaction_open_since=recorder.state.transaction_since,
                 obligations=tuple(map(str, verdict.obligations)),
                 recent=recorder.recent(),
+                intent=intent,
                 digest=arbiter.digest(request, ruling.policy_version),
             )
         )

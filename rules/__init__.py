@@ -12,6 +12,7 @@ from rules.cursors import NO_CURSORS, CursorAct, CursorStep, OpenCursors
 from rules.explanation import Explanation
 from rules.facts import Action, EffectFacts, Facts, Nature, ParameterBound, RowBound, StatementFacts
 from rules.formatting import format_sql
+from rules.intent import UNSAID, Intent, spoken_in
 from rules.judge import Judge, TooHeavy, unread
 from rules.mapping import PolicyError, Problem
 from rules.policy import Policy
@@ -21,6 +22,7 @@ from rules.verdict import Decision, Effect, Judgement, Obligation, Verdict, unit
 
 __all__ = [
     "NO_CURSORS",
+    "UNSAID",
     "Action",
     "Approval",
     "Boundary",
@@ -34,6 +36,7 @@ __all__ = [
     "Escalation",
     "Explanation",
     "Facts",
+    "Intent",
     "Judge",
     "Judgement",
     "Nature",
@@ -55,6 +58,7 @@ __all__ = [
     "format_sql",
     "is_harmless",
     "joint",
+    "spoken_in",
     "united",
     "unmet",
     "unread",

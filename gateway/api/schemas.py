@@ -21,6 +21,7 @@ __all__ = [
     "HoldOut",
     "HoldPage",
     "ImpactOut",
+    "IntentOut",
     "LockOut",
     "LoginIn",
     "MeOut",
@@ -240,6 +241,13 @@ class ImpactOut(BaseModel):
     unseen: list[str]
 
 
+class IntentOut(BaseModel):
+    """What the requester says of the statement, null where nothing."""
+
+    reason: str | None
+    ticket: str | None
+
+
 class HoldOut(BaseModel):
     """A statement that waits, or waited, for a decision."""
 
@@ -264,6 +272,7 @@ class HoldOut(BaseModel):
     approval_groups: list[str]
     stages: list[StageOut]
     obligations: list[str]
+    intent: IntentOut
     recent: list[PastOut]
     impact: ImpactOut | None
     transaction_open_since: Time | None

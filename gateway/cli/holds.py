@@ -94,6 +94,8 @@ def show(options: Namespace) -> None:
             "transaction": moment(hold["transaction_open_since"]),
             "rule": hold["rule"],
             "reason": hold["reason"],
+            "asked because": hold["intent"]["reason"],
+            "ticket": hold["intent"]["ticket"],
             "actions": ", ".join(hold["actions"]),
             "relations": ", ".join(hold["relations"]),
             "columns": ", ".join(hold["columns"]),

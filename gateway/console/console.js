@@ -262,6 +262,9 @@ function cardOf(hold) {
   hidden += show(part("origin"), [hold.client_addr || "this machine", hold.application_name].filter(Boolean).join(", "));
   hidden += show(part("rule"), hold.rule);
   hidden += show(part("why"), hold.reason);
+  const said = [hold.intent.reason, hold.intent.ticket && `ticket ${hold.intent.ticket}`].filter(Boolean);
+  part("intent-row").hidden = !said.length;
+  hidden += show(part("intent"), said.join("; "));
   hidden += show(part("effects"), effects(hold));
   hidden += show(part("sql"), hold.sql);
   if (hold.parameters !== null && hold.parameters.length) {

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from rules import Approval, Stage
+from rules import UNSAID, Approval, Intent, Stage
 
 __all__ = ["Decision", "Hold", "HoldState", "Outcome", "PersonRecord", "Standing", "TokenRecord", "iso"]
 
@@ -160,6 +160,7 @@ class Hold:
     released_at: datetime | None = None
     end_reason: str | None = None
     obligations: tuple[str, ...] = ()
+    intent: Intent = UNSAID
     recent: tuple[Mapping[str, object], ...] = ()
     impact: Mapping[str, object] | None = None
     decisions: tuple[Decision, ...] = ()
@@ -225,6 +226,7 @@ class Hold:
             "approval_groups": list(self.approval_groups),
             "stages": [standing.to_dict() for standing in self.standings],
             "obligations": list(self.obligations),
+            "intent": self.intent.to_dict(),
             "recent": [dict(statement) for statement in self.recent],
             "impact": None if self.impact is None else dict(self.impact),
             "transaction_open_since": iso(self.transaction_open_since),

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import RowMapping
 
 from gateway.store.records import Decision, Hold, HoldState, Outcome, TokenRecord
-from rules import Escalation, Stage
+from rules import Escalation, Intent, Stage
 
 __all__ = ["decision_of", "decision_values", "hold_of", "hold_values", "token_of"]
 
@@ -34,6 +34,7 @@ def hold_values(hold: Hold) -> dict[str, object]:
         "reason": hold.reason,
         "stages": [_stage_values(stage) for stage in hold.stages],
         "obligations": hold.obligations,
+        "intent": hold.intent.to_dict(),
         "recent": [dict(statement) for statement in hold.recent],
         "transaction_open_since": hold.transaction_open_since,
         "digest": hold.digest,
@@ -86,6 +87,7 @@ def hold_of(row: RowMapping, decisions: tuple[Decision, ...]) -> Hold:
         reason=row["reason"],
         stages=tuple(_stage(one) for one in row["stages"]),
         obligations=tuple(row["obligations"]),
+        intent=Intent(**row["intent"]),
         recent=tuple(row["recent"]),
         impact=row["impact"],
         transaction_open_since=row["transaction_open_since"],

@@ -88,6 +88,7 @@ holds = Table(
     Column("obligations", Json, nullable=False, server_default="[]"),
     Column("recent", Json, nullable=False, server_default="[]"),
     Column("impact", Json),
+    Column("intent", Json, nullable=False, server_default="{}"),
     Column("transaction_open_since", Moment),
     Column("digest", Text, nullable=False),
     Column("instance", Text, nullable=False),
