@@ -1,4 +1,4 @@
-"""Commands about a database's definitions: dump and diff; and where other commands get a catalog from."""
+"""Commands about a database's definitions: dump, diff, scan; and where other commands get a catalog from."""
 
 import asyncio
 import sys
@@ -12,9 +12,10 @@ from gateway.text import one_line, visible
 
 if TYPE_CHECKING:
     from gateway.catalog.described import Described
+    from gateway.catalog.scan import Scan, Scope
     from gateway.config import Config
 
-__all__ = ["configuration", "diff", "document", "dump", "live"]
+__all__ = ["configuration", "diff", "document", "dump", "live", "scan"]
 
 _DOCUMENT_BYTES = 512 * 1024 * 1024
 _SIGNS: Final = {"added": "+", "removed": "-", "changed": "~"}
@@ -57,6 +58,45 @@ def diff(options: Namespace) -> int:
             for line in change.lines:
                 print(f"    {visible(line)}")
     return FAILED if changes else 0
+
+
+def scan(options: Namespace) -> None:
+    """Propose what is personal in a database, as YAML to paste or as JSON."""
+    from gateway.catalog.live import LiveError
+    from gateway.catalog.scan import Scope, as_json, as_yaml
+
+    scope = Scope(
+        frozenset(options.schema),
+        options.rows,
+        float(options.seconds),
+        options.confidence,
+        tuple(region.upper() for region in options.region),
+    )
+    config, name = _meant(options, FAILED)
+    try:
+        if scope.rows:
+            import gateway.catalog.scan.values  # noqa: F401
+        found = asyncio.run(_scanned(config, name, scope))
+    except ModuleNotFoundError as error:
+        raise CliError(
+            f"looking at values needs {error.name}: install it with pip install 'holdgate[scan]', or look at names "
+            "alone with --rows 0"
+        ) from None
+    except LiveError as error:
+        raise CliError(str(error)) from None
+    if options.json:
+        print_json(as_json(found))
+    else:
+        sys.stdout.write(as_yaml(found))
+
+
+async def _scanned(config: "Config", name: str, scope: "Scope") -> "Scan":
+    from gateway.catalog.live import connected
+    from gateway.catalog.read import read
+    from gateway.catalog.scan import scan as look
+
+    async with connected(config, name) as inspector:
+        return await look((await read(inspector.run)).snapshot, inspector.run, scope)
 
 
 def configuration(options: Namespace, code: int = FAILED) -> "Config":
@@ -105,10 +145,15 @@ def live(config: "Config", database: str, code: int = FAILED) -> "Described":
 
 
 def _database(options: Namespace, code: int) -> "Described":
+    return live(*_meant(options, code), code)
+
+
+def _meant(options: Namespace, code: int) -> "tuple[Config, str]":
+    """The configuration, and which of its databases is meant."""
     from gateway.checking import database_meant
 
     config = configuration(options, code)
     name = database_meant(config, options.database)
     if not name:
         raise CliError("say which database: --database D", USAGE)
-    return live(config, name, code)
+    return config, name

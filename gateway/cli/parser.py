@@ -146,7 +146,7 @@ def _add_sessions(commands: "argparse._SubParsersAction[_Parser]") -> None:
 
 
 def _add_catalog(commands: "argparse._SubParsersAction[_Parser]") -> None:
-    catalog = _group(commands, "catalog", "write down and compare the definitions of a database")
+    catalog = _group(commands, "catalog", "write down, compare and scan the definitions of a database")
     dump = catalog.add_parser(
         "dump",
         help="write a database's definitions as JSON",
@@ -174,6 +174,33 @@ def _add_catalog(commands: "argparse._SubParsersAction[_Parser]") -> None:
     _database(diff)
     _json(diff)
     diff.set_defaults(run="catalog:diff")
+
+    scan = catalog.add_parser(
+        "scan",
+        help="propose what is personal in a database",
+        description="Look at names, types and comments of columns and at a sample of values, read-only and by the "
+        "inspect login, and propose personal_data for the configuration. No value is printed.",
+        allow_abbrev=False,
+    )
+    _config(scan, required=True)
+    _database(scan)
+    scan.add_argument(
+        "--schema", action="append", default=[], metavar="S", help="only this one; may be repeated"
+    )
+    scan.add_argument(
+        "--rows", type=_rows, default=200, metavar="N", help="of each table (200); 0: look at no values"
+    )
+    scan.add_argument("--seconds", type=_count, default=60, metavar="N", help="in all (60)")
+    scan.add_argument("--confidence", type=_share, default=0.5, metavar="X", help="the least, of 1 (0.5)")
+    scan.add_argument(
+        "--region",
+        action="append",
+        default=[],
+        metavar="CC",
+        help="a country whose telephone numbers are written without its code, such as DE; may be repeated",
+    )
+    _json(scan)
+    scan.set_defaults(run="catalog:scan")
 
 
 def _add_audit(commands: "argparse._SubParsersAction[_Parser]") -> None:
@@ -315,6 +342,17 @@ def _count(text: str) -> int:
     return number
 
 
+def _rows(text: str) -> int:
+    return 0 if text == "0" else _count(text)
+
+
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise ValueError
+    return number
+
+
 def _iterations(text: str) -> int:
     number = int(text)
     if not 4096 <= number <= 10_000_000:
@@ -323,3 +361,4 @@ def _iterations(text: str) -> int:
 
 
 _port.__name__, _count.__name__, _iterations.__name__ = "port", "count", "number of iterations"
+_rows.__name__, _share.__name__ = "count", "share of 1"
