@@ -43,6 +43,8 @@ PUBLIC: Final[frozenset[tuple[str, str]]] = frozenset(
         ("GET", "/openapi.json"),
         ("GET", "/api/v1/login"),
         ("POST", "/api/v1/login"),
+        ("POST", "/api/v1/device"),
+        ("POST", "/api/v1/device/token"),
         ("GET", "/oidc/login"),
         ("GET", "/oidc/callback"),
         ("GET", "/login"),

@@ -32,6 +32,7 @@ class Principal:
     groups: frozenset[str]
     how: str
     session: BrowserSession | None = None
+    token_id: str | None = None
 
 
 class Guard:
@@ -84,7 +85,8 @@ class Guard:
             by_command = request.headers.get("user-agent", "").startswith("holdgate-cli/")
             person = await self._services.people.find(token.user)
             groups = config.groups_of(token.user) if person is None else person.groups
-            return Principal(token.user, roles, groups, "cli" if by_command else "api")
+            how = "cli" if by_command else "api"
+            return Principal(token.user, roles, groups, how, token_id=token.id)
         session = self.browsers.find(request.cookies.get(self.cookie_name(), ""), touch=touch)
         if session is None:
             return None

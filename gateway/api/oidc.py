@@ -23,7 +23,16 @@ from gateway.api.id_tokens import BadToken, Keys, UnknownKey, read_id_token
 from gateway.clock import Clock
 from gateway.config import Config, Oidc, is_loopback
 
-__all__ = ["ATTEMPT_SECONDS", "NotSignedIn", "Provider", "ProviderUnavailable", "SignIn"]
+__all__ = [
+    "ATTEMPT_SECONDS",
+    "Known",
+    "NotSignedIn",
+    "Provider",
+    "ProviderUnavailable",
+    "SignIn",
+    "id_token_of",
+    "refusal",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +79,7 @@ class _Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class Known:
     """What the provider said of itself, when."""
 
     oidc: Oidc
@@ -88,7 +97,7 @@ class Provider:
     def __init__(self, config: Callable[[], Config], clock: Clock) -> None:
         self._config = config
         self._clock = clock
-        self._known: _Known | None = None
+        self._known: Known | None = None
         self._asked_for_keys = -REFETCH_SECONDS
         self._asking = asyncio.Lock()
         self._attempts: OrderedDict[str, _Attempt] = OrderedDict()
@@ -97,7 +106,7 @@ class Provider:
 
     async def begin(self, then: str, address: str) -> tuple[str, str]:
         """Begin a sign-in from ``address``: where to send the browser, and the secret that it keeps meanwhile."""
-        known = await self._provider()
+        known = await self.known()
         now = self._clock.monotonic()
         self._make_room(now, address)
         state, browser = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
@@ -134,12 +143,12 @@ class Provider:
             raise NotSignedIn("this sign-in was used before, or is too old")
         if not hmac.compare_digest(attempt.browser.encode(), browser.encode("utf-8", "surrogateescape")):
             raise NotSignedIn("this sign-in was begun in another browser")
-        known = await self._provider()
+        known = await self.known()
         says_issuer = known.metadata.get("authorization_response_iss_parameter_supported") is True
         if ("iss" in answer or says_issuer) and answer.get("iss") != known.oidc.issuer:
             raise NotSignedIn("the answer is of another provider")
         if "error" in answer:
-            raise NotSignedIn(_refusal(answer))
+            raise NotSignedIn(refusal(answer))
         if not answer.get("code"):
             raise NotSignedIn("the provider sent no code")
         form = {
@@ -148,15 +157,15 @@ class Provider:
             "redirect_uri": attempt.redirect_uri,
             "code_verifier": attempt.verifier,
         }
-        status, tokens = await self._post(known, "token_endpoint", form)
+        status, tokens = await self.post(known, "token_endpoint", form)
         if status != 200:
-            raise NotSignedIn(_refusal(tokens))
-        id_token = _id_token(tokens)
-        return SignIn(await self._verified(id_token, attempt.nonce), id_token, attempt.then)
+            raise NotSignedIn(refusal(tokens))
+        id_token = id_token_of(tokens)
+        return SignIn(await self.verified(id_token, attempt.nonce), id_token, attempt.then)
 
     async def sign_out_url(self, id_token: str) -> str | None:
         """Where a browser goes to sign out at the provider as well; None when it has no such place."""
-        known = await self._provider()
+        known = await self.known()
         if "end_session_endpoint" not in known.metadata:
             return None
         query = urlencode(
@@ -181,19 +190,19 @@ class Provider:
 
     # What is known of it
 
-    async def _verified(self, id_token: str, nonce: str | None) -> Mapping[str, object]:
+    async def verified(self, id_token: str, nonce: str | None) -> Mapping[str, object]:
         """The claims of the token; where its key is unknown, the keys are asked for once more, but not often."""
-        known = await self._provider()
+        known = await self.known()
         try:
             try:
                 return read_id_token(id_token, known.keys, known.oidc, now=self._clock.now(), nonce=nonce)
             except UnknownKey:
-                known = await self._provider(older_than=known)
+                known = await self.known(older_than=known)
                 return read_id_token(id_token, known.keys, known.oidc, now=self._clock.now(), nonce=nonce)
         except BadToken as error:
             raise NotSignedIn(f"the ID token is not accepted: {error}") from None
 
-    async def _provider(self, older_than: _Known | None = None) -> _Known:
+    async def known(self, older_than: Known | None = None) -> Known:
         """What is known of the provider. ``older_than`` asks for something newer than that, if it may be asked."""
         async with self._asking:
             oidc = self._config().oidc
@@ -214,7 +223,7 @@ class Provider:
                 raise
             return self._known
 
-    async def _post(self, known: _Known, name: str, form: Mapping[str, str]) -> tuple[int, Mapping[str, Any]]:
+    async def post(self, known: Known, name: str, form: Mapping[str, str]) -> tuple[int, Mapping[str, Any]]:
         """Ask an endpoint as the client we are (RFC 6749, 2.3.1): its status and its answer."""
         oidc = known.oidc
         body, headers = {**form, "client_id": oidc.client_id}, {}
@@ -228,7 +237,7 @@ class Provider:
         return await _ask(_endpoint(known, name), form=body, headers=headers)
 
 
-async def _discover(oidc: Oidc, now: float) -> _Known:
+async def _discover(oidc: Oidc, now: float) -> Known:
     """Source: OpenID Connect Discovery 1.0, 4."""
     status, metadata = await _ask(f"{oidc.issuer.rstrip('/')}/.well-known/openid-configuration")
     if status != 200:
@@ -237,17 +246,17 @@ async def _discover(oidc: Oidc, now: float) -> _Known:
         raise ProviderUnavailable(
             "the provider calls itself otherwise than oidc.issuer; write it letter for letter"
         )
-    known = _Known(oidc, metadata, Keys({"keys": []}), now)
+    known = Known(oidc, metadata, Keys({"keys": []}), now)
     status, document = await _ask(_endpoint(known, "jwks_uri"))
     try:
         if status != 200:
             raise ValueError(f"status {status}")
-        return _Known(oidc, metadata, Keys(document), now)
+        return Known(oidc, metadata, Keys(document), now)
     except ValueError as error:
         raise ProviderUnavailable(f"the provider's keys cannot be read: {error}") from None
 
 
-def _endpoint(known: _Known, name: str) -> str:
+def _endpoint(known: Known, name: str) -> str:
     url = known.metadata.get(name)
     try:
         parts = urlsplit(url if isinstance(url, str) else "")
@@ -300,14 +309,15 @@ async def _ask(
     return status, document
 
 
-def _id_token(tokens: Mapping[str, Any]) -> str:
+def id_token_of(tokens: Mapping[str, Any]) -> str:
+    """The ID token in an answer of the token endpoint. Raises :class:`NotSignedIn`."""
     token = tokens.get("id_token")
     if not isinstance(token, str) or not token:
         raise NotSignedIn("the provider gave no ID token")
     return token
 
 
-def _refusal(answer: Mapping[str, Any]) -> str:
+def refusal(answer: Mapping[str, Any]) -> str:
     """The provider's own words on why not."""
     code, text = answer.get("error"), answer.get("error_description")
     words = [word for word in (code, text) if isinstance(word, str) and word]

@@ -92,9 +92,14 @@ def add_people_routes(app: FastAPI, services: Services, guard: Guard, provider: 
         responses={200: {"model": SignedOut}},
     )
     async def logout(request: Request, principal: Annotated[Principal, Depends(guard)]) -> Response:
-        """End this browser's session; 200 if it can be ended at the OpenID provider too. For a bearer token there
-        is nothing to end: revoke it instead."""
+        """End this browser's session, or revoke the bearer token that was sent; 200 if the session can be ended at the
+        OpenID provider too."""
         session, elsewhere = principal.session, None
+        if principal.token_id is not None:
+            note(
+                services, "token revoked", principal.name, address_of(request), f"token {principal.token_id}"
+            )
+            await services.tokens.revoke(principal.token_id)
         if session is not None:
             note(services, "signed out", principal.name, address_of(request))
             elsewhere = await _elsewhere(provider, session)

@@ -14,6 +14,8 @@ __all__ = [
     "CheckIn",
     "CheckOut",
     "DecisionOut",
+    "DeviceIn",
+    "DeviceOut",
     "EffectOut",
     "EscalationOut",
     "EstimateOut",
@@ -88,6 +90,24 @@ class OidcOut(BaseModel):
 
     name: str
     url: str
+
+
+class DeviceOut(BaseModel):
+    """A sign-in on a device, RFC 8628: ``user_code`` is shown to a person, ``device_code`` is kept. ``expires_in`` and
+    ``interval`` are in seconds."""
+
+    device_code: str
+    user_code: str
+    verification_uri: str
+    verification_uri_complete: str | None
+    expires_in: int
+    interval: int
+
+
+class DeviceIn(_In):
+    """The device code of a sign-in that was begun."""
+
+    device_code: str = Field(min_length=1, max_length=4096)
 
 
 class WaysOut(BaseModel):

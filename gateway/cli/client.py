@@ -11,9 +11,10 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from gateway.cli.errors import USAGE, CliError
+from gateway.cli.kept_tokens import kept_token
 from gateway.text import one_line
 
-__all__ = ["DEFAULT_SERVER", "Client", "ConnectionLost", "ServerEvent", "part"]
+__all__ = ["DEFAULT_SERVER", "Client", "ConnectionLost", "Refusal", "ServerEvent", "part", "server_of"]
 
 DEFAULT_SERVER = "http://127.0.0.1:7433"
 _SECONDS = 15.0
@@ -35,26 +36,37 @@ class ServerEvent:
 
 
 class Client:
-    """Talks to one management port with one token. Every failure is a :class:`CliError` of one line."""
+    """Talks to one management port. Every failure is a :class:`CliError` of one line.
 
-    def __init__(self, options: Namespace) -> None:
-        server = (options.server or os.environ.get("HOLDGATE_SERVER") or DEFAULT_SERVER).rstrip("/")
-        token = options.token or os.environ.get("HOLDGATE_TOKEN")
+    The token is the one of ``options``, of the environment, or the one that ``holdgate login`` kept; ``anonymous``
+    sends none.
+    """
+
+    def __init__(self, options: Namespace, *, anonymous: bool = False) -> None:
+        server = server_of(options)
+        given = "" if anonymous else options.token or os.environ.get("HOLDGATE_TOKEN") or ""
+        kept = None if anonymous or given else kept_token(server)
+        token = given or kept or ""
         scheme, host = _scheme_and_host(server)
         local = _is_local(host)
         if scheme == "http" and not local:
             raise CliError(f"use https for {host}: over http anybody on the way can read the token", USAGE)
-        if not token:
+        if not token and not anonymous:
             raise CliError(
-                "no token: set HOLDGATE_TOKEN, or make one with holdgate token create -c FILE", USAGE
+                "no token: holdgate login, or set HOLDGATE_TOKEN (holdgate token create -c FILE makes one)",
+                USAGE,
             )
         if not token.isascii() or not token.isprintable():
             raise CliError("the token holds characters that no token has; copy it again", USAGE)
         self.server = server
+        self._kept = kept is not None
         # A proxy of the environment has no business between a person and their own machine.
         self._http = httpx.Client(
             base_url=server,
-            headers={"Authorization": f"Bearer {token}", "User-Agent": "holdgate-cli/1"},
+            headers={
+                "User-Agent": "holdgate-cli/1",
+                **({"Authorization": f"Bearer {token}"} if token else {}),
+            },
             timeout=_SECONDS,
             trust_env=not local,
         )
@@ -136,8 +148,27 @@ class Client:
         except (ValueError, KeyError):
             detail = ""
         if response.status_code == 401:
-            return CliError("the token is not accepted: it is unknown, expired or revoked")
-        return CliError(detail or f"{self.server} answered {response.status_code} {response.reason_phrase}")
+            again = "; holdgate login gets a new one" if self._kept else ""
+            return CliError(f"the token is not accepted: it is unknown, expired or revoked{again}")
+        return Refusal(
+            response,
+            detail or f"{self.server} answered {response.status_code} {response.reason_phrase}",
+        )
+
+
+class Refusal(CliError):
+    """The management port said no. ``kind`` is the problem's word for why; ``retry_after`` in seconds, 0 if unsaid."""
+
+    def __init__(self, response: httpx.Response, text: str) -> None:
+        super().__init__(text)
+        try:
+            problem = response.json()
+        except ValueError:
+            problem = None
+        kind = problem.get("type") if isinstance(problem, dict) else None
+        self.kind = kind.rpartition(":")[2] if isinstance(kind, str) else ""
+        after = response.headers.get("retry-after", "")
+        self.retry_after = int(after) if after.isascii() and after.isdecimal() and len(after) < 6 else 0
 
 
 class _Answer(dict[str, Any]):
@@ -149,6 +180,11 @@ class _Answer(dict[str, Any]):
 
     def __missing__(self, name: str) -> NoReturn:
         raise self._stranger()
+
+
+def server_of(options: Namespace) -> str:
+    """The address of the management port that is meant."""
+    return str(options.server or os.environ.get("HOLDGATE_SERVER") or DEFAULT_SERVER).rstrip("/")
 
 
 def _scheme_and_host(server: str) -> tuple[str, str]:

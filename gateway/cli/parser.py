@@ -8,7 +8,8 @@ __all__ = ["build_parser"]
 _EPILOG = """\
 exit codes: 0 done, 1 failed, 2 wrong usage, 3 hold and 4 deny (check only), 130 interrupted
 
-environment: HOLDGATE_SERVER and HOLDGATE_TOKEN stand in for --server and --token
+environment: HOLDGATE_SERVER and HOLDGATE_TOKEN stand in for --server and --token; without a token, the
+one that holdgate login kept is used
 """
 _ROLES = ("viewer", "approver", "auditor", "admin")
 _STATES = ("pending", "approved", "rejected", "expired", "withdrawn", "abandoned", "interrupted")
@@ -50,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_catalog(commands)
     _add_audit(commands)
     _add_tokens(commands)
+    _add_login(commands)
     return parser
 
 
@@ -276,6 +278,22 @@ def _add_tokens(commands: "argparse._SubParsersAction[_Parser]") -> None:
     revoke.set_defaults(run="tokens:revoke")
 
 
+def _add_login(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    login = commands.add_parser(
+        "login",
+        help="sign in through the OpenID provider and keep a token for the other commands",
+        description="Show a code to type in at the OpenID provider's page, wait until somebody has, and keep the "
+        "token for this server in a file that only you can read.",
+        allow_abbrev=False,
+    )
+    _server(login)
+    _json(login)
+    login.set_defaults(run="login:login")
+    logout = commands.add_parser("logout", help="revoke and forget the token of login", allow_abbrev=False)
+    _server(logout)
+    logout.set_defaults(run="login:logout")
+
+
 def _group(
     commands: "argparse._SubParsersAction[_Parser]", name: str, text: str
 ) -> "argparse._SubParsersAction[_Parser]":
@@ -296,12 +314,16 @@ def _json(parser: argparse.ArgumentParser) -> None:
 
 
 def _remote(parser: argparse.ArgumentParser, *, json: bool = True) -> None:
-    parser.add_argument("--server", metavar="URL", help="the management port (http://127.0.0.1:7433)")
+    _server(parser)
     parser.add_argument(
         "--token", metavar="TOKEN", help="better in HOLDGATE_TOKEN: others see your arguments"
     )
     if json:
         _json(parser)
+
+
+def _server(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--server", metavar="URL", help="the management port (http://127.0.0.1:7433)")
 
 
 def _audit_source(parser: argparse.ArgumentParser) -> None:

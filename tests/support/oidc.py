@@ -63,6 +63,18 @@ class OidcServer:
     requests: Counter[str] = field(default_factory=Counter)
     broken: set[str] = field(default_factory=set)
     interval: int = 1
+    lifetime: int = 300
+    slow_down: bool = False
+    device_answer: dict[str, Any] = field(default_factory=dict)
+    offered: dict[str, str] = field(
+        default_factory=lambda: {
+            "authorization_endpoint": "/authorize",
+            "token_endpoint": "/token",
+            "device_authorization_endpoint": "/device",
+            "jwks_uri": "/keys",
+            "end_session_endpoint": "/logout",
+        }
+    )
     grants: dict[str, _Grant] = field(default_factory=dict)
     asked: list[dict[str, str]] = field(default_factory=list)
 
@@ -139,11 +151,7 @@ def _application(server: OidcServer) -> FastAPI:
     async def discovery() -> dict[str, Any]:
         return {
             "issuer": server.issuer,
-            "authorization_endpoint": f"{server.issuer}/authorize",
-            "token_endpoint": f"{server.issuer}/token",
-            "device_authorization_endpoint": f"{server.issuer}/device",
-            "jwks_uri": f"{server.issuer}/keys",
-            "end_session_endpoint": f"{server.issuer}/logout",
+            **{name: f"{server.issuer}{path}" for name, path in server.offered.items()},
             "authorization_response_iss_parameter_supported": True,
             **server.metadata,
         }
@@ -190,8 +198,9 @@ def _application(server: OidcServer) -> FastAPI:
                 "user_code": user_code,
                 "verification_uri": f"{server.issuer}/activate",
                 "verification_uri_complete": f"{server.issuer}/activate?code={user_code}",
-                "expires_in": 300,
+                "expires_in": server.lifetime,
                 "interval": server.interval,
+                **server.device_answer,
             }
         )
 
@@ -224,7 +233,7 @@ def _by_device(server: OidcServer, form: dict[str, str]) -> JSONResponse:
     if grant.refused:
         return JSONResponse({"error": "access_denied"}, 400)
     if grant.login is None:
-        return JSONResponse({"error": "authorization_pending"}, 400)
+        return JSONResponse({"error": "slow_down" if server.slow_down else "authorization_pending"}, 400)
     del server.grants[form["device_code"]]
     return _tokens(server, grant.login, None)
 

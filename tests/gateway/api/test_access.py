@@ -17,6 +17,8 @@ WHO = {
     ("GET", "/openapi.json"): ANYBODY,
     ("GET", "/api/v1/login"): ANYBODY,
     ("POST", "/api/v1/login"): ANYBODY,
+    ("POST", "/api/v1/device"): ANYBODY,
+    ("POST", "/api/v1/device/token"): ANYBODY,
     ("GET", "/oidc/login"): ANYBODY,
     ("GET", "/oidc/callback"): ANYBODY,
     ("GET", "/login"): ANYBODY,
@@ -49,6 +51,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/api/v1/holds/{hold_id}/approve"): {"reason": "as asked"},
     ("POST", "/api/v1/holds/{hold_id}/reject"): {"reason": "no ticket"},
     ("POST", "/api/v1/check"): {"sql": "SELECT 1"},
+    ("POST", "/api/v1/device/token"): {"device_code": "x"},
     ("POST", "/api/v1/tokens"): {"user": "grafana", "roles": ["viewer"]},
 }
 USER = {Role.VIEWER: "vic", Role.APPROVER: "dave", Role.AUDITOR: "olga", Role.ADMIN: "root"}
@@ -117,6 +120,8 @@ async def test_anybody_may_what_is_public(desk: Desk, key: tuple[str, str]) -> N
         ("POST", "/api/v1/login"): 422,
         ("POST", "/login"): 403,
         ("GET", "/login"): 303,
+        ("POST", "/api/v1/device"): 403,
+        ("POST", "/api/v1/device/token"): 403,
         ("GET", "/oidc/login"): 403,
         ("GET", "/oidc/callback"): 403,
     }

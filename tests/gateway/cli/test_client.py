@@ -55,7 +55,9 @@ async def listing(server: str, token: str = "hg_x") -> str:
 
 async def test_without_a_token_it_says_where_to_get_one(desk: Desk) -> None:
     said = await holdgate("holds", "list", HOLDGATE_SERVER=desk.url)
-    assert said.failed(2) == "no token: set HOLDGATE_TOKEN, or make one with holdgate token create -c FILE"
+    assert said.failed(2) == (
+        "no token: holdgate login, or set HOLDGATE_TOKEN (holdgate token create -c FILE makes one)"
+    )
 
 
 @pytest.mark.parametrize("token", ["ü", "a\nb", "a\x1bb", "\udcff"])

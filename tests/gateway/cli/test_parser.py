@@ -29,6 +29,8 @@ COMMANDS = {
     "token create": "--user u --role viewer",
     "token list": "",
     "token revoke": "T-1",
+    "login": "",
+    "logout": "",
 }
 
 
