@@ -14,7 +14,6 @@ from gateway.catalog.build import Row
 from gateway.catalog.builtin_types import NAME_BY_OID
 from gateway.catalog.read import AskError, Run
 from gateway.catalog.scan.names import HINTING, Hint, Kind, hints, is_about_people
-from gateway.catalog.words import identity
 from rules.catalog import Relation, SchemaSnapshot
 
 __all__ = ["Finding", "Proposal", "Scan", "Scope", "scan"]
@@ -56,6 +55,8 @@ _LONGEST: Final = 500
 """Characters of a value that are looked at."""
 _SMALL: Final = 10_000
 """Rows of a table of which the first are as good as any."""
+_PAGES: Final = 50
+"""Pages of a large table that are looked at, at least."""
 _STATEMENT_SECONDS: Final = 5
 
 _WHY: Final = {
@@ -205,8 +206,9 @@ async def _sample(
     if clock.monotonic() >= until:
         return _Sample(missing="the time was over")
     try:
-        (_, _, ((count,),)) = await run([*_LIMITS, _size_of(relation)])
-        (*_, rows) = await run([*_LIMITS, _rows_of(relation, texts, float(count or 0), scope.rows)])
+        (_, _, ((count, pages),)) = await run([*_LIMITS, _size_of(relation)])
+        query = _rows_of(relation, texts, scope.rows, float(count or 0), float(pages or 0))
+        (*_, rows) = await run([*_LIMITS, query])
     except AskError as error:
         # The server's words may have a value in them.
         return _Sample(missing=_WHY.get(error.sqlstate, f"the server answered with {error.sqlstate}"))
@@ -225,18 +227,33 @@ _LIMITS: Final = (
 
 
 def _size_of(relation: Relation) -> str:
-    return f"SELECT coalesce(sum(reltuples), 0)::text FROM pg_class WHERE oid = {relation.oid}"
+    """A query for the number of rows and of pages, those of partitions included, as the server guesses them."""
+    return (
+        "SELECT coalesce(sum(reltuples), 0)::text, coalesce(sum(relpages), 0)::text FROM pg_class "
+        f"WHERE oid = {relation.oid} OR oid IN (SELECT relid FROM pg_partition_tree({relation.oid}))"
+    )
 
 
-def _rows_of(relation: Relation, columns: Iterable[str], count: float, rows: int) -> str:
-    """A query for some rows, taken from pages all over a large table."""
-    shown = ", ".join(f"left({identity(column)}::text, {_LONGEST})" for column in columns)
-    some = ""
-    if count > _SMALL:
-        # Three times as much as is wanted: pages hold unequal numbers of rows, and dead ones.
-        some = f"TABLESAMPLE SYSTEM ({min(100.0, max(300.0 * rows / count, 1e-6)):.6f})"
-    name = identity(relation.schema, relation.name)
-    return f"SELECT json_build_array({shown})::text FROM {name} {some} LIMIT {rows}"
+def _rows_of(relation: Relation, columns: Sequence[str], rows: int, count: float, pages: float) -> str:
+    """A query for some rows, of a large table taken from pages all over it."""
+    shown = ", ".join(
+        f"left({_quoted(column)}::text, {_LONGEST}) AS c{at}" for at, column in enumerate(columns)
+    )
+    some, order = "", ""
+    if count > _SMALL and pages > 0:
+        # Rows that came together lie together, so that many pages count more than many rows.
+        share = min(100.0, max(100.0 * _PAGES / pages, 300.0 * rows / count))
+        some, order = f" TABLESAMPLE SYSTEM ({share:.6f})", " ORDER BY random()"
+    inner = (
+        f"SELECT {shown} FROM {_quoted(relation.schema)}.{_quoted(relation.name)}{some}{order} LIMIT {rows}"
+    )
+    names = ", ".join(f"c{at}" for at, _ in enumerate(columns))
+    return f"SELECT json_build_array({names})::text FROM ({inner}) x"
+
+
+def _quoted(name: str) -> str:
+    """The name as SQL has it, key words included."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _decoded(row: Row) -> Sequence[str | None]:

@@ -189,13 +189,15 @@ async def test_no_value_is_in_the_report(postgres: Postgres, shop: str, reader: 
 async def test_whatever_a_table_is_called_the_policy_finds_it(
     postgres: Postgres, empty_database: str
 ) -> None:
-    names = ["plain", "a.b", 'say "x"', "Größe [1] *?", " blank ", "no"]
+    names = ["plain", "a.b", 'say "x"', "Größe [1] *?", " blank ", "no", "order"]
     for name in names:
         quoted = name.replace('"', '""')
-        postgres.execute(f'CREATE TABLE "{quoted}" ("E-Mail.{quoted}" text)', empty_database)
+        columns = f'"E-Mail.{quoted}" text, "{quoted}" text'
+        postgres.execute(f'CREATE TABLE "{quoted}" ({columns})', empty_database)
     with postgres.connect(empty_database) as connection:
         ask = ask_through(connection)
         found = await scan(await read_catalog(ask), in_transaction(ask), Scope())
+    assert found.unsampled == ()
     policy = compile_policy(yaml.safe_load(as_yaml(found)))
     for name in names:
         entry = policy.personal.find("public", name, ())
