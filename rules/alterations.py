@@ -41,6 +41,7 @@ class Alterations(Definer):
             elif what in _LOSING:
                 detail = "drops a column" if what == "AT_DropColumn" else "takes a partition out of"
                 statements.lost(fields["relation"], frame, f"{detail} of {name}")
+                self._lost_with(command, fields["relation"], frame)
             elif what == "AT_AlterColumnType":
                 definition = command.get("def", {}).get("ColumnDef", {})
                 if "raw_default" in definition:
@@ -53,6 +54,12 @@ class Alterations(Definer):
                 if child is not None:
                     self.ddl("", statements.on_relation(child, Action.DDL, frame, "attaches"))
                     self.rebuilt(child, frame)
+
+    def _lost_with(self, command: Node, relation: Node, frame: Frame) -> None:
+        """A column takes views along that show it; an attribute is in every column of the composite type."""
+        known = self.known(relation, frame)
+        if known is not None and (command.get("behavior") == "DROP_CASCADE" or known.kind == "c"):
+            self.statements.losses.with_dependents([known], (), known.full_name, frame)
 
     def _rename(self, fields: Node, frame: Frame) -> None:
         self._moved(fields, frame, fields.get("renameType", ""), "renames")

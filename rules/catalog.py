@@ -20,6 +20,9 @@ RelationKind = Literal["r", "p", "v", "m", "f", "t", "S", "c"]
 """As in pg_class.relkind: table, partitioned table, view, materialised view, foreign table, TOAST table, sequence,
 composite type."""
 
+Occasion = Literal["default", "check", "generated", "index", "policy", "partition", "collation"]
+"""When the server evaluates an expression that belongs to a relation or a domain."""
+
 FIRST_NORMAL_OID: Final = 16384
 """Objects below were made by initdb (``FirstNormalObjectId`` in the server)."""
 
@@ -55,11 +58,12 @@ class RewriteRule:
 class Code:
     """An expression the server evaluates by itself: when, and its text with qualified names.
 
+    A collation of somebody's own runs nothing, but its column cannot be without it; the text is its name.
     The text may be several expressions with commas between them, and is empty where it could not be read. Defaults
     that are constants are left out. ``role`` of a policy is not kept: it may apply to anybody.
     """
 
-    occasion: Literal["default", "check", "generated", "index", "policy", "partition"]
+    occasion: Occasion
     text: str
     column: str | None = None
 

@@ -49,8 +49,7 @@ class Definer:
 
     def known(self, relation: Node, frame: Frame) -> Relation | None:
         """What the catalog knows of a relation that a definition names."""
-        world = self.statements.findings.world
-        return world.relation(relation.get("schemaname"), relation["relname"], frame.path).known
+        return self.statements.findings.relation(relation.get("schemaname"), relation["relname"], frame).known
 
     def rebuilt(self, relation: Node, frame: Frame) -> None:
         """The server scans or rewrites the relation: what hangs on it is worked out anew for the rows there."""

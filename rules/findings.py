@@ -14,7 +14,7 @@ from rules.facts import UNBOUNDED, Action, EffectFacts, Nature, RowBound
 from rules.lineage import Origins, Reference, Scope, Shape
 from rules.pgquery import Node
 from rules.reader import Unreadable
-from rules.world import World
+from rules.world import Named, World
 
 _NAMES_HANG_ON: Final = frozenset([None, "search_path", "role", "session_authorization"])
 MAX_REFERENCES: Final = 2000
@@ -84,6 +84,8 @@ class Findings:
     opens_cursors: bool = False
     running: list[int] = field(default_factory=list)
     """The functions, triggers and views being read, outermost first; against reading in circles."""
+    doubtful: bool = False
+    """Other statements come before this one in its message, which may take temporary relations away."""
     followed: dict[tuple[Action, int], list[Reference]] = field(default_factory=dict)
     """Writes (action, relation) whose consequences were read, with the rows of others that they reach."""
 
@@ -93,6 +95,12 @@ class Findings:
             raise Unreadable(f"more than {MAX_REFERENCES} mentions of relations")
         self.references.append(reference)
         return reference
+
+    def relation(self, schema: str | None, name: str, frame: Frame, *, alone: bool = False) -> Named:
+        """What a relation's name stands for where it is written."""
+        # Names in code are looked up when it runs, by which time it may have dropped what it names.
+        doubtful = self.doubtful or frame.depth > 0
+        return self.world.relation(schema, name, frame.path, alone=alone, doubtful=doubtful)
 
     def write(self, write: Write) -> None:
         """Take a write in."""

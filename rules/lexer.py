@@ -6,6 +6,7 @@ the odd rule for where an operator ends are all the server's.  Everything is lin
 """
 
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
@@ -149,6 +150,18 @@ def lex(text: str) -> list[Token]:
             end = token.end
         position = end
     return tokens
+
+
+def continuations(text: str, tokens: Iterable[Token]) -> Iterator[tuple[int, int]]:
+    """Where strings go on in the next line: the span between one closing quote and the next opening one."""
+    for token in tokens:
+        if token.kind is not Kind.STRING or text[token.start] == "$":
+            continue
+        ending = _ESCAPED_END if text[token.start] in "eE" else _PLAIN_END
+        match = ending.match(text, text.index("'", token.start) + 1)
+        while match is not None and (following := _CONTINUATION.match(text, match.end())) is not None:
+            yield match.end(), following.end() - 1
+            match = ending.match(text, following.end())
 
 
 def _operator(text: str, start: int, end: int, tokens: list[Token]) -> int:

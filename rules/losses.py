@@ -3,12 +3,14 @@
 Source: PostgreSQL's ``parsenodes.h``; documentation section 5.15, "Dependency Tracking".
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Final
 
 from rules.bodies import Bodies
+from rules.catalog import Relation
 from rules.definer import Definer
+from rules.dependents import Dependents
 from rules.facts import Action, EffectFacts, Nature
 from rules.findings import Frame
 from rules.personal import ALL
@@ -20,55 +22,105 @@ _RELATIONS: Final = {
     "OBJECT_MATVIEW": "materialized view",
     "OBJECT_FOREIGN_TABLE": "foreign table",
 }
-_BESIDE: Final = {"OBJECT_SEQUENCE": "sequence", "OBJECT_INDEX": "index"}
+_BESIDE: Final = frozenset(["OBJECT_SEQUENCE", "OBJECT_INDEX"])
+_CASCADES_FOLLOWED: Final = frozenset(
+    [*_RELATIONS, "OBJECT_INDEX", "OBJECT_SCHEMA", "OBJECT_TYPE", "OBJECT_DOMAIN"]
+)
+_WITHOUT_ROWS: Final = frozenset(["S", "c"])
 
 
 class Losses(Definer):
     """Reads DROP and TRUNCATE, and notes losses of other definitions."""
 
     def _drop(self, fields: Node, frame: Frame) -> None:
-        statements = self.statements
         kind = fields["removeType"]
+        what = kind.removeprefix("OBJECT_").lower().replace("_", " ")
         cascade = fields.get("behavior") == "DROP_CASCADE"
-        if kind == "OBJECT_SCHEMA":
-            for one in fields["objects"]:
-                name = one["String"]["sval"]
-                self.ddl(f"drops schema {name}")
-                self.schema(name, "drops all of it")
-            if cascade:
-                self.anything("DROP SCHEMA … CASCADE")
-            return
-        if kind in _RELATIONS or kind in _BESIDE:
-            for one in fields["objects"]:
-                relation = _range_var(one)
-                what = _RELATIONS.get(kind) or _BESIDE[kind]
-                self.ddl("", statements.on_relation(relation, Action.DDL, frame, f"drops {what}"))
-                if kind in _RELATIONS:
-                    statements.lost(relation, frame, f"drops {what} {relation['relname']}")
-                    if cascade:
-                        self._dropped_with(relation, frame)
-            return
-        if kind in ("OBJECT_TRIGGER", "OBJECT_RULE", "OBJECT_POLICY"):
-            names = [part["String"]["sval"] for part in fields["objects"][0]["List"]["items"]]
-            relation = _names(names[:-1])
-            effect = statements.on_relation(relation, Action.DDL, frame, f"drops a {kind[7:].lower()} of")
-            self.ddl("", effect)
-            guarded = f"takes a {kind[7:].lower()} of {effect.relation} away"
-            statements.findings.note(replace(effect, nature=Nature.GUARDED, detail=guarded))
-        else:
-            self.ddl(f"drops {kind.removeprefix('OBJECT_').lower().replace('_', ' ')}")
-        if cascade:
-            self.anything("DROP … CASCADE")
+        for one in fields["objects"]:
+            if kind in _RELATIONS:
+                self._drop_relation(fields, _range_var(one), frame)
+            elif kind == "OBJECT_SCHEMA":
+                self._drop_schema(one["String"]["sval"], frame, cascade=cascade)
+            elif kind in ("OBJECT_TRIGGER", "OBJECT_RULE", "OBJECT_POLICY"):
+                names = [part["String"]["sval"] for part in one["List"]["items"]]
+                effect = self.statements.on_relation(
+                    _names(names[:-1]), Action.DDL, frame, f"drops a {what} of"
+                )
+                self.ddl("", effect)
+                guarded = f"takes a {what} of {effect.relation} away"
+                self.statements.findings.note(replace(effect, nature=Nature.GUARDED, detail=guarded))
+            elif kind in ("OBJECT_TYPE", "OBJECT_DOMAIN"):
+                self.ddl(f"drops {what}")
+                if cascade:
+                    self._drop_type(fields, one["TypeName"], frame)
+            elif kind in _BESIDE:
+                self.ddl("", self.statements.on_relation(_range_var(one), Action.DDL, frame, f"drops {what}"))
+            else:
+                self.ddl(f"drops {what}")
+        if cascade and kind not in _CASCADES_FOLLOWED:
+            self.anything(f"DROP {what.upper()} … CASCADE")
 
-    def _dropped_with(self, relation: Node, frame: Frame) -> None:
-        """DROP TABLE … CASCADE takes children and partitions along."""
-        world = self.statements.findings.world
-        known = world.relation(relation.get("schemaname"), relation["relname"], frame.path).known
-        if known is None:
+    def _drop_relation(self, fields: Node, relation: Node, frame: Frame) -> None:
+        statements = self.statements
+        findings = statements.findings
+        what = _RELATIONS[fields["removeType"]]
+        named = findings.relation(relation.get("schemaname"), relation["relname"], frame)
+        if fields.get("missing_ok") and not named.exists and named.mark is None and self._is_certain(frame):
+            # Whoever judges by this looks once more whether it is so.
+            findings.missing[named.full_name] = None
+            self.ddl(f"drops {what} {named.full_name}, which is not there")
             return
-        for child in world.descendants(known):
-            fields = {"schemaname": child.schema, "relname": child.name}
-            self.statements.lost(fields, frame, f"drops {child.full_name} with {known.full_name}")
+        self.ddl("", statements.on_relation(relation, Action.DDL, frame, f"drops {what}"))
+        statements.lost(relation, frame, f"drops {what} {relation['relname']}")
+        if fields.get("behavior") == "DROP_CASCADE" and named.known is not None:
+            self.with_dependents([named.known], (), named.full_name, frame)
+
+    def _is_certain(self, frame: Frame) -> bool:
+        """Whether the catalog tells what there will be when the statement runs."""
+        catalog = self.statements.findings.world.catalog
+        known = not catalog.is_empty and catalog.unavailable is None
+        return known and not self.statements.changes_catalog and not frame.depth
+
+    def _drop_schema(self, name: str, frame: Frame, *, cascade: bool) -> None:
+        self.ddl(f"drops schema {name}")
+        self.schema(name, "drops all of it")
+        if cascade:
+            lost = (
+                Dependents(self.statements.findings.world).of_schema(name)
+                if self._is_certain(frame)
+                else None
+            )
+            if lost is None:
+                self.anything("DROP SCHEMA … CASCADE")
+            else:
+                self._all_lost(lost, f"schema {name}", frame)
+
+    def _drop_type(self, fields: Node, type_name: Node, frame: Frame) -> None:
+        catalog = self.statements.findings.world.catalog
+        names = [part["String"]["sval"] for part in type_name["names"]]
+        places = names[:-1] or list(frame.path)
+        found = next(
+            (one for place in places if (one := catalog.types_by_name.get((place, names[-1])))), None
+        )
+        if found is not None and self._is_certain(frame):
+            self.with_dependents((), (found.oid,), ".".join(names), frame)
+        elif found is None and fields.get("missing_ok") and self._is_certain(frame):
+            self.statements.findings.missing[".".join(names)] = None
+        else:
+            self.anything("DROP TYPE … CASCADE")
+
+    def with_dependents(
+        self, relations: Sequence[Relation], types: Sequence[int], what: str, frame: Frame
+    ) -> None:
+        """All that cannot be without these relations and types is lost as well."""
+        found = Dependents(self.statements.findings.world).of(relations, types)
+        self._all_lost([one for one in found if one not in relations], what, frame)
+
+    def _all_lost(self, relations: Iterable[Relation], what: str, frame: Frame) -> None:
+        for one in relations:
+            if one.kind not in _WITHOUT_ROWS:
+                fields = {"schemaname": one.schema, "relname": one.name}
+                self.statements.lost(fields, frame, f"drops {one.full_name} or columns of it with {what}")
 
     def _truncate(self, fields: Node, frame: Frame) -> None:
         statements, world = self.statements, self.statements.findings.world
@@ -76,7 +128,7 @@ class Losses(Definer):
         for one in fields["relations"]:
             relation = one["RangeVar"]
             statements.lost(relation, frame, "")
-            known = world.relation(relation.get("schemaname"), relation["relname"], frame.path).known
+            known = self.known(relation, frame)
             if known is None:
                 if cascade:
                     self.anything("TRUNCATE … CASCADE")

@@ -7,11 +7,12 @@ catalog, sqlglot as second reader.  Each can only make the verdict stricter.
 from collections.abc import Mapping
 from dataclasses import replace
 
+from rules.continued import without_comments
 from rules.crosscheck import Agreement, crosscheck
 from rules.cursors import OpenCursors
 from rules.facts import Action, EffectFacts, Facts, Nature, StatementFacts
 from rules.findings import together
-from rules.pgquery import GrammarError, Node, parse
+from rules.pgquery import GrammarError, Node, Parsed, parse
 from rules.reader import Unreadable, guard
 from rules.statements import QUERIES, Statements
 from rules.titles import statement_name
@@ -28,7 +29,7 @@ def read_message(
     """The facts of the whole message; never raises for what the message holds."""
     try:
         guard(sql)
-        parsed = parse(sql)
+        parsed = _parsed(sql)
     except Unreadable as error:
         return _unreadable(str(error))
     except GrammarError as error:
@@ -71,6 +72,17 @@ def read_message(
         missing=tuple(reader.missing),
         session_dependent=reader.session_dependent,
     )
+
+
+def _parsed(sql: bytes) -> Parsed:
+    """The trees.  Raises GrammarError, RecursionError."""
+    try:
+        return parse(sql)
+    except GrammarError:
+        same = without_comments(sql)
+        if same is None:
+            raise
+        return parse(same, sql)
 
 
 def _unreadable(why: str) -> Facts:

@@ -84,8 +84,9 @@ class Parsed:
     calls: int
 
 
-def parse(sql: bytes) -> Parsed:
-    """The statements of ``sql``, which must be UTF-8 without NUL.
+def parse(sql: bytes, written: bytes | None = None) -> Parsed:
+    """The statements of ``sql``, which must be UTF-8 without NUL; their own texts are cut from ``written``, a text of
+    the same length that means the same.
 
     Raises GrammarError, also for what nests too deeply, and RecursionError for a tree deeper than Python goes.
     """
@@ -97,6 +98,7 @@ def parse(sql: bytes) -> Parsed:
     finally:
         _LIB.pg_query_free_parse_result(result)
     statements = []
+    text_of = sql if written is None else written
     for raw in json.loads(text)["stmts"]:
         node = raw.get("stmt")
         if not node:
@@ -104,7 +106,7 @@ def parse(sql: bytes) -> Parsed:
         start = raw.get("stmt_location", 0)
         length = raw.get("stmt_len", 0)
         kind, fields = next(iter(node.items()))
-        own = sql[start : start + length] if length else sql[start:]
+        own = text_of[start : start + length] if length else text_of[start:]
         statements.append((kind, fields, own.strip()))
     for construct, most in ((b'"CaseExpr":{', MAX_CASES), (b'"A_ArrayExpr":{', MAX_ARRAYS)):
         if text.count(construct) > most and _nested(statements, construct[1:-3].decode()) > most:

@@ -41,7 +41,7 @@ class Queries(Selects):
         self.seen_relations.add(id(fields))
         schema, name = fields.get("schemaname"), fields["relname"]
         alone = not fields.get("inh")
-        named = self.world.relation(schema, name, self.frame.path, alone=alone)
+        named = self.findings.relation(schema, name, self.frame, alone=alone)
         reference = self.mention(named, alone=alone)
         reference.is_target = True
         shape = relation_shape(reference)

@@ -167,6 +167,7 @@ class Selects(Sources):
         shape = Shape(outputs, rest, () if gathered else rows, open_=is_open)
         into = fields.get("intoClause")
         if into is not None:
+            self.seen_relations.add(id(into["rel"]))
             self.findings.reader.created(into, shape, fields, self.frame)
             self.findings.expose(shape.everything())
         for lock in fields.get("lockingClause", ()):

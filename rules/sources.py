@@ -214,7 +214,7 @@ class Sources(Expressions):
 
     def named(self, schema: str | None, name: str, *, alone: bool = False) -> Named:
         """What the name stands for here; what of a materialised view is personal follows from its query."""
-        named = self.world.relation(schema, name, self.frame.path, alone=alone)
+        named = self.findings.relation(schema, name, self.frame, alone=alone)
         known = named.known
         if known is None or known.kind != "m":
             return named

@@ -88,9 +88,9 @@ class Statements:
 
     def message_statement(self, kind: str, fields: Node, text: str) -> tuple[str, tuple[EffectFacts, ...]]:
         """One statement of the message: its name for people, and its effects.  Raises Unreadable."""
-        self.findings = Findings(self.findings.world, self)
         self._own_text = text
         self._position += 1
+        self.findings = Findings(self.findings.world, self, doubtful=self._position > 0)
         if self._path_lost is not None and kind not in _NAMES_NOTHING:
             raise Unreadable(
                 f"{statement_name(kind, fields)} stands behind {self._path_lost} in one message, which may change "
@@ -385,7 +385,11 @@ class Statements:
 
     def on_relation(self, fields: Node, action: Action, frame: Frame, verb: str) -> EffectFacts:
         """An effect on a relation as it is named."""
-        named = self.findings.world.relation(fields.get("schemaname"), fields["relname"], frame.path)
+        if fields.get("relpersistence") == "t":
+            # A temporary relation that is made hides another of its name, and is none of it.
+            name = f"{TEMPORARY}.{fields['relname']}"
+            return EffectFacts(action, name, detail=f"{verb} {name}")
+        named = self.findings.relation(fields.get("schemaname"), fields["relname"], frame)
         mark = named.mark
         return EffectFacts(
             action,

@@ -62,16 +62,30 @@ class World:
 
     # -- relations ------------------------------------------------------------------------------------------
 
-    def relation(self, schema: str | None, name: str, path: tuple[str, ...], *, alone: bool = False) -> Named:
-        """What the name stands for; ``alone``: without the tables that inherit from it."""
+    def relation(
+        self,
+        schema: str | None,
+        name: str,
+        path: tuple[str, ...],
+        *,
+        alone: bool = False,
+        doubtful: bool = False,
+    ) -> Named:
+        """What the name stands for; ``alone``: without the tables that inherit from it.
+
+        ``doubtful``: temporary relations may be gone by then, so that the name stands for what they hide.
+        """
         catalog = self.catalog
         if catalog.is_empty:
             return self._by_policy(schema, name, path)
-        for place in self._places(schema, path):
+        places = tuple(self._places(schema, path))
+        for at, place in enumerate(places):
             if place == "pg_catalog" and name in SYSTEM_RELATIONS:
                 return self._system(place, name)
             known = catalog.by_name.get((place, name))
             if known is not None:
+                if known.schema == TEMPORARY and (doubtful or not any(map(_is_temporary, path))):
+                    return self._hiding(known, places[at + 1 :], path, alone=alone)
                 return Named(known.full_name, known, self.mark(known, alone=alone))
         if schema == "information_schema" and name in INFORMATION_SCHEMA:
             return self._system(schema, name)
@@ -80,15 +94,33 @@ class World:
         named = self._by_policy(schema, name, path)
         return Named(named.full_name, None, named.mark, exists=False)
 
+    def _hiding(
+        self, known: Relation, further: tuple[str, ...], path: tuple[str, ...], *, alone: bool
+    ) -> Named:
+        """A temporary relation of which it is not certain that the name stands for it."""
+        name = known.name
+        others = any(
+            (place, name) in self.catalog.by_name or (place == "pg_catalog" and name in SYSTEM_RELATIONS)
+            for place in further
+            if place != known.schema
+        )
+        mark, hidden = self.mark(known, alone=alone), self._by_policy(None, name, path).mark
+        if hidden is not None:
+            mark = hidden.joined(mark)
+        return Named(known.full_name, known, mark, exists=not others)
+
     @staticmethod
     def _places(schema: str | None, path: tuple[str, ...]) -> Iterable[str]:
+        """Where a relation's name is looked for.  A session's own temporary schema is known as ``pg_temp``, whatever
+        its number; it comes first where the path does not say otherwise."""
         if schema is not None:
-            if schema == TEMPORARY or schema.startswith("pg_temp_"):
-                return (schema, TEMPORARY, *(place for place in path if place.startswith("pg_temp_")))
-            return (schema,)
-        temporary = [place for place in path if place.startswith(TEMPORARY)] or [TEMPORARY]
+            return (schema, TEMPORARY) if _is_temporary(schema) else (schema,)
         first = path if "pg_catalog" in path else ("pg_catalog", *path)
-        return (*temporary, TEMPORARY, *first)
+        if not any(map(_is_temporary, path)):
+            return (TEMPORARY, *first)
+        return (
+            inner for place in first for inner in ((place, TEMPORARY) if _is_temporary(place) else (place,))
+        )
 
     def _system(self, schema: str, name: str) -> Named:
         entry = self.personal.find(schema, name, ())
@@ -126,7 +158,9 @@ class World:
         return mark
 
     def _own_mark(self, relation: Relation) -> Mark | None:
-        entry = self.personal.find(relation.schema, relation.name, ())
+        # A temporary relation is not the one whose name it bears.
+        temporary = _is_temporary(relation.schema)
+        entry = None if temporary else self.personal.find(relation.schema, relation.name, ())
         if entry is not None:
             return Mark.of(entry)
         if relation.copied:
@@ -236,6 +270,10 @@ class World:
     def is_own(self, oid: int) -> bool:
         """Whether an object was made by initdb."""
         return 0 < oid < FIRST_NORMAL_OID
+
+
+def _is_temporary(schema: str) -> bool:
+    return schema == TEMPORARY or schema.startswith("pg_temp_")
 
 
 def _folded(names: Iterable[str]) -> frozenset[str]:

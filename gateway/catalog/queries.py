@@ -252,6 +252,13 @@ ORDER BY t.tgrelid, t.tgname
   SELECT stxrelid, 'index', NULL, stxexprs FROM pg_statistic_ext WHERE stxexprs IS NOT NULL"""
         # A default that is a constant runs nothing, and is what most defaults are.
         return f"""
+SELECT json_build_array(a.attrelid::int8, 'collation', a.attname,
+  format('%I.%I', b.nspname, l.collname))::text
+FROM pg_attribute a JOIN pg_collation l ON l.oid = a.attcollation JOIN pg_namespace b ON b.oid = l.collnamespace
+JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE l.oid >= 16384 AND a.attnum > 0 AND NOT a.attisdropped
+  AND c.relkind IN ('r', 'p', 'm', 'f', 'c') AND {self._ours("c")}
+UNION ALL
 SELECT json_build_array(x.relation::int8, x.occasion, x.attname, {text})::text
 FROM (
   SELECT d.adrelid AS relation, CASE a.attgenerated WHEN '' THEN 'default' ELSE 'generated' END AS occasion,

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Final, Literal
 
-from rules.catalog import Relation, RelationKind, Type
+from rules.catalog import Occasion, Relation, RelationKind, Type
 
 FORMAT: Final = "holdgate-catalog"
 VERSION: Final = 1
@@ -38,13 +38,14 @@ RULE_EVENTS: Final[Mapping[str, Literal["select", "insert", "update", "delete"]]
     "delete": "delete",
 }
 TRIGGER_EVENTS: Final = ("delete", "insert", "truncate", "update")
-OCCASIONS: Final[Mapping[str, Literal["default", "check", "generated", "index", "policy", "partition"]]] = {
+OCCASIONS: Final[Mapping[str, Occasion]] = {
     "default": "default",
     "check": "check",
     "generated": "generated",
     "index": "index",
     "policy": "policy",
     "partition": "partition",
+    "collation": "collation",
 }
 
 

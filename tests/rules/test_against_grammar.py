@@ -13,6 +13,7 @@ import pytest
 
 from rules import Decision
 from rules.catalog import SchemaSnapshot
+from rules.continued import without_comments
 from tests.rules.fuzzing import mutations, seeds
 from tests.rules.policies import STRICT, strict_judge
 from tests.rules.traffic import Session
@@ -95,7 +96,10 @@ def check(session: Session, sql: str) -> str:
         return "it took too long"
     allowed = judgement.verdict.decision < Decision.HOLD
     try:
+        # Where a comment stands inside of a string, the grammar's copy here refuses what the server takes.
         trees = parse_tree(raw)
+        if trees is None and (same := without_comments(raw)) is not None:
+            trees = parse_tree(same)
     except RecursionError:
         return "allowed, though it nests too deeply" if allowed else ""
     if trees is None:

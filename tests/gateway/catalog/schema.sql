@@ -77,6 +77,8 @@ CREATE TYPE crm.span AS RANGE (subtype = float8, subtype_diff = float8mi);
 CREATE FUNCTION crm.to_int(crm.pair) RETURNS int LANGUAGE sql AS $$SELECT 1$$;
 CREATE CAST (crm.pair AS int) WITH FUNCTION crm.to_int(crm.pair) AS IMPLICIT;
 CREATE CAST (crm.mood AS text) WITH INOUT AS ASSIGNMENT;
+CREATE COLLATION crm."Mine" FROM "C";
+CREATE TABLE crm.sorted (a text COLLATE crm."Mine");
 CREATE FUNCTION crm.compare(crm.mood, crm.mood) RETURNS int LANGUAGE sql IMMUTABLE AS $$SELECT 0$$;
 CREATE OPERATOR CLASS crm.moods DEFAULT FOR TYPE crm.mood USING btree AS FUNCTION 1 crm.compare(crm.mood, crm.mood);
 CREATE FUNCTION crm.watch() RETURNS event_trigger LANGUAGE plpgsql AS $$BEGIN END$$;

@@ -67,6 +67,7 @@ def test_relations_of_every_kind(snapshot: SchemaSnapshot) -> None:
         "contact_twice": "v",
         "contact_kept": "m",
         "pair": "c",
+        "sorted": "r",
     }
 
 
@@ -148,6 +149,10 @@ def test_code_that_runs_by_itself(snapshot: SchemaSnapshot) -> None:
     assert sorted(texts(keys, "index")) == ["(b > 0)", "lower(f)", "upper(f), (a + b)"]
     assert person.row_security
     assert not keys.row_security
+
+
+def test_a_collation_of_somebodys_own_belongs_to_its_column(snapshot: SchemaSnapshot) -> None:
+    assert relation(snapshot, "sorted").code == (Code("collation", 'crm."Mine"', "a"),)
 
 
 def test_constant_defaults_are_no_code(snapshot: SchemaSnapshot) -> None:
