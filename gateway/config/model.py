@@ -222,7 +222,8 @@ class Shutdown:
 @dataclass(frozen=True, slots=True)
 class PolicyTest:
     """What the policy must say of a statement. ``groups`` None: those the configuration gives the user;
-    ``rule`` and ``obligations`` None: any. ``line`` and ``column`` are where it is written."""
+    ``rule`` and ``obligations`` None: any. ``catalog`` is the dump that names are looked up in, None where they stand
+    for themselves, ``search_path`` None the one it says. ``line`` and ``column`` are where it is written."""
 
     sql: str
     expect: Literal["allow", "hold", "deny"]
@@ -231,6 +232,8 @@ class PolicyTest:
     groups: frozenset[str] | None = None
     rule: str | None = None
     obligations: frozenset[str] | None = None
+    catalog: Path | None = None
+    search_path: str | None = None
     line: int = 0
     column: int = 0
 

@@ -45,6 +45,8 @@ def _test(document: Document, entry: object, index: int) -> PolicyTest:
         groups=frozenset(section.names("groups")) if "groups" in section else None,
         rule=section.optional_text("rule"),
         obligations=_obligations(section),
+        catalog=section.optional_file("catalog"),
+        search_path=section.optional_text("search_path"),
         line=line,
         column=column,
     )

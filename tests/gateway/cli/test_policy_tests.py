@@ -95,3 +95,69 @@ def test_the_example_and_the_demonstration_say_of_themselves_what_is_true(tmp_pa
     for config in (example, demo):
         assert len(config.tests) >= 4
         assert run_policy_tests(config) == []
+
+
+def dumped(directory: Path, name: str, **view: object) -> str:
+    """A catalog with a table and a view over it, as a dump."""
+    columns = {"customer_id": "int8", "email": "text"}
+    shared = {"schema": "public", "kind": "table"}
+    document = {
+        "format": "holdgate-catalog",
+        "version": 1,
+        "database": "shop",
+        "server_version": 180_000,
+        "search_paths": {"": "public", "reader": "crm"},
+        "schemas": [{"name": "public"}, {"name": "crm"}],
+        "relations": [
+            {**shared, "name": "customer", "columns": columns, "keys": [["customer_id"]]},
+            {**shared, "schema": "crm", "name": "customer", "columns": columns},
+            {**shared, "name": "people", "kind": "view", "columns": {"e": "text"}, **view},
+        ],
+    }
+    (directory / name).write_text(json.dumps(document, indent=1))
+    return name
+
+
+_SHOWN = {"definition": "SELECT email AS e FROM public.customer;"}
+_HARMLESS = {"definition": "SELECT 'x'::text AS e;"}
+_BULK = "  - {name: bulk, when: {action: read, data: personal, rows: '> 20'}, then: hold}\ntests:\n"
+
+
+def test_names_are_looked_up_in_a_dump(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    catalog, other = (
+        dumped(file.parent, "shop.json", **_SHOWN),
+        dumped(file.parent, "other.json", **_HARMLESS),
+    )
+    file.write_text(
+        _POLICY.replace("tests:\n", _BULK)
+        + f"  - {{sql: SELECT e FROM people, catalog: {catalog}, expect: hold, rule: bulk}}\n"
+        f"  - {{sql: SELECT e FROM people, catalog: {other}, expect: allow}}\n"
+        f"  - {{sql: SELECT e FROM people, expect: allow}}\n"
+        f"  - {{sql: SELECT e FROM persons, catalog: {catalog}, expect: hold, rule: 'default:unknown_relation'}}\n"
+        f"  - {{sql: SELECT email FROM customer, catalog: {catalog}, expect: hold}}\n"
+        f"  - {{sql: SELECT email FROM customer, user: reader, catalog: {catalog}, expect: allow}}\n"
+        f"  - {{sql: SELECT email FROM customer, search_path: 'crm, public', catalog: {catalog}, expect: allow}}\n"
+    )
+    assert main(["validate", "-c", str(file)]) == 0, capsys.readouterr().err
+    assert capsys.readouterr().out == f"{file}: valid, 7 tests passed\n"
+
+
+def test_a_dump_that_cannot_be_used_is_a_problem_of_its_test(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = file.parent / "bad.json"
+    bad.write_text('{"format": "other"}')
+    test = "  - {sql: SELECT 1, catalog: bad.json, expect: allow}\n"
+    file.write_text(_POLICY + test + test + "  - {sql: SELECT 1, expect: allow}\n")
+    assert main(["validate", "-c", str(file)]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert [
+        line.startswith(f"{file}:{number}:5: tests[{number - 12}]: {bad}:1: ")
+        for number, line in enumerate(lines, 12)
+    ] == [
+        True,
+        True,
+    ]
+    file.write_text(_POLICY + "  - {sql: SELECT 1, catalog: nowhere.json, expect: allow}\n")
+    assert main(["validate", "-c", str(file)]) == 1
+    assert "tests[0].catalog: cannot read" in capsys.readouterr().err
