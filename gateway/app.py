@@ -223,6 +223,7 @@ async def serve(config_path: str) -> int:
     except (ConfigError, StartError) as error:
         print(f"holdgate: {error}", file=sys.stderr)
         return 1
+    gateway.front.pool.warm()
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

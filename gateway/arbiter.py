@@ -20,6 +20,7 @@ from protocol.request import UNNAMED, Execution, Request, Step
 from protocol.statements import SessionNames
 from protocol.values import parameter_text
 from rules import (
+    Allowance,
     Containment,
     Context,
     CursorAct,
@@ -32,13 +33,27 @@ from rules import (
     Parameter,
     Policy,
     SchemaSnapshot,
+    TooHeavy,
     containment,
     joint,
     united,
 )
 
-__all__ = ["Arbiter", "Release", "Ruled", "Ruling", "execution_parameters", "shown_parameters", "shown_sql"]
+__all__ = [
+    "Arbiter",
+    "Release",
+    "Ruled",
+    "Ruling",
+    "Unread",
+    "UnreadText",
+    "execution_parameters",
+    "shown_parameters",
+    "shown_sql",
+]
 
+
+MAX_ROUNDS: Final = 32
+"""How often a request may have texts read: each definition in it may be what the next text depends on."""
 
 _REPLICATION_COMMAND: Final = re.compile(
     rb"\s*(IDENTIFY_SYSTEM|BASE_BACKUP|START_REPLICATION|CREATE_REPLICATION_SLOT|DROP_REPLICATION_SLOT"
@@ -131,8 +146,42 @@ class Ruling:
         return any(one.read_only for one in self.ruled)
 
 
+@dataclass(frozen=True, slots=True)
+class UnreadText:
+    """A text that is to be read elsewhere, by this judge in this context.
+
+    ``at`` is its place in the request, ``base`` the catalog in front of the request, and ``certain`` whether all in
+    front of it in the request is known, so that its context is what it will be.
+    """
+
+    judge: Judge
+    sql: bytes
+    context: Context
+    at: tuple[int, int]
+    base: SchemaSnapshot
+    certain: bool
+
+    def means_the_same(self, later: "UnreadText", facts: Facts) -> bool:
+        """Whether what was read of it holds for the same place of the same request as it stands later."""
+        mine, other = self.context, later.context
+        if self.judge is not later.judge or mine.search_path != other.search_path:
+            return False
+        if facts.session_dependent and (mine.prepared, mine.cursors) != (other.prepared, other.cursors):
+            return False
+        # What the request itself defines is put together anew each time, but from the same.
+        return mine.catalog is other.catalog or (self.certain and self.base is later.base)
+
+
+class Unread(Exception):
+    """A request cannot be ruled on before these texts of it are read: they are too much to be read here and now."""
+
+    def __init__(self, texts: Sequence[UnreadText]) -> None:
+        super().__init__(f"{len(texts)} texts must be read first")
+        self.texts = texts
+
+
 class Arbiter:
-    """Judges the requests of one session. It never waits and never raises on what a client sent."""
+    """Judges the requests of one session, one at a time. It never waits; all that it raises is ``Unread``."""
 
     def __init__(
         self,
@@ -150,6 +199,9 @@ class Arbiter:
         self._names = names
         self._catalog = catalog
         self._lapses = 0
+        self._allowance = Allowance()
+        self._readings: dict[tuple[int, int], tuple[UnreadText, Facts]] = {}
+        self._rounds = 0
 
     def reads(self, sql: bytes) -> Facts:
         """What a text would do in this session now; nothing is decided about it, and nothing is kept."""
@@ -160,25 +212,51 @@ class Arbiter:
         """The policy judged by."""
         return self._judge.policy
 
+    def refill(self) -> None:
+        """A new moment has begun: as much as one moment may take can be read at once again."""
+        self._allowance.refill()
+
+    def learn(self, text: UnreadText, facts: Facts) -> None:
+        """What was read elsewhere of the request that is being ruled on."""
+        self._readings[text.at] = (text, facts)
+
+    def forget(self) -> None:
+        """The next request will be another one."""
+        self._readings.clear()
+        self._rounds = 0
+
     def use(self, judge: Judge) -> None:
         """Judge by another policy from now on."""
         self._judge = judge
 
     def rule(self, request: Request, standing: Standing | None = None) -> Ruling:
         """The ruling on a request. Without ``standing``, where the session stands is not known yet: a ruling
-        that is ``read_only`` is then to be made again when it is."""
+        that is ``read_only`` is then to be made again when it is.
+
+        Raises ``Unread``, again until everything was learned that must be read elsewhere, but not for ever: what is
+        still not read after ``MAX_ROUNDS`` is unreadable.
+        """
         version = self._judge.policy.version
         context = before = self._context()
         ruled: list[Ruled] = []
         redacts = False
+        unread: list[UnreadText] = []
         for execution in request.executions:
-            one = self._one(execution, context, version)
+            try:
+                one = self._one(execution, context, version, certain=not unread)
+            except Unread as missing:
+                # What follows is read as well, as if nothing depended on this; what does is read again afterwards.
+                unread.extend(missing.texts)
+                continue
             redacts = redacts or Obligation.REDACT_ERRORS in one.judgement.verdict.obligations
             context = self._behind(execution, one, context)
             if execution.step is Step.BIND and not one.judgement.facts.runs_code_when_planned:
                 # Planning it runs nothing that is not PostgreSQL's own; its Execute will be judged.
                 continue
             ruled.append(one)
+        if unread:
+            self._rounds += 1
+            raise Unread(unread)
         ruling = Ruling(
             Decision.ALLOW,
             ruled,
@@ -256,7 +334,12 @@ class Arbiter:
             return context
         return replace(context, catalog=catalog, cursors=cursors)
 
-    def _one(self, execution: Execution, context: Context, version: str) -> Ruled:
+    def _reading(self, text: UnreadText) -> Facts | None:
+        """What was read of the text, if that holds now."""
+        read = self._readings.get(text.at)
+        return read[1] if read is not None and read[0].means_the_same(text, read[1]) else None
+
+    def _one(self, execution: Execution, context: Context, version: str, *, certain: bool) -> Ruled:
         started = clock.monotonic()
         misses = self._judge.misses
         readings: tuple[Facts, ...] = ()
@@ -269,7 +352,24 @@ class Arbiter:
             judgement = self._judge.judge_unknown(execution.unknown_name, context)
         else:
             parameters = [Parameter(*parameter) for parameter in execution.parameters]
-            judgements = [self._judge.judge(sql, context, parameters) for sql in execution.sql]
+            judgements: list[Judgement] = []
+            unread: list[UnreadText] = []
+            for number, sql in enumerate(execution.sql):
+                at = (execution.at, number)
+                text = UnreadText(self._judge, sql, context, at, self._catalog.snapshot, certain)
+                facts = self._reading(text) if self._readings else None
+                try:
+                    judgements.append(
+                        self._judge.judge(sql, context, parameters, facts=facts, allowance=self._allowance)
+                    )
+                except TooHeavy:
+                    if self._rounds < MAX_ROUNDS:
+                        unread.append(text)
+                        continue
+                    facts = rules.unread("definitions changed each time it was read")
+                    judgements.append(self._judge.judge(sql, context, parameters, facts=facts))
+            if unread:
+                raise Unread(unread)
             judgement = _jointly(judgements)
             readings = tuple(each.facts for each in judgements)
         self._metrics.classified(clock.monotonic() - started, hit=misses == self._judge.misses)

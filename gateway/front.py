@@ -12,12 +12,14 @@ from gateway.config import Config
 from gateway.hold_port import HoldPort
 from gateway.listener import Listener, Ports
 from gateway.metrics import Metrics
+from gateway.parsepool import ParsePool
 from gateway.previews import Previews
 from gateway.seats import SeatPort
 from gateway.sessions import SessionRegistry
 from gateway.tls import ServerTls, server_tls
 from gateway.upstream import Connector
 from rules import Explanation, Judge
+from rules.caps import is_light
 
 __all__ = ["Front"]
 
@@ -31,6 +33,7 @@ class Front:
     def __init__(self, config: Config, metrics: Metrics, audit: AuditPort, secret: bytes) -> None:
         self.config = config
         self.judge = Judge(config.policy)
+        self.pool = ParsePool(metrics, lambda: self.config.limits)
         self.sessions = SessionRegistry(metrics)
         self.cancels = CancelRegistry()
         self._connector = Connector()
@@ -56,6 +59,7 @@ class Front:
             Ports(
                 config=lambda: self.config,
                 judge=lambda: self.judge,
+                pool=self.pool,
                 authenticator=lambda: self._authenticator,
                 connector=self._connector,
                 holds=holds,
@@ -78,7 +82,8 @@ class Front:
             await self.listener.stop()
 
     async def stop(self) -> None:
-        """Let go of the catalogs, once no session is left."""
+        """Let go of readers and catalogs, once no session is left."""
+        await self.pool.stop()
         await self.catalogs.stop()
 
     def reload(self, config: Config) -> None:
@@ -103,7 +108,12 @@ class Front:
         described = await self.catalogs.described(name)
         context = check_context(self.config, described, user=user or "", database=name)
         # Nobody's session waits for somebody's question: it is read beside the loop, by a judge of its own.
-        return await asyncio.to_thread(Judge(self.config.policy).explain, sql.encode(), context)
+        judge, text = Judge(self.config.policy), sql.encode()
+        if is_light(text):
+            return await asyncio.to_thread(judge.explain, text, context)
+        # A thread would not help: the readers keep the interpreter, and what ends one of them ends the process.
+        facts = await self.pool.read(judge, text, context, owner=f"a check by {context.user}")
+        return Explanation.without_steps(judge.judge(text, context, facts=facts), context)
 
     def _new_authenticator(self) -> Authenticator:
         binding = self._tls.binding if self._tls is not None else None

@@ -16,6 +16,7 @@ from gateway.hold_port import HoldPort
 from gateway.identity import Principal, SessionState
 from gateway.link import Link
 from gateway.metrics import Metrics
+from gateway.parsepool import ParsePool
 from gateway.previews import Previews
 from gateway.reception import receive
 from gateway.recorder import Recorder, new_session_id
@@ -56,6 +57,7 @@ class Ports:
 
     config: Callable[[], Config]
     judge: Callable[[], Judge]
+    pool: ParsePool
     authenticator: Callable[[], Authenticator]
     connector: Connector
     holds: HoldPort
@@ -284,6 +286,7 @@ class Listener:
         session = Session(
             config=ports.config,
             judge=ports.judge(),
+            pool=ports.pool,
             holds=ports.holds,
             recorder=recorder,
             client=link,

@@ -198,6 +198,28 @@ class Metrics:
             _CLASSIFY_BUCKETS,
             registry,
         )
+        self.reader_seconds = Histogram(
+            "holdgate_reader_seconds",
+            "Time a reader took for a statement that was read outside of the event loop.",
+            None,
+            _STATEMENT_BUCKETS,
+            registry,
+        )
+        self.reader_busy = Gauge("holdgate_reader_busy", "Readers at work.", registry=registry)
+        self.reader_queued = Gauge(
+            "holdgate_reader_queued", "Statements that wait for a reader.", registry=registry
+        )
+        self.reader_timeouts_total = Counter(
+            "holdgate_reader_timeouts_total", "Statements that took a reader too long.", registry=registry
+        )
+        self.reader_deaths_total = Counter(
+            "holdgate_reader_deaths_total",
+            "Readers that died, of a statement or by themselves.",
+            registry=registry,
+        )
+        self.reader_refused_total = Counter(
+            "holdgate_reader_refused_total", "Statements no reader had time for.", registry=registry
+        )
         self.holds = Gauge("holdgate_holds", "Holds now in this state.", ["state"], registry=registry)
         self.hold_wait_seconds = Histogram(
             "holdgate_hold_wait_seconds",

@@ -1,7 +1,7 @@
 """Ruling on the requests of one session, one at a time: forwarded at once, held, or refused.
 
 What is allowed never leaves the callback it came in. Only a request that must wait (for a person, for the
-server's answer, for the audit) gets a coroutine, and then only this session waits.
+server's answer, for the audit, for a text to be read) gets a coroutine, and then only this session waits.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from gateway import clock
-from gateway.arbiter import Arbiter, Ruling
+from gateway.arbiter import Arbiter, Ruling, Unread
 from gateway.asking import Asking
 from gateway.audit import AuditUnavailable
 from gateway.catalog import SessionCatalog
@@ -18,6 +18,8 @@ from gateway.conversation import Conversation
 from gateway.following import Following
 from gateway.intents import Intents
 from gateway.obligations import Obligations
+from gateway.parsepool import ParsePool
+from gateway.reading import Reading
 from gateway.recorder import Recorder
 from gateway.tasks import spawn
 from gateway.vetting import Vetting
@@ -55,6 +57,7 @@ class Rulings:
         following: Following,
         arbiter: Arbiter,
         catalog: SessionCatalog,
+        pool: ParsePool,
         waiting: Waiting,
         intents: Intents,
         obligations: Obligations,
@@ -67,6 +70,7 @@ class Rulings:
         self._following = following
         self._arbiter = arbiter
         self._catalog = catalog
+        self._reading = Reading(pool, arbiter, talk, recorder.session_id)
         self._waiting = waiting
         self._intents = intents
         self._obligations = obligations
@@ -79,7 +83,7 @@ class Rulings:
         self.current: Request | None = None
         """The request that is being ruled on."""
         self.withdrawn = False
-        """The client canceled what it had sent while the gateway asked the server something."""
+        """The client canceled what it had sent while the gateway asked the server something, or had it read."""
 
     @property
     def busy(self) -> bool:
@@ -96,9 +100,35 @@ class Rulings:
         self._context_unsettled = False
         self._catalog.settled()
 
+    @property
+    def reading(self) -> bool:
+        """Whether a text of the session is being read elsewhere, or waits for that."""
+        return self._reading.under_way
+
+    def withdraw_reading(self) -> bool:
+        """The client cancels what is being read; False if nothing is."""
+        if not self._reading.give_up():
+            return False
+        self.withdrawn = True
+        return True
+
+    def stop_reading(self) -> None:
+        """Nothing that is being read will run any more."""
+        self._reading.give_up()
+
     def request(self, request: Request) -> None:
         """Rule on a request."""
         self.current = request
+        unread: Unread | None = None
+        try:
+            if self._at_once(request):
+                return
+        except Unread as missing:
+            unread = missing
+        self._slow = spawn(self._rule_slowly(unread), name=f"ruling {self._recorder.session_id}")
+
+    def _at_once(self, request: Request) -> bool:
+        """Forward the request, or its first part, if that may be done here and now. Raises ``Unread``."""
         talk = self._talk
         # Asked first, and always: what it says of an earlier request does not count for this one.
         must_wait = self._following.must_ask(request)
@@ -110,17 +140,18 @@ class Rulings:
         )
         must_wait = must_wait or self._intents.shows_pending(request)
         must_wait = must_wait or (not self._catalog.fresh and self._following.matters(request))
-        if not must_wait and talk.farewell is None:
-            arrived = clock.monotonic()
-            request, ruling = self._rule(request, standing)
-            certain = standing is not None or not ruling.read_only
-            certain = certain and not self._catalog.may_help(ruling.missing)
-            allowed = ruling.decision is Decision.ALLOW and ruling.error is None
-            if allowed and certain and self._recorder.audit.healthy:
-                self._forward(request, ruling, self._recorder.next_statement_id(), None)
-                self._recorder.metrics.overhead_seconds.observe(clock.monotonic() - arrived)
-                return
-        self._slow = spawn(self._rule_slowly(request), name=f"ruling {self._recorder.session_id}")
+        if must_wait or talk.farewell is not None:
+            return False
+        arrived = clock.monotonic()
+        request, ruling = self._rule(request, standing)
+        certain = standing is not None or not ruling.read_only
+        certain = certain and not self._catalog.may_help(ruling.missing)
+        allowed = ruling.decision is Decision.ALLOW and ruling.error is None
+        if not (allowed and certain and self._recorder.audit.healthy):
+            return False
+        self._forward(request, ruling, self._recorder.next_statement_id(), None)
+        self._recorder.metrics.overhead_seconds.observe(clock.monotonic() - arrived)
+        return True
 
     def _rule(self, request: Request, standing: Standing | None) -> tuple[Request, Ruling]:
         """The ruling on a request, or on the part of it in front of what cannot be judged yet."""
@@ -148,10 +179,11 @@ class Rulings:
         redact = self._obligations.redaction(ruling, statement_id)
         core.forward(request, redact=redact, enclosure=enclosure)
 
-    async def _rule_slowly(self, request: Request) -> None:
+    async def _rule_slowly(self, unread: Unread | None) -> None:
         talk = self._talk
         try:
-            await self._rule_and_wait(request)
+            if unread is None or not await self._read_and_forward(unread):
+                await self._rule_and_wait(self._under_way)
         except ProtocolViolation as violation:
             self._slow = None
             talk.finish(violation.message)
@@ -164,7 +196,29 @@ class Rulings:
             self._slow = None
             self.current = None
             self.withdrawn = False
+            self._reading.done()
             self._resume()
+
+    @property
+    def _under_way(self) -> Request:
+        """What is being ruled on: the request, or its first part since it was cut in two."""
+        assert self.current is not None, "one request is ruled on at a time"
+        return self.current
+
+    async def _read_and_forward(self, unread: Unread) -> bool:
+        """Have texts read and, if that was all it waited for, forward the request; False if there is more to it.
+
+        Reading needs nothing of the server: what was sent before goes on meanwhile, as it would without a gateway.
+        """
+        while True:
+            await self._reading.read(unread.texts)
+            if self._talk.over.done():
+                return False
+            self._arbiter.refill()
+            try:
+                return self._at_once(self._under_way)
+            except Unread as missing:
+                unread = missing
 
     async def _rule_and_wait(self, request: Request) -> None:
         talk = self._talk
@@ -228,7 +282,8 @@ class Rulings:
             objection = _WITHDRAWN
         if objection is not None:
             return await self._record_refusal(ruling, statement_id, objection)
-        return await self._waiting.hold(request, ruling, self._arbiter, statement_id, intent)
+        gone = talk.half_closed
+        return await self._waiting.hold(request, ruling, self._arbiter, statement_id, intent, gone=gone)
 
     async def judged_again(self, request: Request) -> Ruling:
         """The ruling on a request that waited, as things are now."""
@@ -236,12 +291,21 @@ class Rulings:
 
     async def _judged(self, request: Request) -> tuple[Request, Ruling]:
         """The ruling on a request, or its first part, by names and definitions that are known to be the server's."""
-        await self._known(request)
-        ruled, ruling = self._rule(request, self._talk.core.standing)
-        if self._catalog.may_help(ruling.missing) and await self._catalog.look_again(ruling.missing):
-            await self._known(ruled)
-            ruled, ruling = self._rule(ruled, self._talk.core.standing)
-        return ruled, ruling
+        looked = False
+        while True:
+            await self._known(request)
+            self._arbiter.refill()
+            try:
+                request, ruling = self._rule(request, self._talk.core.standing)
+            except Unread as missing:
+                request = self._under_way
+                await self._reading.read(missing.texts)
+                continue
+            if looked or not self._catalog.may_help(ruling.missing):
+                return request, ruling
+            looked = True
+            if not await self._catalog.look_again(ruling.missing):
+                return request, ruling
 
     async def _known(self, request: Request) -> None:
         """Until the server owes nothing and has said what it must be asked."""

@@ -23,6 +23,7 @@ from gateway.link import Link
 from gateway.looking import Looking
 from gateway.obligations import Obligations
 from gateway.outcomes import Outcomes
+from gateway.parsepool import ParsePool
 from gateway.previews import Previews
 from gateway.recorder import Recorder
 from gateway.rulings import INTERNAL_ERROR, Rulings
@@ -119,6 +120,7 @@ class Session:
         *,
         config: Callable[[], Config],
         judge: Judge,
+        pool: ParsePool,
         holds: HoldPort,
         recorder: Recorder,
         client: Link,
@@ -170,6 +172,7 @@ class Session:
             self._following,
             self._arbiter,
             self._catalog,
+            pool,
             self._waiting,
             Intents(self._asking, holds, recorder.who.user),
             Obligations(config),
@@ -216,7 +219,7 @@ class Session:
         who, core = self._recorder.who, self._core
         if self._waiting.waiting:
             state = "held"
-        elif not core.settled and not core.hiding:
+        elif self._rulings.reading or (not core.settled and not core.hiding):
             state = "active"
         elif core.status == TransactionStatus.IDLE:
             state = "idle"
@@ -291,11 +294,14 @@ class Session:
             severity="FATAL",
         )
         self._waiting.end(HoldState.INTERRUPTED, "the gateway stopped")
+        self._rulings.stop_reading()
         self._pump()
 
     async def cancel(self) -> None:
-        """Carry out a CancelRequest: withdraw the hold, or cancel what the server runs now."""
+        """Carry out a CancelRequest: withdraw what is held or read, or cancel what the server runs now."""
         if self._waiting.end(HoldState.WITHDRAWN, "canceled by the user"):
+            return
+        if self._core.settled and self._rulings.withdraw_reading():
             return
         if self._core.settled or self._rulings.cancelling is not None:
             return
@@ -339,7 +345,7 @@ class Session:
     def client_ended(self) -> None:
         """The client sends no more: what is held will not run, what went before is still answered."""
         self._talk.half_closed = True
-        if self._waiting.end(HoldState.ABANDONED, "the client went away"):
+        if self._waiting.abandon():
             self._talk.client_gone = True
         self._pump()
 
@@ -347,7 +353,8 @@ class Session:
         """The client's connection is gone."""
         talk = self._talk
         talk.client_gone = talk.half_closed = True
-        self._waiting.end(HoldState.ABANDONED, "the client went away")
+        self._waiting.abandon()
+        self._rulings.stop_reading()
         talk.upstream.resume_reading()
         if self._core.copying or self._core.settled:
             talk.finish()
@@ -393,6 +400,7 @@ class Session:
         """Handle every event that is there, write what came of it, and wake who waits for that."""
         if self._talk.over.done():
             return
+        self._arbiter.refill()
         try:
             marker = self._handle_events()
         except FrontendViolation as violation:

@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from gateway import clock
 from gateway.arbiter import Arbiter, Ruling, shown_parameters, shown_sql
@@ -36,6 +36,9 @@ class Ending:
 
     state: HoldState
     why: str
+
+
+CLIENT_AWAY: Final = Ending(HoldState.ABANDONED, "the client went away")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,10 @@ class Waiting:
         """Whether a request is held now."""
         return self._ending is not None
 
+    def abandon(self) -> bool:
+        """The client went away; False if nothing waits any more."""
+        return self.end(CLIENT_AWAY.state, CLIENT_AWAY.why)
+
     def end(self, state: HoldState, why: str) -> bool:
         """End the wait; False if there is none, or something else has ended it."""
         if self._ending is None or self._ending.done():
@@ -83,10 +90,22 @@ class Waiting:
         return True
 
     async def hold(
-        self, request: Request, ruling: Ruling, arbiter: Arbiter, statement_id: str, intent: Intent
+        self,
+        request: Request,
+        ruling: Ruling,
+        arbiter: Arbiter,
+        statement_id: str,
+        intent: Intent,
+        *,
+        gone: bool,
     ) -> Released | ServerError:
-        """Wait for a decision. Returns the release, or the error the client is to be refused with."""
+        """Wait for a decision. Returns the release, or the error the client is to be refused with.
+
+        ``gone``: the client has gone, or said that it will send no more, before there was anything to wait for.
+        """
         ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        if gone:
+            ending.set_result(CLIENT_AWAY)
         self._ending = ending
         preview: asyncio.Task[None] | None = None
         try:

@@ -5,6 +5,7 @@ certainty is unreadable and gets the policy's default for that; nothing here rai
 """
 
 from rules.approval import Approval, Escalation, Stage, unmet
+from rules.caps import Allowance
 from rules.catalog import SchemaSnapshot
 from rules.compile import compile_policy
 from rules.context import Context, Parameter
@@ -13,7 +14,7 @@ from rules.explanation import Explanation
 from rules.facts import Action, EffectFacts, Facts, Nature, ParameterBound, RowBound, StatementFacts
 from rules.formatting import format_sql
 from rules.intent import UNSAID, Intent, spoken_in
-from rules.judge import Judge, TooHeavy, unread
+from rules.judge import Judge, TooHeavy, slim, unread
 from rules.mapping import PolicyError, Problem
 from rules.policy import Policy
 from rules.readonly import Boundary, Containment, containment, joint
@@ -24,6 +25,7 @@ __all__ = [
     "NO_CURSORS",
     "UNSAID",
     "Action",
+    "Allowance",
     "Approval",
     "Boundary",
     "Containment",
@@ -58,6 +60,7 @@ __all__ = [
     "format_sql",
     "is_harmless",
     "joint",
+    "slim",
     "spoken_in",
     "united",
     "unmet",

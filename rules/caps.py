@@ -1,7 +1,7 @@
 """How much one text may be: for anybody to read it, and for the event loop to read it by itself.
 
 What passes a cap of the first kind is unreadable.  What passes one of the second kind is read all the same, but in
-a process that can be stopped (``gateway.parsepool``).  docs/adr/0008 has the figures behind these numbers.
+a process that can be stopped (``gateway.parsepool``).  docs/adr/0017 has the figures behind these numbers.
 """
 
 from typing import Final
@@ -39,6 +39,26 @@ def weight(sql: bytes) -> int:
         return max(len(sql), LIGHT_TOKENS + 1)
     quoted = (sql.count(b'"') + sql.count(b"'")) // 2
     return len(sql.split()) + len(sql.translate(None, _NOT_SIGNS)) + quoted
+
+
+class Allowance:
+    """How much may still be read here and now, as a weight."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, left: int = LIGHT_TOKENS) -> None:
+        self.left = left
+
+    def refill(self) -> None:
+        """As much again as one moment may take."""
+        self.left = LIGHT_TOKENS
+
+    def spend(self, work: int) -> bool:
+        """Take that much; False, and nothing is taken, if less is left."""
+        if work > self.left:
+            return False
+        self.left -= work
+        return True
 
 
 def is_light(sql: bytes) -> bool:

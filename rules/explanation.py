@@ -112,6 +112,11 @@ class Explanation:
     statements: tuple[ExplainedStatement, ...]
     message_effects: tuple[ExplainedEffect, ...]
 
+    @classmethod
+    def without_steps(cls, judgement: Judgement, context: Context) -> "Explanation":
+        """What was decided about each effect, where the message is too much to be read a second time."""
+        return cls(judgement, context, (), tuple(map(_unexplained, judgement.verdict.effects)))
+
 
 def explain(sql: bytes, context: Context, judgement: Judgement, world: World) -> Explanation:
     """The explanation of a judgement on ``sql``; never raises for what the message holds."""
@@ -138,8 +143,12 @@ def explain(sql: bytes, context: Context, judgement: Judgement, world: World) ->
                 explained,
             )
         )
-    others = tuple(ExplainedEffect(effect, Nature.PLAIN, "", "") for effect in (*before, *effects))
+    others = tuple(map(_unexplained, (*before, *effects)))
     return Explanation(judgement, context, tuple(statements), others)
+
+
+def _unexplained(effect: Effect) -> ExplainedEffect:
+    return ExplainedEffect(effect, Nature.PLAIN, "", "")
 
 
 def _via(facts: EffectFacts) -> str:

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from rules.builtin import FUNCTION_BY_OID
 from rules.cache import LruCache
-from rules.caps import weight
-from rules.catalog import SchemaSnapshot
+from rules.caps import Allowance, weight
+from rules.catalog import EMPTY, SchemaSnapshot
 from rules.context import Context, Parameter
 from rules.explanation import Explanation, explain
 from rules.facts import Action, EffectFacts, Facts, Nature, StatementFacts
@@ -22,17 +23,15 @@ _OVERHEAD = 2048
 """Bytes that a kept judgement takes besides its text, roughly."""
 _WORLDS = 64
 """Catalogs of databases and sessions that a judge keeps what it worked out about."""
+_RELATIONS = 50_000
+"""How many relations these may have together: each keeps its whole catalog in memory, some 5 KB a relation."""
 
 _EXECUTE: Final = re.compile(rb"\s*execute\s+([a-z_][a-z0-9_]*)\s*(?:\([^()]*\)\s*)?;?\s*", re.IGNORECASE)
 """The plainest EXECUTE, of which one can tell without reading it what it executes."""
 
 
 class TooHeavy(Exception):
-    """A message is not read here and now: it is more work than was allowed.  ``weight`` says how much."""
-
-    def __init__(self, weight: int) -> None:
-        super().__init__(f"weighs {weight}")
-        self.weight = weight
+    """A message is not read here and now: it is more work than was allowed."""
 
 
 class Judge:
@@ -58,13 +57,13 @@ class Judge:
         parameters: Sequence[Parameter] | None = None,
         *,
         facts: Facts | None = None,
-        allowance: int | None = None,
+        allowance: Allowance | None = None,
     ) -> Judgement:
         """The judgement on one message; whatever the bytes are, nothing else is raised than what is said here.
 
         ``facts`` are what somebody else has read of this message in this context; they are used this once, and
-        ``learn`` keeps them.  Without them the message is read here, unless that is more work than ``allowance``
-        (a weight as in rules.caps): then raises ``TooHeavy``.
+        ``learn`` keeps them.  Without them the message is read here, unless that is more work than the allowance has
+        left: then raises ``TooHeavy``.
         """
         key = (
             sql,
@@ -90,8 +89,8 @@ class Judge:
         if facts is None:
             facts = self.cached(sql, context)
         if facts is None:
-            if allowance is not None and (work := _weight(sql, context)) > allowance:
-                raise TooHeavy(work)
+            if allowance is not None and not allowance.spend(_weight(sql, context)):
+                raise TooHeavy
             facts = self.read(sql, context)
             self.learn(sql, context, facts)
         self.misses += 1
@@ -107,12 +106,17 @@ class Judge:
         """The judgement on one message, and how it came about."""
         return explain(sql, context, self.judge(sql, context), self._world(context.catalog))
 
+    @staticmethod
+    def key(sql: bytes, context: Context) -> tuple[object, ...]:
+        """What the facts of a message depend on, besides the policy and what only its own session knows."""
+        return (sql, context.search_path, context.catalog.database, context.catalog.generation)
+
     def cached(self, sql: bytes, context: Context) -> Facts | None:
         """What is known of the message without reading it; None if it must be read."""
         why = context.unreadable(sql)
         if why is not None:
             return unread(why)
-        return self._facts.get(_facts_key(sql, context))
+        return self._facts.get(self.key(sql, context))
 
     def read(self, sql: bytes, context: Context) -> Facts:
         """Read the message.  Pure: nothing is kept, and the same is true of it in any process."""
@@ -125,7 +129,7 @@ class Judge:
     def learn(self, sql: bytes, context: Context, facts: Facts) -> None:
         """Keep what was read of the message in this context, if it is the same in every session."""
         if not facts.session_dependent:
-            self._facts.put(_facts_key(sql, context), facts, len(sql) + _OVERHEAD)
+            self._facts.put(self.key(sql, context), facts, len(sql) + _OVERHEAD)
 
     def judge_function_call(self, oid: int, context: Context) -> Judgement:
         """The judgement on a FunctionCall message: a call of the function with that OID.
@@ -171,20 +175,36 @@ class Judge:
         facts = Facts((StatementFacts("REPLICATION", "replication", (effect,)),))
         return Judgement(facts, self.policy.decide(facts, context))
 
+    def forget(self, catalog: SchemaSnapshot) -> None:
+        """Keep nothing that was worked out about a catalog: it will not be needed again."""
+        self._worlds.pop(id(catalog), None)
+
     def _world(self, catalog: SchemaSnapshot) -> World:
-        """The policy seen through a catalog; those of the last few catalogs are kept."""
-        world = self._worlds.get(id(catalog))
+        """The policy seen through a catalog; those of the catalogs used last are kept."""
+        world = self._worlds.pop(id(catalog), None)
         if world is None or world.catalog is not catalog:
             world = World(self.policy.personal, catalog)
-            while len(self._worlds) >= _WORLDS:
-                del self._worlds[next(iter(self._worlds))]
-            self._worlds[id(catalog)] = world
+            others = self._worlds
+            while len(others) >= _WORLDS or (
+                others and self._relations() + len(catalog.relations) > _RELATIONS
+            ):
+                del others[next(iter(others))]
+        self._worlds[id(catalog)] = world
         return world
+
+    def _relations(self) -> int:
+        return sum(len(world.catalog.relations) for world in self._worlds.values())
 
 
 def unread(why: str) -> Facts:
     """The facts of a message that nobody has read, and why."""
-    return Facts((), why, changes_context=True, runs_code_when_planned=True)
+    return Facts((), why, changes_context=True, changes_catalog=True, runs_code_when_planned=True)
+
+
+def slim(sql: bytes, context: Context) -> Context:
+    """The context without its catalog, and without what this message cannot refer to: what another process needs."""
+    prepared = context.prepared if b"execute" in sql.lower() else {}
+    return replace(context, catalog=EMPTY, prepared=prepared)
 
 
 def _weight(sql: bytes, context: Context) -> int:
@@ -198,7 +218,3 @@ def _weight(sql: bytes, context: Context) -> int:
     else:
         texts = tuple(text for texts in context.prepared.values() for text in texts)
     return own + sum(weight(text.encode("utf-8", "surrogateescape")) for text in texts)
-
-
-def _facts_key(sql: bytes, context: Context) -> tuple[object, ...]:
-    return (sql, context.search_path, context.catalog.database, context.catalog.generation)

@@ -26,7 +26,7 @@ def read_message(
     prepared: Mapping[str, tuple[str, ...]],
     cursors: OpenCursors,
 ) -> Facts:
-    """The facts of the whole message; never raises for what the message holds."""
+    """The facts of the whole message; raises nothing for what the message holds but MemoryError."""
     try:
         guard(sql)
         parsed = _parsed(sql)
@@ -51,6 +51,9 @@ def read_message(
             unreadable = unreadable or str(error)
         except RecursionError:
             unreadable = unreadable or "nested too deeply"
+        except MemoryError:
+            # Nothing can be trusted that is done without memory, not even going on.
+            raise
         except Exception as error:
             # A tree can have a shape nobody foresaw. What was not understood is not read, and must never end the
             # session, let alone pass.

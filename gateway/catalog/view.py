@@ -82,6 +82,7 @@ class SessionCatalog:
         self._followed: SchemaSnapshot | None = None
         self._unknown: SchemaSnapshot | None = None
         self._composed: tuple[SchemaSnapshot, SchemaSnapshot, SchemaSnapshot] | None = None
+        self._extended: tuple[SchemaSnapshot, tuple[Relation, ...], SchemaSnapshot] | None = None
 
     # What is known -------------------------------------------------------------------------------------
 
@@ -214,8 +215,14 @@ class SessionCatalog:
             raise OSError(_ELSEWHERE)
         if shared is None or shared.unavailable is not None or not self._made:
             return shared or self.catalog.nothing()
-        made = tuple(replace(relation, oid=-1 - at) for at, relation in enumerate(self._made))
-        return self._with_temporary(shared).extended(SchemaSnapshot(relations=made), next(self._generations))
+        seen, made = self._with_temporary(shared), tuple(self._made)
+        known = self._extended
+        if known is None or known[0] is not seen or known[1] != made:
+            # The same each time it is asked for: a text may be read elsewhere meanwhile, in this very snapshot.
+            relations = tuple(replace(relation, oid=-1 - at) for at, relation in enumerate(made))
+            extended = seen.extended(SchemaSnapshot(relations=relations), next(self._generations))
+            known = self._extended = (seen, made, extended)
+        return known[2]
 
     async def _read_own(self) -> None:
         """The shared definitions as this transaction sees them."""

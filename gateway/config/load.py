@@ -38,6 +38,8 @@ from rules import Policy, PolicyError, compile_policy
 __all__ = ["load_config"]
 
 MAX_FILE = 4 * 1024 * 1024
+MIN_READER_MEMORY = 512 * 1024 * 1024
+"""What a reader takes before it has read anything, its stack included, and a little to work with."""
 
 TLS_MODES: tuple[Literal["disable", "prefer", "require"], ...] = ("disable", "prefer", "require")
 SSL_MODES: tuple[SslMode, ...] = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
@@ -332,6 +334,10 @@ def _limits(section: Section) -> Limits:
         read_ahead_bytes=section.size("read_ahead_bytes", default.read_ahead_bytes, 1024, 1024**3),
         notice_seconds=section.duration("notice_seconds", default.notice_seconds, 0.1),
         preview_seconds=section.duration("preview_seconds", default.preview_seconds, 0.0),
+        reader_workers=section.integer("reader_workers", default.reader_workers, 1),
+        reader_seconds=section.duration("reader_seconds", default.reader_seconds, 0.05),
+        reader_memory=section.size("reader_memory", default.reader_memory, MIN_READER_MEMORY),
+        reader_queue=section.integer("reader_queue", default.reader_queue, 1),
     )
     if limits.request_bytes < limits.statement_bytes:
         section.problem("request_bytes", "cannot be less than statement_bytes")

@@ -210,6 +210,10 @@ class Limits:
     read_ahead_bytes: int = 64 * 1024
     notice_seconds: float = 30.0
     preview_seconds: float = 5.0
+    reader_workers: int = 2
+    reader_seconds: float = 5.0
+    reader_memory: int = 1024 * 1024 * 1024
+    reader_queue: int = 1_000
 
 
 @dataclass(frozen=True, slots=True)

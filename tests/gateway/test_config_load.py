@@ -162,6 +162,8 @@ def test_every_problem_at_once(faults: Faults) -> None:
         ("limits: {statement_bytes: 10}", "limits.statement_bytes: expected a size from 1024 to"),
         ("limits: {statement_bytes: lots}", "limits.statement_bytes: expected a size such as"),
         ("limits: {request_bytes: 64KiB}", "limits.request_bytes: cannot be less than statement_bytes"),
+        ("limits: {reader_workers: 0}", "limits.reader_workers: expected a whole number from 1"),
+        ("limits: {reader_memory: 64MiB}", "limits.reader_memory: expected a size from 536870912 to"),
         ("limits: {sessions: 0}", "limits.sessions: expected a whole number from 1"),
         ("shutdown: {grace: [1]}", "shutdown.grace: expected a duration such as 30s"),
         ("groups: {dpo: carol}", "groups.dpo: expected a list of names such as [dpo], found text"),

@@ -183,3 +183,11 @@ def test_parameters_play_no_part() -> None:
     parameters = [Parameter(20, 0, b"1")]
     judged = strict_judge().judge(b"SELECT name FROM customers LIMIT $1", context(catalog=SHOP), parameters)
     assert judged.verdict.rule == "default:otherwise"
+
+
+def test_without_steps_every_effect_is_told_with_its_decision() -> None:
+    judgement = strict_judge().judge(b"BEGIN; DELETE FROM orders", context(catalog=SHOP))
+    brief = Explanation.without_steps(judgement, context(catalog=SHOP))
+    assert (brief.judgement, brief.statements) == (judgement, ())
+    assert tuple(one.effect for one in brief.message_effects) == judgement.verdict.effects
+    assert len(brief.message_effects) > 1

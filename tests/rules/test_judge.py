@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rules import Decision, Judge, Parameter, TooHeavy, compile_policy, unread
-from rules.caps import LIGHT_TOKENS
+from rules import Allowance, Decision, Judge, Parameter, TooHeavy, compile_policy, unread
 from rules.catalog import Relation, SchemaSnapshot
 from tests.rules.policies import STRICT, context, cursors, strict_judge
 
@@ -157,10 +156,25 @@ BULKY = b"SELECT email FROM customers WHERE id IN (" + b", ".join([b"1"] * 300) 
 def test_what_is_too_heavy_is_not_read_here() -> None:
     judge = strict_judge()
     assert judge.cached(BULKY, context()) is None
-    with pytest.raises(TooHeavy) as refused:
-        judge.judge(BULKY, context(), allowance=LIGHT_TOKENS)
-    assert refused.value.weight > LIGHT_TOKENS
-    assert judge.judge(b"SELECT 1", context(), allowance=LIGHT_TOKENS).verdict.decision is Decision.ALLOW
+    allowance = Allowance()
+    with pytest.raises(TooHeavy):
+        judge.judge(BULKY, context(), allowance=allowance)
+    assert judge.judge(b"SELECT 1", context(), allowance=allowance).verdict.decision is Decision.ALLOW
+
+
+def test_many_messages_share_one_allowance() -> None:
+    judge, allowance = strict_judge(), Allowance()
+    read = 0
+    while allowance.left >= 4:
+        judge.judge(b"SELECT %d + %d" % (read, read), context(), allowance=allowance)
+        read += 1
+    assert read > 10
+    with pytest.raises(TooHeavy):
+        judge.judge(b"SELECT %d + %d" % (read, read), context(), allowance=allowance)
+    # What is known costs nothing.
+    assert judge.judge(b"SELECT 0 + 0", context(), allowance=allowance).facts.unreadable is None
+    allowance.refill()
+    judge.judge(b"SELECT %d + %d" % (read, read), context(), allowance=allowance)
 
 
 def test_what_was_read_elsewhere_is_judged_as_if_it_was_read_here() -> None:
@@ -168,7 +182,7 @@ def test_what_was_read_elsewhere_is_judged_as_if_it_was_read_here() -> None:
     facts = elsewhere.read(BULKY, context())
     assert elsewhere.cached(BULKY, context()) is None
     here = judge.judge(BULKY, context())
-    assert strict_judge().judge(BULKY, context(), facts=facts, allowance=0) == here
+    assert strict_judge().judge(BULKY, context(), facts=facts, allowance=Allowance(0)) == here
 
 
 def test_what_was_learned_needs_no_reading() -> None:
@@ -176,7 +190,7 @@ def test_what_was_learned_needs_no_reading() -> None:
     facts = judge.read(BULKY, context())
     judge.learn(BULKY, context(), facts)
     assert judge.cached(BULKY, context()) is facts
-    assert judge.judge(BULKY, context(), allowance=0).facts is facts
+    assert judge.judge(BULKY, context(), allowance=Allowance(0)).facts is facts
     assert judge.cached(BULKY, context(search_path=("other",))) is None
 
 
@@ -211,9 +225,9 @@ def test_executing_weighs_what_was_prepared(sql: bytes, heavy: bool) -> None:
     session = context(prepared={"light": ("SELECT 1",), "heavy": ("SELECT 1" + "+1" * 300,)})
     if heavy:
         with pytest.raises(TooHeavy):
-            strict_judge().judge(sql, session, allowance=LIGHT_TOKENS)
+            strict_judge().judge(sql, session, allowance=Allowance())
     else:
-        strict_judge().judge(sql, session, allowance=LIGHT_TOKENS)
+        strict_judge().judge(sql, session, allowance=Allowance())
 
 
 def test_all_that_reading_takes_and_gives_can_go_to_another_process() -> None:

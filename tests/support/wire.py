@@ -10,6 +10,7 @@ replies.
 
 import asyncio
 import hashlib
+import socket
 import ssl as tls
 import struct
 from collections.abc import Iterable, Iterator, Sequence
@@ -442,6 +443,14 @@ class RawClient:
     def abort(self) -> None:
         """Drop the connection without a word, as a killed client does."""
         self.writer.transport.abort()
+
+    def reset(self) -> None:
+        """Drop the connection so that the other side learns at once that nobody reads any more."""
+        # Without lingering, closing sends a reset.
+        self.writer.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+        )
+        self.abort()
 
     async def _rest(self) -> bytes:
         try:

@@ -1,0 +1,122 @@
+"""One reader seen from the gateway: what it is told, what is believed of its answers, how its end is named."""
+
+import asyncio
+import io
+import os
+import pickle
+import signal
+
+import pytest
+
+from gateway import parseprocess
+from gateway.parseprocess import Reader, ReaderLost
+from rules import Facts, SchemaSnapshot
+from rules.catalog import Relation
+from tests.rules.policies import context, strict_judge
+
+MEMORY = 1 << 30
+JUDGE = strict_judge()
+
+
+def overheard(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What the reader is told from now on."""
+    sent: list[object] = []
+    send = reader._send
+
+    def listen(message: object) -> None:
+        sent.append(message)
+        send(message)
+
+    monkeypatch.setattr(reader, "_send", listen)
+    return sent
+
+
+async def test_it_is_told_what_it_must_know_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = await Reader.start(MEMORY)
+    try:
+        sent = overheard(reader, monkeypatch)
+        snapshot = SchemaSnapshot(1, "shop", 180000)
+        for _ in range(3):
+            await reader.load(JUDGE.policy, snapshot)
+            facts = await reader.read(b"SELECT 1", context(catalog=snapshot), 20.0)
+            assert facts == JUDGE.read(b"SELECT 1", context(catalog=snapshot))
+        assert [type(message).__name__ for message in sent] == ["Rules", "Learn", "Read", "Read", "Read"]
+        assert reader.answers == 3
+    finally:
+        assert await reader.end() == "SIGKILL"
+
+
+async def test_texts_nobody_refers_to_stay_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = await Reader.start(MEMORY)
+    try:
+        sent = overheard(reader, monkeypatch)
+        await reader.load(JUDGE.policy, SchemaSnapshot())
+        session = context(prepared={"s": ("SELECT 'a very long text'",)})
+        await reader.read(b"SELECT 1", session, 20.0)
+        await reader.read(b"EXECUTE s", session, 20.0)
+        without, with_it = (b"a very long text" in pickle.dumps(message) for message in sent[1:])
+        assert not without
+        assert with_it
+    finally:
+        await reader.end()
+
+
+async def test_a_dead_reader_is_lost_at_whatever_it_is_asked() -> None:
+    reader = await Reader.start(MEMORY)
+    os.kill(reader.pid, signal.SIGKILL)
+    await reader.exited()
+    with pytest.raises(ReaderLost):
+        await reader.read(b"SELECT 1", context(), 20.0)
+    with pytest.raises(ReaderLost):
+        await reader.load(JUDGE.policy, SchemaSnapshot(1, "shop", 180000))
+    assert await reader.end() == "SIGKILL"
+
+
+async def test_one_that_does_not_take_its_catalog_in_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = await Reader.start(MEMORY)
+    try:
+        os.kill(reader.pid, signal.SIGSTOP)
+        monkeypatch.setattr(parseprocess, "LOAD_SECONDS", 0.1)
+        # More than a pipe and the buffers in front of it hold.
+        relations = (Relation(1, "crm", "t", "r"),) * 200_000
+        with pytest.raises(ReaderLost, match="did not take the catalog in"):
+            await reader.load(JUDGE.policy, SchemaSnapshot(1, "shop", 180000, relations))
+    finally:
+        await reader.end()
+
+
+@pytest.mark.parametrize(
+    ("program", "why"),
+    [
+        ("true", "its pipe is closed"),
+        ("import sys; sys.stdout.buffer.write(b'\\xff\\xff\\xff\\xff')", "an answer of 4294967295 bytes"),
+        ("import sys; sys.stdout.buffer.write(b'\\0\\0\\0\\2.x')", "its answer cannot be taken"),
+    ],
+)
+async def test_what_is_no_reader_is_not_believed(
+    program: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def impostor(*_: object, **options: object) -> asyncio.subprocess.Process:
+        return await start("python3", "-c", program, **options)  # type: ignore[arg-type]
+
+    start = asyncio.create_subprocess_exec
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", impostor)
+    with pytest.raises(ReaderLost, match=why):
+        await Reader.start(MEMORY)
+
+
+class Evil:
+    """Pickles as a call of os.system."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("false",)
+
+
+@pytest.mark.parametrize("answer", [Evil(), Facts, io.BytesIO(), parseprocess.Reader, JUDGE.read, JUDGE])
+def test_an_answer_can_be_nothing_but_values_of_the_rules(answer: object) -> None:
+    try:
+        loaded = parseprocess._FactsOnly(io.BytesIO(pickle.dumps(answer))).load()
+    except pickle.UnpicklingError:
+        return
+    # A class by itself is harmless, and is no answer.
+    assert loaded is Facts
