@@ -3,7 +3,7 @@
 import hashlib
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -90,6 +90,8 @@ class Ruled:
     readings: tuple[Facts, ...]
     """The facts of every text it may stand for."""
     catalog: SchemaSnapshot
+    prepared: Mapping[str, tuple[str, ...]]
+    """The texts that names of prepared statements may stand for, where it is executed."""
     release: Release | None = None
     _containment: Containment | None = None
 
@@ -373,7 +375,8 @@ class Arbiter:
             judgement = _jointly(judgements)
             readings = tuple(each.facts for each in judgements)
         self._metrics.classified(clock.monotonic() - started, hit=misses == self._judge.misses)
-        one = Ruled(execution, judgement, readings or (judgement.facts,), context.catalog)
+        read = readings or (judgement.facts,)
+        one = Ruled(execution, judgement, read, context.catalog, context.prepared)
         release = execution.portal.ruling if execution.portal is not None else None
         if isinstance(release, Release) and release.policy_version == version:
             # A further Execute of an approved portal continues the same result.

@@ -57,6 +57,8 @@ def decision_record(hold: Hold, decision: Decision, state: HoldState) -> AuditRe
     record.at = decision.at
     record.verdict, record.approved_by = decision.verdict, (decision.who,)
     record.details["stage"] = decision.stage
+    if decision.max_rows is not None:
+        record.details["max_rows"] = decision.max_rows
     if decision.deputy_for is not None:
         record.details["deputy_for"] = decision.deputy_for
     return record

@@ -4,11 +4,13 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final, Literal
 
 from gateway.store import Hold
-from rules import UNSAID, Intent, Stage
+from rules import NO_MARGIN, UNSAID, Intent, Margin, Stage
 
 __all__ = [
+    "PREVIEWED",
     "REASON_LENGTH",
     "AlreadyDecided",
     "AlreadyResolved",
@@ -18,13 +20,22 @@ __all__ = [
     "HoldPage",
     "HoldRequest",
     "HoldsFull",
+    "InvalidCeiling",
     "InvalidReason",
+    "MaxRows",
     "NotAllowed",
     "checked_reason",
+    "chosen",
     "storable",
 ]
 
 REASON_LENGTH = 2_000
+
+PREVIEWED: Final = "previewed"
+"""As many rows as the preview counted, and the margin of the rule; where nothing was counted, any number."""
+
+MaxRows = int | Literal["previewed"] | None
+"""What an approver says of rows; None: any number."""
 
 # Invisible marks that reorder the text around them: what is read would not be what was written.
 _REORDERING = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -36,7 +47,8 @@ class HoldRequest:
 
     ``parameters`` are display strings, None for NULL; ``expires`` is in seconds; ``digest`` binds the
     approval to what would be forwarded. ``obligations`` bind the statement after the approval. ``recent`` are the
-    session's statements before it, ``intent`` is what the requester says of it.
+    session's statements before it, ``intent`` is what the requester says of it. ``margin`` is by how much it may
+    change more rows than were previewed, and ``uncounted`` why no number of them can be enforced.
     """
 
     user: str
@@ -61,6 +73,8 @@ class HoldRequest:
     obligations: Sequence[str] = ()
     intent: Intent = UNSAID
     recent: Sequence[Mapping[str, object]] = ()
+    margin: Margin = NO_MARGIN
+    uncounted: str | None = None
     transaction_open_since: datetime | None = None
 
 
@@ -108,6 +122,10 @@ class InvalidReason(HoldError, ValueError):
     """The reason is missing where it is needed, too long, or holds characters that deceive a reader."""
 
 
+class InvalidCeiling(HoldError, ValueError):
+    """The number of rows that the approval is for cannot be enforced."""
+
+
 class ClaimRefused(HoldError):
     """The approval cannot be used: there is none, it was used, or it is for something else."""
 
@@ -123,6 +141,18 @@ def checked_reason(reason: str | None, *, required: bool) -> str:
         if (unicodedata.category(char) in ("Cc", "Cs") and char not in "\n\t") or char in _REORDERING:
             raise InvalidReason("a reason cannot contain control characters")
     return text
+
+
+def chosen(hold: Hold, max_rows: MaxRows) -> int | None:
+    """How many rows an approval of the hold is for, None for any number.
+
+    Raises :class:`InvalidCeiling` where a number cannot be enforced.
+    """
+    if max_rows == PREVIEWED:
+        return hold.proposed_rows
+    if max_rows is not None and hold.uncounted is not None:
+        raise InvalidCeiling(f"a number of rows cannot be enforced here: {hold.uncounted}")
+    return max_rows
 
 
 def storable(text: str) -> str:

@@ -19,6 +19,7 @@ from gateway.clock import SYSTEM_CLOCK, Clock
 from gateway.config.model import Limits
 from gateway.hold_records import decision_record, escalation_record, hold_record
 from gateway.hold_terms import (
+    PREVIEWED,
     AlreadyDecided,
     AlreadyResolved,
     ClaimRefused,
@@ -27,9 +28,12 @@ from gateway.hold_terms import (
     HoldPage,
     HoldRequest,
     HoldsFull,
+    InvalidCeiling,
     InvalidReason,
+    MaxRows,
     NotAllowed,
     checked_reason,
+    chosen,
     storable,
 )
 from gateway.ids import Ulids
@@ -51,6 +55,7 @@ __all__ = [
     "HoldState",
     "Holds",
     "HoldsFull",
+    "InvalidCeiling",
     "InvalidReason",
     "NotAllowed",
 ]
@@ -254,12 +259,14 @@ class Holds:
         reason: str | None,
         how: str,
         absent: Mapping[str, Collection[str]] = _NOBODY,
+        max_rows: MaxRows = PREVIEWED,
     ) -> Hold:
         """Approve or reject; returns the hold as it then is: pending still, where more people have to decide.
 
         ``absent`` are those whom ``who`` stands in for, with their groups. Raises :class:`HoldNotFound`,
-        :class:`NotAllowed`, :class:`InvalidReason`, :class:`AlreadyResolved` for whoever comes too late, and
-        :class:`AlreadyDecided` for whoever would count twice.
+        :class:`NotAllowed`, :class:`InvalidReason`, :class:`InvalidCeiling` for a number of rows that cannot be
+        enforced, :class:`AlreadyResolved` for whoever comes too late, and :class:`AlreadyDecided` for whoever would
+        count twice.
         """
         voter = Voter(who, who_groups, who_roles, absent)
         hold = await self.get(hold_id)
@@ -275,7 +282,8 @@ class Holds:
         if not self._audit.healthy:
             raise AuditUnavailable("nothing can be decided while the audit cannot be written")
         verdict = "approve" if approve else "reject"
-        decision = Decision(who, verdict, text, self._clock.now(), how, stage, deputy_for)
+        most = chosen(hold, max_rows) if approve else None
+        decision = Decision(who, verdict, text, self._clock.now(), how, stage, deputy_for, most)
         return await complete(self._decide(hold, voter, decision), name=f"decide {hold_id}")
 
     async def get(self, hold_id: str) -> Hold:
@@ -327,6 +335,8 @@ class Holds:
             obligations=tuple(request.obligations),
             recent=tuple(request.recent),
             intent=request.intent,
+            margin=request.margin,
+            uncounted=request.uncounted,
             instance=self.instance,
             opened_at=opened,
             expires_at=opened + timedelta(seconds=request.expires),

@@ -169,8 +169,8 @@ class Recorder:
         if release is not None:
             release.seconds += duration
             release.sqlstate = release.sqlstate or event.report.get("C")
-            if event.tag:
-                release.tags.append(event.tag)
+            if event.tag or event.undone:
+                release.tags.append(event.tag or _undone(event))
             if event.rows is not None:
                 release.rows = (release.rows or 0) + event.rows
         record = self._outcome(run, event, duration, and_the_rest)
@@ -214,6 +214,8 @@ class Recorder:
         tag = event.tag
         if event.skipped:
             tag = "(not run: an earlier statement failed)"
+        elif event.undone:
+            tag = _undone(event)
         elif event.suspended:
             tag = "(suspended at its row limit)"
         return self.base(
@@ -237,6 +239,7 @@ class Recorder:
             withheld=self.take_withheld(),
             duration_ms=round(duration * 1000, 3),
             held_ms=None if run.held is None else round(run.held * 1000, 3),
+            reason=event.report.get("M") if event.undone else None,
         )
 
     def lost(self, why: str) -> list[Release]:
@@ -280,6 +283,11 @@ class Recorder:
             obligations=tuple(map(str, verdict.obligations)) if verdict else (),
             **{"reason": verdict.reason if verdict else None, **fields},
         )
+
+
+def _undone(event: StatementFinished) -> str:
+    """In place of the tag of what changed more rows than it may."""
+    return f"(undone: {event.undone})"
 
 
 def _own_text(one: Ruled, index: int, and_the_rest: bool) -> str:

@@ -14,6 +14,7 @@ from gateway.arbiter import Arbiter, Ruling, Unread
 from gateway.asking import Asking
 from gateway.audit import AuditUnavailable
 from gateway.catalog import SessionCatalog
+from gateway.ceilings import ceiling_of
 from gateway.conversation import Conversation
 from gateway.following import Following
 from gateway.intents import Intents
@@ -25,6 +26,7 @@ from gateway.tasks import spawn
 from gateway.vetting import Vetting
 from gateway.waiting import Released, Waiting, unavailable
 from protocol import sqlstate
+from protocol.ceiling import Ceiling
 from protocol.enclosure import Standing
 from protocol.errors import ProtocolViolation, ServerError
 from protocol.request import Request
@@ -163,7 +165,14 @@ class Rulings:
         self._following.must_ask(request)
         return request, self._arbiter.rule(request, standing)
 
-    def _forward(self, request: Request, ruling: Ruling, statement_id: str, held: float | None) -> None:
+    def _forward(
+        self,
+        request: Request,
+        ruling: Ruling,
+        statement_id: str,
+        held: float | None,
+        ceiling: Ceiling | None = None,
+    ) -> None:
         self._recorder.started(ruling, statement_id, held)
         state = self._recorder.state
         for one in ruling.ruled:
@@ -177,7 +186,7 @@ class Rulings:
         if isinstance(enclosure, str):
             raise RuntimeError(f"what is to run read-only cannot any more: {enclosure}")
         redact = self._obligations.redaction(ruling, statement_id)
-        core.forward(request, redact=redact, enclosure=enclosure)
+        core.forward(request, redact=redact, enclosure=enclosure, ceiling=ceiling)
 
     async def _rule_slowly(self, unread: Unread | None) -> None:
         talk = self._talk
@@ -259,7 +268,8 @@ class Rulings:
         if isinstance(error, Released):
             await talk.until_settled()
             self._arbiter.release(ruling, error.hold.id, error.hold.decided_by)
-            self._forward(request, ruling, statement_id, error.waited)
+            ceiling = ceiling_of(request, ruling, talk.core.standing, error.hold)
+            self._forward(request, ruling, statement_id, error.waited, ceiling)
             return
         if talk.over.done():
             return

@@ -164,6 +164,7 @@ class Session:
             lambda request: self._rulings.judged_again(request),
             previews,
             backend_pid,
+            lambda: core.standing,
         )
         self._outcomes = Outcomes(holds, recorder, core.names, self._catalog)
         self._rulings = Rulings(

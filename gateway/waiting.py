@@ -14,6 +14,7 @@ from typing import Any, Final
 from gateway import clock
 from gateway.arbiter import Arbiter, Ruling, shown_parameters, shown_sql
 from gateway.audit import AuditUnavailable
+from gateway.ceilings import uncounted
 from gateway.config import Config
 from gateway.hold_port import HoldPort
 from gateway.holds import ClaimRefused, Hold, HoldRequest, HoldsFull, HoldState
@@ -22,7 +23,7 @@ from gateway.previews import Previewed, Previews, Subject
 from gateway.recorder import Recorder
 from gateway.store import Decision, Standing, StoreUnavailable
 from gateway.tasks import spawn
-from protocol import sqlstate
+from protocol import enclosure, sqlstate
 from protocol.errors import ServerError
 from protocol.request import Request
 from rules import Approval, Intent
@@ -51,7 +52,7 @@ class Released:
 
 class Waiting:
     """Holds the requests of one session, one at a time. ``judged`` rules on a request anew; ``backend`` is the
-    session's server process, where that is known."""
+    session's server process, where that is known, and ``standing`` tells where the session stands."""
 
     def __init__(
         self,
@@ -62,6 +63,7 @@ class Waiting:
         judged: Callable[[Request], Awaitable[Ruling]],
         previews: Previews,
         backend: int | None,
+        standing: Callable[[], enclosure.Standing],
     ) -> None:
         self._config = config
         self._holds = holds
@@ -70,6 +72,7 @@ class Waiting:
         self._judged = judged
         self._previews = previews
         self._backend = backend
+        self._standing = standing
         self._ending: asyncio.Future[Ending] | None = None
         self.hold_id: str | None = None
 
@@ -162,6 +165,8 @@ class Waiting:
                 obligations=tuple(map(str, verdict.obligations)),
                 recent=recorder.recent(),
                 intent=intent,
+                margin=approval.margin,
+                uncounted=uncounted(request, ruling, self._standing()),
                 digest=arbiter.digest(request, ruling.policy_version),
             )
         )
@@ -231,7 +236,10 @@ class Waiting:
         """Check all that the approval is bound to, then use it up."""
         problem = await self._changed(hold, ruling)
         if problem is None and not ending.done():
-            problem = _differs(ruling, await self._judged(request))
+            now = await self._judged(request)
+            problem = _differs(ruling, now)
+            if problem is None and hold.max_rows is not None:
+                problem = uncounted(request, now, self._standing())
         state, why = HoldState.INTERRUPTED, problem or ""
         if ending.done():
             state, why = ending.result().state, ending.result().why

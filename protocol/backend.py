@@ -9,6 +9,7 @@ Source: PostgreSQL documentation, "Message Formats".
 
 from typing import Final, Protocol
 
+from .ceiling import Trial
 from .errors import UpstreamViolation
 from .framing import HEADER, HEADER_SIZE, check_backend_length
 from .tags import BackendTag as B
@@ -62,6 +63,7 @@ class BackendWalker:
 
     __slots__ = (
         "_base",
+        "_held",
         "_keep",
         "_left",
         "_missing",
@@ -69,6 +71,7 @@ class BackendWalker:
         "_stash",
         "collecting",
         "position",
+        "trial",
     )
 
     def __init__(self, observer: Observer) -> None:
@@ -77,8 +80,12 @@ class BackendWalker:
         self._missing = 0
         self.collecting = False
         """Whether rows are looked at like other messages: nothing the client asked for is being answered."""
+        self.trial: Trial | None = None
+        """What holds back the answer that is coming, message by message."""
         self._left = 0
         self._keep = True
+        self._held = False
+        """The beginning of the message that is under way was held back."""
         self._base = 0
         self.position = 0
         """Bytes of the server up to and including the message an observer is being asked about."""
@@ -91,7 +98,12 @@ class BackendWalker:
     @property
     def at_boundary(self) -> bool:
         """Whether what was given so far ends at a message's end."""
-        return self._left == 0 or not self._keep
+        return self._left == 0 or not self._keep or self._held
+
+    def let_go(self) -> None:
+        """What was held back has been given to the client, with the beginning of a message that is under way."""
+        self.trial = None
+        self._held = False
 
     def walk(self, data: bytes, out: list[bytes]) -> None:
         """Append to ``out`` what the client gets for ``data``.
@@ -106,6 +118,9 @@ class BackendWalker:
                 return
             data = b"".join(self._stash)
             self._stash.clear()
+        if self.trial is not None:
+            self._hold_back(data, self.trial, out)
+            return
         size = len(data)
         start = pos = 0
         if self._left:
@@ -127,7 +142,7 @@ class BackendWalker:
                         rows = tag
                     pos += 1 + length
                     if pos > size:
-                        self._left, self._keep = pos - size, True
+                        self._left, self._keep, self._held = pos - size, True, False
                         pos = size
                     continue
                 check_backend_length(tag, length)
@@ -153,12 +168,57 @@ class BackendWalker:
                         out.append(instead)
                     start = min(end, size)
                 if end > size:
-                    self._left, self._keep = end - size, instead is None
+                    self._left, self._keep, self._held = end - size, instead is None, False
                     end = size
                 pos = end
         finally:
             if pos > start:
                 out.append(data if start == 0 and pos == size else data[start:pos])
+        self._base += pos
+        if pos < size:
+            self._stash.append(data[pos:])
+            self._missing = need - (size - pos)
+
+    def _hold_back(self, data: bytes, trial: Trial, out: list[bytes]) -> None:
+        """As ``walk``, but what the client is to get goes to the trial.
+
+        What is left of a message that the client was given the beginning of goes on to the client.
+        """
+        size, pos = len(data), 0
+        if self._left:
+            pos = min(self._left, size)
+            self._left -= pos
+            if self._keep and not self._held:
+                out.append(data[:pos])
+            elif self._keep:
+                trial.continue_(data[:pos])
+        need = HEADER_SIZE
+        while size - pos >= HEADER_SIZE:
+            tag, length = HEADER.unpack_from(data, pos)
+            check_backend_length(tag, length)
+            end = pos + 1 + length
+            payload = b""
+            if tag in _OPENED:
+                need = 1 + length
+                if tag in _REPORTS:
+                    need = min(need, HEADER_SIZE + _REPORT_HEAD)
+                elif length > _OPENED_LIMIT:
+                    raise UpstreamViolation(f"the server sent message type {tag} with length {length}")
+                if pos + need > size:
+                    break
+                payload = data[pos + HEADER_SIZE : pos + need]
+            self.position = self._base + end
+            instead: bytes | None = None
+            if tag in _PASSED:
+                self._observer.row_allowed(tag)
+            else:
+                instead = self._observer.backend_message(tag, payload)
+            trial.take(tag, data[pos : min(end, size)] if instead is None else instead)
+            need = HEADER_SIZE
+            if end > size:
+                self._left, self._keep, self._held = end - size, instead is None, True
+                end = size
+            pos = end
         self._base += pos
         if pos < size:
             self._stash.append(data[pos:])

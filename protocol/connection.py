@@ -9,9 +9,9 @@ Source: PostgreSQL documentation, "Message Flow".
 """
 
 from collections.abc import Sequence
-from typing import Final
 
 from . import gather, messages
+from .ceiling import Ceiling
 from .copying import may_copy
 from .enclosure import NOTHING_AROUND, Enclosure, Standing
 from .errors import FrontendViolation, ServerError
@@ -20,20 +20,14 @@ from .exchange import Exchange
 from .frontend import Frame, FrontendReader, Limits
 from .gather import Resolved
 from .hidden import Analysis, Hidden, Place
-from .pipeline import Disposition, Expected
+from .pipeline import Disposition
 from .replies import Replies
 from .request import Delimiter, Kind, Request
 from .state import Reply
 from .statements import SessionNames
 from .tags import FrontendTag as F
 from .tags import TransactionStatus
-
-POISON: Final = b"holdgate refused this statement"
-"""Not SQL: the server answers it with a syntax error, in every transaction state, and so puts an open
-transaction into status ``E`` by itself."""
-
-_POISON_PARSE: Final = messages.parse(messages.OWN_NAME, POISON)
-"""Under a name, so that the unnamed statement of the client survives its refusal."""
+from .trials import Trials
 
 
 class ProxyConnection:
@@ -47,6 +41,7 @@ class ProxyConnection:
         self._reader = FrontendReader(limits)
         self._replies = Replies(self._exchange)
         self._walker = self._replies.walker
+        self._trials = Trials(self._exchange, self._walker)
         self._to_client: list[bytes] = []
         self._invented: list[bytes] = []
         self._outstanding: Resolved | None = None
@@ -120,6 +115,11 @@ class ProxyConnection:
             self._invented.clear()
             data = data[left:]
         self._walker.walk(data, self._to_client)
+        if self._exchange.trial is not None:
+            pieces, behind = self._trials.decided()
+            self._to_client.extend(pieces)
+            if behind:
+                self._invent(behind)
 
     def data_to_client(self) -> list[bytes]:
         """What is to be written to the client; each call takes it away."""
@@ -145,7 +145,11 @@ class ProxyConnection:
             self._copy.wanted and (self._outstanding is not None or len(self._gatherer))
         ):
             raise _inside_copy()
-        if self._outstanding is not None or self._exchange.hidden is not None:
+        if (
+            self._outstanding is not None
+            or self._exchange.hidden is not None
+            or self._exchange.trial is not None
+        ):
             return PAUSED
         if self._rest is not None:
             rest, self._rest = self._rest, None
@@ -330,12 +334,23 @@ class ProxyConnection:
         exchange = self._exchange
         return Standing(exchange.within, exchange.unsynced_work, bool(exchange.closing))
 
-    def forward(self, request: Request, *, redact: str = "", enclosure: Enclosure = NOTHING_AROUND) -> None:
+    def forward(
+        self,
+        request: Request,
+        *,
+        redact: str = "",
+        enclosure: Enclosure = NOTHING_AROUND,
+        ceiling: Ceiling | None = None,
+    ) -> None:
         """Send an outstanding request upstream, exactly its bytes, and around them what ``enclosure`` says.
 
         With ``redact``, errors and notices reach the client without values and with that hint, from the first
         answer to this request to the end of the transaction it runs in: a deferred constraint or a cursor may
         report on its rows as late as that.
+
+        With a ``ceiling`` it is a trial: its answer is held back, and it does not commit, before it is known how many
+        rows were changed. Only when ``settled``, without an enclosure, and for what keeps to the transaction it runs in
+        and is no COPY from the client; nothing more of the client is looked at until it is decided.
         """
         resolved = self._claim(request)
         if self._moot(request, resolved):
@@ -344,12 +359,16 @@ class ProxyConnection:
         self._copy.possible = any(map(may_copy, request.executions))
         for expected in resolved.expected:
             expected.redact = redact
+        if ceiling is not None:
+            assert enclosure is NOTHING_AROUND, "what is enclosed is not tried"
+            self._trials.begin(resolved, ceiling)
+            return
         if request.kind is not Kind.BATCH and enclosure is not NOTHING_AROUND:
             self._send_enclosed(resolved, enclosure)
             return
         self._send_messages(resolved, len(request.messages), enclosure)
         self._exchange.closing = self._exchange.closing or enclosure.closing
-        self._send_delimiter(request.delimiter)
+        self._exchange.send_delimiter(request.delimiter)
 
     def cut(self, request: Request, at: int, *, ends: bool = False) -> Request:
         """Cut an outstanding batch in front of its message ``at``: what is returned takes its place, as if there
@@ -390,19 +409,15 @@ class ProxyConnection:
                 self._faking = True
             return
         if request.kind is not Kind.BATCH and not self._exchange.closing:
-            self._exchange.queue.push(Expected(Reply.QUERY, Disposition.REPLACE, replacement=encoded))
-            self._exchange.send(messages.query(POISON))
-            self._exchange.synced()
+            self._exchange.fail_query(encoded)
             return
         for expected in resolved.expected:
             expected.redact = redact
         self._send_messages(resolved, at)
         self._exchange.undo(resolved.expected[at:])
-        self._exchange.queue.push(Expected(Reply.PARSE, Disposition.REPLACE, replacement=encoded))
-        self._exchange.send(_POISON_PARSE)
-        self._exchange.unsynced = True
+        self._exchange.fail_batch(encoded)
         ends = request.kind is not Kind.BATCH or request.delimiter is Delimiter.SYNC
-        self._send_delimiter(Delimiter.SYNC if ends else Delimiter.FLUSH)
+        self._exchange.send_delimiter(Delimiter.SYNC if ends else Delimiter.FLUSH)
 
     def release_locks(self) -> bool:
         """Before a hold: end what only Parse and Describe opened, so that the server keeps no locks and no
@@ -451,10 +466,7 @@ class ProxyConnection:
             exchange.send_enclosing(enclosure.before.get(i, ()))
             exchange.send_expecting(resolved.request.messages[i], resolved.expected[i])
             exchange.send_enclosing(enclosure.after.get(i, ()))
-        if resolved.request.kind is Kind.BATCH:
-            self._exchange.unsynced = self._exchange.unflushed = True
-        else:
-            self._exchange.synced()
+        exchange.sent(resolved.request.kind)
 
     def _send_enclosed(self, resolved: Resolved, enclosure: Enclosure) -> None:
         """Send a Query or FunctionCall with what goes around it, and the Sync that all of it needs then."""
@@ -466,24 +478,12 @@ class ProxyConnection:
         exchange.send_enclosing(enclosure.after[0], leaves=True)
         exchange.send_sync(ends=expected.execution)
 
-    def _send_delimiter(self, delimiter: Delimiter) -> None:
-        if delimiter is Delimiter.SYNC:
-            self._exchange.send_sync()
-        elif delimiter is Delimiter.BORDER:
-            self._exchange.send_sync(Disposition.SKIP)
-        elif delimiter is Delimiter.FLUSH or delimiter is Delimiter.CUT:
-            self._exchange.send(messages.FLUSH)
-            self._exchange.unflushed = False
-
     def _sync_after_skipping(self) -> None:
         if self._faking:
             self._faking = False
             self._fake_ready()
             return
-        self._exchange.skipping = False
-        self._exchange.send_sync()
-        if self._copy.doubtful:
-            self._exchange.send_fence()
+        self._exchange.sync_after_skipping()
 
     def _fake_ready(self) -> None:
         self._invent(messages.ready_for_query(self._exchange.status))

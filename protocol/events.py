@@ -21,7 +21,7 @@ class StatementFinished:
 
     ``size`` is the bytes of the server's answer, ``report`` the error's fields, empty on success.
     ``suspended`` marks a portal stopped at its row limit, ``skipped`` a statement the server never ran because
-    an earlier one failed.
+    an earlier one failed. ``undone`` is the tag of one that succeeded and was undone: it changed more rows than it may.
     """
 
     execution: Execution
@@ -32,6 +32,7 @@ class StatementFinished:
     report: dict[str, str]
     suspended: bool = False
     skipped: bool = False
+    undone: str = ""
 
 
 @dataclass(frozen=True, slots=True)

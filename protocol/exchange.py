@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from . import messages
+from .ceiling import Trial
 from .copying import FENCE, CopyIn
 from .events import Event, StatementFinished
 from .gather import Gatherer
 from .hidden import Hidden, own_series
 from .pipeline import Disposition, Expected, ReplyQueue
-from .request import Execution
+from .request import Delimiter, Execution, Kind
 from .state import Reply
 from .statements import SessionNames
 from .tags import FrontendTag as F
@@ -21,6 +22,13 @@ from .tags import TransactionStatus
 
 _LIGHT: Final = frozenset({int(F.PARSE), int(F.DESCRIBE), int(F.CLOSE), int(F.FLUSH)})
 """Messages after which a Sync changes nothing that the client could miss."""
+
+POISON: Final = b"holdgate refused this statement"
+"""Not SQL: the server answers it with a syntax error, in every transaction state, and so puts an open
+transaction into status ``E`` by itself."""
+
+_POISON_PARSE: Final = messages.parse(messages.OWN_NAME, POISON)
+"""Under a name, so that the unnamed statement of the client survives its refusal."""
 
 _BEGINS: Final = frozenset({"BEGIN", "START TRANSACTION"})
 _ENDS: Final = frozenset({"COMMIT", "ROLLBACK", "PREPARE TRANSACTION"})
@@ -41,6 +49,7 @@ class Exchange:
         "skipping",
         "status",
         "to_upstream",
+        "trial",
         "unflushed",
         "unsynced",
         "unsynced_work",
@@ -72,6 +81,8 @@ class Exchange:
         """What ends the transaction that the gateway opened around the client's series, behind its Sync."""
         self.hidden: Hidden | None = None
         """Statements of the gateway's own that are under way."""
+        self.trial: Trial | None = None
+        """The request whose answer is held back until it is known how many rows it changed."""
 
     @property
     def settled(self) -> bool:
@@ -121,6 +132,42 @@ class Exchange:
         self.queue.push(Expected(Reply.CLOSE, Disposition.SKIP))
         self.send_sync(Disposition.SKIP)
 
+    def sent(self, kind: Kind) -> None:
+        """A request was sent, up to what ends it."""
+        if kind is Kind.BATCH:
+            self.unsynced = self.unflushed = True
+        else:
+            self.synced()
+
+    def send_delimiter(self, delimiter: Delimiter) -> None:
+        """Write what ends a batch, for the client or for the gateway itself."""
+        if delimiter is Delimiter.SYNC:
+            self.send_sync()
+        elif delimiter is Delimiter.BORDER:
+            self.send_sync(Disposition.SKIP)
+        elif delimiter is Delimiter.FLUSH or delimiter is Delimiter.CUT:
+            self.send(messages.FLUSH)
+            self.unflushed = False
+
+    def sync_after_skipping(self) -> None:
+        """Write the client's Sync, up to which the server skipped what it was sent."""
+        self.skipping = False
+        self.send_sync()
+        if self.copy.doubtful:
+            self.send_fence()
+
+    def fail_query(self, error: bytes, ends: Execution | None = None) -> None:
+        """Have the server fail the open transaction by a Query, and give the client ``error`` for it."""
+        self.queue.push(Expected(Reply.QUERY, Disposition.REPLACE, replacement=error, ends=ends))
+        self.send(messages.query(POISON))
+        self.synced()
+
+    def fail_batch(self, error: bytes) -> None:
+        """The same in a series; its delimiter follows."""
+        self.queue.push(Expected(Reply.PARSE, Disposition.REPLACE, replacement=error))
+        self.send(_POISON_PARSE)
+        self.unsynced = True
+
     def request_answers(self) -> None:
         """Write a Flush if the server may hold back answers."""
         if self.unflushed:
@@ -155,6 +202,13 @@ class Exchange:
         for expected in reversed(expectations):
             if expected.change is not None:
                 expected.change.undo()
+
+    def statement(self, event: StatementFinished) -> None:
+        """A statement ended; whoever follows them hears of one on trial when that is over."""
+        if self.trial is not None:
+            self.trial.finished(event)
+        else:
+            self.events.append(event)
 
     def skipped(self, expectations: list[Expected]) -> None:
         """The server was not given these: an earlier message of their segment failed."""

@@ -61,6 +61,12 @@ class Replies:
         if tag in ANYTIME:
             return self._anytime(tag, payload)
         expected, effect = exchange.queue.advance(tag)
+        if exchange.trial is not None and effect not in (
+            Effect.CONTINUES,
+            Effect.ASKS_DATA,
+            Effect.BOTH_WAYS,
+        ):
+            exchange.trial.ended()
         if expected.disposition is Disposition.COLLECT:
             return self._collected(expected, effect, tag, payload)
         if expected.disposition is Disposition.SKIP:
@@ -77,6 +83,9 @@ class Replies:
         elif effect is Effect.ANSWERS:
             if expected.change is not None:
                 expected.change.confirm()
+        elif exchange.trial is not None and effect in (Effect.ASKS_DATA, Effect.BOTH_WAYS):
+            # The client cannot know, so nobody would ever end it.
+            raise UpstreamViolation("the server asks for COPY data in a statement whose rows are counted")
         elif effect is Effect.ASKS_DATA:
             self._copy_starts()
         elif effect is Effect.BOTH_WAYS:
@@ -127,7 +136,7 @@ class Replies:
         assert execution is not None, "what finishes is something the client runs"
         text, rows = messages.decode_command_tag(payload) if tag == B.COMMAND_COMPLETE else ("", None)
         exchange.completed(text)
-        exchange.events.append(
+        exchange.statement(
             StatementFinished(
                 execution,
                 expected.finished,
@@ -181,10 +190,14 @@ class Replies:
         report = messages.decode_report(payload)
         if report.get("V", report.get("S")) in ("FATAL", "PANIC"):
             instead = self._report(B.ERROR_RESPONSE, payload)
+            if exchange.trial is not None:
+                exchange.trial.fatal = True
             exchange.events.append(UpstreamFatal(report))
             return instead
         settled = exchange.queue.fail()
         head = settled[0]
+        if exchange.trial is not None:
+            exchange.trial.failed = True
         if head.disposition is Disposition.COLLECT:
             return self._hidden_failed(report)
         if head.leaves and exchange.status == TransactionStatus.FAILED:
@@ -222,7 +235,7 @@ class Replies:
             execution: Execution | None = expected.execution
             if execution is None:
                 continue
-            self._exchange.events.append(
+            self._exchange.statement(
                 StatementFinished(
                     execution,
                     expected.finished,

@@ -4,7 +4,7 @@
 certainty is unreadable and gets the policy's default for that; nothing here raises for what a client sends.
 """
 
-from rules.approval import Approval, Escalation, Stage, unmet
+from rules.approval import NO_MARGIN, Approval, Escalation, Margin, Stage, unmet
 from rules.caps import Allowance
 from rules.catalog import SchemaSnapshot
 from rules.compile import compile_policy
@@ -23,6 +23,7 @@ from rules.verdict import Decision, Effect, Judgement, Obligation, Verdict, unit
 
 __all__ = [
     "NO_CURSORS",
+    "NO_MARGIN",
     "UNSAID",
     "Action",
     "Allowance",
@@ -41,6 +42,7 @@ __all__ = [
     "Intent",
     "Judge",
     "Judgement",
+    "Margin",
     "Nature",
     "Obligation",
     "OpenCursors",

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["DEFAULT_EXPIRY", "Approval", "Escalation", "Stage", "unmet"]
+__all__ = ["DEFAULT_EXPIRY", "NO_MARGIN", "Approval", "Escalation", "Margin", "Stage", "unmet"]
 
 DEFAULT_EXPIRY: Final = 15 * 60.0
 """Seconds that a hold waits where nothing else was said."""
@@ -39,11 +39,29 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
+class Margin:
+    """How many rows more than a preview counted an approval is for: ``percent`` of them, rounded up, or ``rows``,
+    whichever is more."""
+
+    percent: int = 0
+    rows: int = 0
+
+    def over(self, counted: int) -> int:
+        """The rows that an approval is for, of so many that were counted."""
+        return counted + max(self.rows, -(-counted * self.percent // 100))
+
+
+NO_MARGIN: Final = Margin()
+
+
+@dataclass(frozen=True, slots=True)
 class Approval:
-    """What a hold takes: each of ``stages``, one after the other, within ``expires`` seconds."""
+    """What a hold takes: each of ``stages``, one after the other, within ``expires`` seconds; and ``margin``, by which
+    what it changes may be more than was previewed."""
 
     stages: tuple[Stage, ...] = (Stage(),)
     expires: float = DEFAULT_EXPIRY
+    margin: Margin = NO_MARGIN
 
     @property
     def groups(self) -> tuple[str, ...]:

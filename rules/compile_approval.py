@@ -1,9 +1,10 @@
 """``approval`` of a rule or of the policy: from its mapping to an Approval that people can meet."""
 
+import re
 from collections.abc import Mapping, Set
 from typing import Final
 
-from rules.approval import DEFAULT_EXPIRY, Approval, Escalation, Stage, unmet
+from rules.approval import DEFAULT_EXPIRY, NO_MARGIN, Approval, Escalation, Margin, Stage, unmet
 from rules.mapping import Path, Reading
 
 __all__ = ["ApprovalReading", "known_members"]
@@ -11,7 +12,10 @@ __all__ = ["ApprovalReading", "known_members"]
 _STAGE_KEYS: Final = ("from", "quorum", "escalate", "repeat")
 _SHORT_KEYS: Final = ("from", "quorum", "escalate")
 """What may stand beside ``expires``, where one stage is all."""
+_WHOLE_KEYS: Final = ("expires", "margin")
 _ESCALATION_KEYS: Final = ("to", "after")
+_PERCENT: Final = re.compile(r"([0-9]{1,5}) ?%")
+MAX_MARGIN: Final = 10**12
 MAX_QUORUM: Final = 100
 MAX_STAGES: Final = 20
 
@@ -48,16 +52,27 @@ class ApprovalReading(Reading):
         before = len(self._problems)
         several = value.get("stages") is not None
         self._known_keys(
-            value, ("stages", "expires") if several else (*_SHORT_KEYS, "stages", "expires"), path
+            value, ("stages", *_WHOLE_KEYS) if several else (*_SHORT_KEYS, "stages", *_WHOLE_KEYS), path
         )
         stages = self._stages(value["stages"], (*path, "stages")) if several else (self._stage(value, path),)
         expires = DEFAULT_EXPIRY
         if value.get("expires") is not None:
             expires = self._duration(value["expires"], (*path, "expires"), DEFAULT_EXPIRY)
-        approval = Approval(stages, expires)
+        approval = Approval(stages, expires, self._margin(value.get("margin"), (*path, "margin")))
         if len(self._problems) == before:
             self._check_quorum(approval, path, several=several, askers=askers)
         return approval
+
+    def _margin(self, value: object, path: Path) -> Margin:
+        if value is None:
+            return NO_MARGIN
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_MARGIN:
+            return Margin(rows=value)
+        match = _PERCENT.fullmatch(value) if isinstance(value, str) else None
+        if match is None:
+            self._problem(path, "must be a number of rows, or a part of those counted such as 10%")
+            return NO_MARGIN
+        return Margin(percent=int(match[1]))
 
     def _stages(self, value: object, path: Path) -> tuple[Stage, ...]:
         entries = self._entries(value, path, _STAGE_KEYS)

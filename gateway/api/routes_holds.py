@@ -10,12 +10,14 @@ from gateway.api.guard import Guard, Principal
 from gateway.api.problems import Problem
 from gateway.api.schemas import ApproveIn, HoldOut, HoldPage, RejectIn
 from gateway.api.services import Services
+from gateway.hold_terms import PREVIEWED, MaxRows
 from gateway.holds import (
     AlreadyDecided,
     AlreadyResolved,
     Hold,
     HoldNotFound,
     HoldState,
+    InvalidCeiling,
     InvalidReason,
     NotAllowed,
 )
@@ -52,8 +54,11 @@ def add_hold_routes(app: FastAPI, services: Services, guard: Guard) -> None:
     ) -> HoldOut:
         """It runs once, as it was held, as soon as every stage has its people; until then the answer is a hold that
         is still pending. 403 for one's own statement and for whoever is in none of the groups that are asked; 409,
-        with the hold, for whoever has approved it before, and when it was decided or nobody waits any more."""
-        return await _answered(_decide(services, hold_id, principal, True, body.reason if body else ""))
+        with the hold, for whoever has approved it before, and when it was decided or nobody waits any more; 422 for a
+        number of rows that cannot be enforced. Of several approvals the lowest number of rows counts."""
+        body = body or ApproveIn()
+        max_rows: MaxRows = body.max_rows if "max_rows" in body.model_fields_set else PREVIEWED
+        return await _answered(_decide(services, hold_id, principal, True, body.reason, max_rows))
 
     @app.post("/api/v1/holds/{hold_id}/reject", tags=["holds"], summary="Reject a held statement")
     async def reject(
@@ -64,7 +69,12 @@ def add_hold_routes(app: FastAPI, services: Services, guard: Guard) -> None:
 
 
 def _decide(
-    services: Services, hold_id: str, principal: Principal, approve: bool, reason: str
+    services: Services,
+    hold_id: str,
+    principal: Principal,
+    approve: bool,
+    reason: str,
+    max_rows: MaxRows = PREVIEWED,
 ) -> Awaitable[Hold]:
     return services.holds.decide(
         _id(hold_id),
@@ -75,6 +85,7 @@ def _decide(
         reason=reason,
         how=principal.how,
         absent=services.config().stands_in_for(principal.name, services.clock.now()),
+        max_rows=max_rows,
     )
 
 
@@ -88,6 +99,8 @@ async def _answered(call: Awaitable[Hold]) -> HoldOut:
         raise Problem(403, f"Not allowed: {error}.", kind="decision-not-allowed") from None
     except InvalidReason as error:
         raise Problem(422, f"The reason is not accepted: {error}.", kind="invalid-request") from None
+    except InvalidCeiling as error:
+        raise Problem(422, f"Not accepted: {error}.", kind="invalid-request") from None
     except AlreadyDecided as error:
         raise Problem(
             409, f"{error}.", kind="already-decided", extra={"hold": error.hold.to_dict()}

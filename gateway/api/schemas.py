@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
 
 from gateway.config import Role
 from gateway.hold_terms import REASON_LENGTH
@@ -141,9 +141,11 @@ class PeopleOut(BaseModel):
 
 
 class ApproveIn(_In):
-    """An approval; the reason may be left out."""
+    """An approval; the reason may be left out. ``max_rows``: it may delete, update or merge no more rows than these;
+    null: any number; left out: ``proposed_rows`` of the hold."""
 
     reason: Reason = ""
+    max_rows: Annotated[int, Strict(), Field(ge=0, le=2**62)] | None = None
 
 
 class RejectIn(_In):
@@ -183,6 +185,7 @@ class DecisionOut(BaseModel):
     how: str
     stage: int
     deputy_for: str | None
+    max_rows: int | None
 
 
 class OutcomeOut(BaseModel):
@@ -295,6 +298,9 @@ class HoldOut(BaseModel):
     intent: IntentOut
     recent: list[PastOut]
     impact: ImpactOut | None
+    max_rows: int | None
+    proposed_rows: int | None
+    uncounted: str | None
     transaction_open_since: Time | None
     opened_at: Time
     expires_at: Time

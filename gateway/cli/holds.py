@@ -110,6 +110,7 @@ def show(options: Namespace) -> None:
             ),
             "before it": "\n".join(map(_past, hold["recent"])),
             **_impact(hold["impact"]),
+            "no more than": _ceiling(hold),
             "decisions": "\n".join(
                 f"{decision['verdict']} by {_who(decision)} at {moment(decision['at'])} ({decision['how']})"
                 + (f": {decision['reason']}" if decision["reason"] else "")
@@ -162,6 +163,18 @@ def _impact(impact: dict[str, Any] | None) -> dict[str, str | None]:
     return {"impact": "\n".join(lines), "looked at": moment(impact["taken_at"])}
 
 
+def _ceiling(hold: dict[str, Any]) -> str | None:
+    """The rows that it is, or would be, approved for."""
+    if hold["max_rows"] is not None:
+        return _count(hold["max_rows"])
+    if hold["state"] != "pending":
+        return None
+    if hold["uncounted"] is not None:
+        return f"any number of rows: {hold['uncounted']}"
+    proposed = hold["proposed_rows"]
+    return f"{_count(proposed)}, unless --max-rows says otherwise" if proposed is not None else None
+
+
 def _count(rows: int | None) -> str:
     return "an unknown number of rows" if rows is None else f"{rows} row{'' if rows == 1 else 's'}"
 
@@ -189,14 +202,18 @@ def _stage(stage: dict[str, Any]) -> str:
 
 def decide(options: Namespace) -> None:
     """Approve or reject."""
+    body: dict[str, object] = {"reason": options.reason}
+    if "max_rows" in options:
+        body["max_rows"] = options.max_rows
     with Client(options) as client:
-        hold = client.post(f"/api/v1/holds/{part(options.id)}/{options.verdict}", {"reason": options.reason})
+        hold = client.post(f"/api/v1/holds/{part(options.id)}/{options.verdict}", body)
     if options.json:
         print_json(hold)
         return
     missing = next((stage["missing"] for stage in hold["stages"] if stage["missing"]), 0)
+    rows = f" for no more than {_count(hold['max_rows'])}" if hold["max_rows"] is not None else ""
     state = f"pending, {missing} still needed" if hold["state"] == "pending" else hold["state"]
-    print(f"{hold['id']} {state}: {one_line(hold['sql'], _SQL_WIDTH)}")
+    print(f"{hold['id']} {state}{rows}: {one_line(hold['sql'], _SQL_WIDTH)}")
 
 
 def watch(options: Namespace) -> None:

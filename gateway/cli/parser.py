@@ -128,6 +128,14 @@ def _add_holds(commands: "argparse._SubParsersAction[_Parser]") -> None:
             default="",
             help="why; the requester reads it" if needed else "why, for the record",
         )
+        if verdict == "approve":
+            decide.add_argument(
+                "--max-rows",
+                type=_rows_or_any,
+                metavar="N|any",
+                default=argparse.SUPPRESS,
+                help="it may change no more rows than these (as previewed, with the margin of its rule)",
+            )
         _remote(decide)
         decide.set_defaults(run="holds:decide", verdict=verdict)
 
@@ -373,6 +381,14 @@ def _share(text: str) -> float:
     if not 0 <= number <= 1:
         raise ValueError
     return number
+
+
+def _rows_or_any(text: str) -> int | None:
+    if text == "any":
+        return None
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError("a number of rows is needed, or any")
+    return int(text)
 
 
 def _iterations(text: str) -> int:

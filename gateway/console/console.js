@@ -345,6 +345,8 @@ function preview(card, hold) {
     for (const lock of impact.transaction.locks) line(`it holds ${lock.mode} on ${lock.relation}`, "further");
   }
   for (const text of impact.unseen) line(`not seen: ${text}`, "quiet");
+  const most = card.querySelector(".most");
+  if (hold.proposed_rows !== null && !most.dataset.touched) most.value = hold.proposed_rows;
   card.querySelector(".impact").hidden = list.children.length === 0;
   show(card.querySelector(".impact-at"), `looked up at ${new Date(impact.taken_at).toLocaleTimeString()}`);
   if (impact.formatted !== hold.sql) {
@@ -420,6 +422,14 @@ function wireDecision(card, hold) {
   const reason = part("reason");
   reason.id = `reason-${hold.id}`;
   part("reason-label").htmlFor = reason.id;
+  const most = part("most");
+  most.id = `most-${hold.id}`;
+  part("most-label").htmlFor = most.id;
+  most.addEventListener("input", () => { most.dataset.touched = "yes"; });
+  const changes = hold.actions.some((action) => action === "delete" || action === "update");
+  part("ceiling").hidden = hold.uncounted !== null;
+  part("no-ceiling").hidden = hold.uncounted === null || !changes;
+  if (hold.uncounted !== null) show(part("no-ceiling"), `It cannot be approved for a number of rows: ${hold.uncounted}.`);
   const error = (text) => {
     part("error").textContent = text;
     part("error").hidden = !text;
@@ -430,6 +440,11 @@ function wireDecision(card, hold) {
     if (word === "reject" && !reason.value.trim()) {
       error("Say why: the requester reads the reason.");
       reason.focus();
+      return;
+    }
+    if (word === "approve" && !/^[0-9]*$/.test(most.value.trim())) {
+      error("Rows are a whole number.");
+      most.focus();
       return;
     }
     verdict = word;
@@ -455,7 +470,11 @@ function wireDecision(card, hold) {
   part("yes").addEventListener("click", async () => {
     part("yes").disabled = part("no").disabled = true;
     try {
-      const done = await call("POST", `/api/v1/holds/${hold.id}/${verdict}`, { reason: reason.value });
+      const body = { reason: reason.value };
+      /* What nobody wrote or saw is left to the gateway. */
+      const rowsSaid = verdict === "approve" && !part("ceiling").hidden && (most.dataset.touched || most.value);
+      if (rowsSaid) body.max_rows = most.value.trim() === "" ? null : Number(most.value);
+      const done = await call("POST", `/api/v1/holds/${hold.id}/${verdict}`, body);
       const said = { approved: "Approved", rejected: "Rejected", pending: "Your approval counts, more are needed" }[done.state] || done.state;
       reason.value = "";
       part("confirm").hidden = true;

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
-from rules import UNSAID, Approval, Intent, Stage
+from rules import NO_MARGIN, UNSAID, Approval, Intent, Margin, Stage
 
 __all__ = ["Decision", "Hold", "HoldState", "Outcome", "PersonRecord", "Standing", "TokenRecord", "iso"]
 
@@ -37,7 +38,7 @@ class Decision:
     """What one person said.
 
     ``verdict`` is ``approve`` or ``reject``; ``how`` is the way: console, api, cli. ``stage`` counts from 0;
-    ``deputy_for`` is whom the person stood in for.
+    ``deputy_for`` is whom the person stood in for. ``max_rows``: an approval is for no more rows than these.
     """
 
     who: str
@@ -47,6 +48,7 @@ class Decision:
     how: str
     stage: int = 0
     deputy_for: str | None = None
+    max_rows: int | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Ready for JSON."""
@@ -58,6 +60,7 @@ class Decision:
             "how": self.how,
             "stage": self.stage,
             "deputy_for": self.deputy_for,
+            "max_rows": self.max_rows,
         }
 
 
@@ -128,7 +131,8 @@ class Hold:
 
     ``reason`` is why it is held; ``end_reason`` why it ended when nobody decided. ``obligations`` bind the
     statement once it is released. ``recent`` are the session's statements before it, and ``impact`` is the preview
-    of what it would do, None before there is one. ``released_at`` is set once, when the approval was used.
+    of what it would do, None before there is one. It may change ``margin`` more rows than those; ``uncounted`` is why
+    no number of rows can be enforced. ``released_at`` is set once, when the approval was used.
     ``instance`` is the gateway process whose session waits.
     """
 
@@ -162,7 +166,9 @@ class Hold:
     obligations: tuple[str, ...] = ()
     intent: Intent = UNSAID
     recent: tuple[Mapping[str, object], ...] = ()
-    impact: Mapping[str, object] | None = None
+    impact: Mapping[str, Any] | None = None
+    margin: Margin = NO_MARGIN
+    uncounted: str | None = None
     decisions: tuple[Decision, ...] = ()
     outcome: Outcome | None = None
 
@@ -177,6 +183,22 @@ class Hold:
     def decided_by(self) -> tuple[str, ...]:
         """Who decided, in order, each once."""
         return tuple(dict.fromkeys(decision.who for decision in self.decisions))
+
+    @property
+    def max_rows(self) -> int | None:
+        """How many rows the approvals let it delete, update or merge; None: any number."""
+        asked = [
+            one.max_rows for one in self.decisions if one.verdict == "approve" and one.max_rows is not None
+        ]
+        return min(asked, default=None)
+
+    @property
+    def proposed_rows(self) -> int | None:
+        """How many rows an approval is for that says nothing of them; None: any number."""
+        if self.uncounted is not None or self.impact is None:
+            return None
+        counted = [change["rows"] for change in self.impact["changes"]]
+        return None if not counted or None in counted else self.margin.over(sum(counted))
 
     @property
     def standings(self) -> tuple[Standing, ...]:
@@ -229,6 +251,9 @@ class Hold:
             "intent": self.intent.to_dict(),
             "recent": [dict(statement) for statement in self.recent],
             "impact": None if self.impact is None else dict(self.impact),
+            "max_rows": self.max_rows,
+            "proposed_rows": self.proposed_rows,
+            "uncounted": self.uncounted,
             "transaction_open_since": iso(self.transaction_open_since),
             "opened_at": iso(self.opened_at),
             "expires_at": iso(self.expires_at),

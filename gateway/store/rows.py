@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import RowMapping
 
 from gateway.store.records import Decision, Hold, HoldState, Outcome, TokenRecord
-from rules import Escalation, Intent, Stage
+from rules import Escalation, Intent, Margin, Stage
 
 __all__ = ["decision_of", "decision_values", "hold_of", "hold_values", "token_of"]
 
@@ -36,6 +36,8 @@ def hold_values(hold: Hold) -> dict[str, object]:
         "obligations": hold.obligations,
         "intent": hold.intent.to_dict(),
         "recent": [dict(statement) for statement in hold.recent],
+        "margin": {"percent": hold.margin.percent, "rows": hold.margin.rows},
+        "uncounted": hold.uncounted,
         "transaction_open_since": hold.transaction_open_since,
         "digest": hold.digest,
         "instance": hold.instance,
@@ -90,6 +92,8 @@ def hold_of(row: RowMapping, decisions: tuple[Decision, ...]) -> Hold:
         intent=Intent(**row["intent"]),
         recent=tuple(row["recent"]),
         impact=row["impact"],
+        margin=Margin(**row["margin"]),
+        uncounted=row["uncounted"],
         transaction_open_since=row["transaction_open_since"],
         digest=row["digest"],
         instance=row["instance"],
@@ -127,6 +131,7 @@ def decision_values(decision: Decision) -> dict[str, object]:
         "how": decision.how,
         "stage": decision.stage,
         "deputy_for": decision.deputy_for,
+        "max_rows": decision.max_rows,
     }
 
 
@@ -140,4 +145,5 @@ def decision_of(row: RowMapping) -> Decision:
         how=row["how"],
         stage=row["stage"],
         deputy_for=row["deputy_for"],
+        max_rows=row["max_rows"],
     )

@@ -89,6 +89,8 @@ holds = Table(
     Column("recent", Json, nullable=False, server_default="[]"),
     Column("impact", Json),
     Column("intent", Json, nullable=False, server_default="{}"),
+    Column("margin", Json, nullable=False, server_default="{}"),
+    Column("uncounted", Json),
     Column("transaction_open_since", Moment),
     Column("digest", Text, nullable=False),
     Column("instance", Text, nullable=False),
@@ -117,6 +119,7 @@ decisions = Table(
     Column("how", Text, nullable=False),
     Column("stage", Integer, nullable=False, server_default="0"),
     Column("deputy_for", Text),
+    Column("max_rows", BigInteger),
 )
 
 tokens = Table(

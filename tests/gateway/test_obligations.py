@@ -27,7 +27,7 @@ def config(tmp_path: Path, statements: str, redact: str) -> Config:
 def ruling(*, redacts: bool, held: bool) -> Ruling:
     """A ruling on one execution."""
     verdict = Verdict(Decision.ALLOW, "r", "why", None, ())
-    one = Ruled(Execution(Step.QUERY, 0, 0), Judgement(Facts(), verdict), (Facts(),), SchemaSnapshot())
+    one = Ruled(Execution(Step.QUERY, 0, 0), Judgement(Facts(), verdict), (Facts(),), SchemaSnapshot(), {})
     if held:
         one.release = Release("policy", "H-1", ("carol",))
     return Ruling(Decision.ALLOW, [one], one, "policy", redacts=redacts)

@@ -21,8 +21,10 @@ business.
 import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Literal
 
+from protocol.ceiling import Ceiling
 from protocol.connection import ProxyConnection
 from protocol.enclosure import NOTHING_AROUND, Enclosure
 from protocol.errors import FrontendViolation, ServerError, UpstreamViolation
@@ -67,6 +69,8 @@ __all__ = [
     "said",
     "server",
     "tell",
+    "too_many",
+    "tries",
     "upstream",
     "withheld",
 ]
@@ -89,6 +93,7 @@ class _Input:
     at: int = 0
     redact: str = ""
     enclosure: Enclosure = NOTHING_AROUND
+    most: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +119,16 @@ def server(*messages: bytes) -> _Input:
 def forward(redact: str = "", enclosure: Enclosure = NOTHING_AROUND) -> _Input:
     """The request asked about last is allowed; ``redact`` is the hint under which its reports are redacted."""
     return _Input("forward", redact=redact, enclosure=enclosure)
+
+
+def tries(most: int) -> _Input:
+    """The request asked about last is allowed to change so many rows."""
+    return _Input("forward", most=most)
+
+
+def too_many(rows: int | None, most: int, *, too_long: bool = False) -> ServerError:
+    """What the client of :func:`tries` is told of more rows."""
+    return ServerError("54000", "too long" if too_long else f"{rows} over {most}")
 
 
 def refuse(at: int = 0, error: ServerError = REFUSED) -> _Input:
@@ -171,6 +186,7 @@ def finished(
     sqlstate: str = "",
     suspended: bool = False,
     skipped: bool = False,
+    undone: str = "",
 ) -> _Output:
     """A statement ended."""
     return _event(
@@ -181,6 +197,7 @@ def finished(
         sqlstate,
         suspended and "suspended",
         skipped and "skipped",
+        undone and f"undone {undone}",
     )
 
 
@@ -348,7 +365,11 @@ def _do(core: ProxyConnection, step: _Input, piece: bytes, asked: list[Request])
     elif step.verb == "server":
         core.receive_from_upstream(piece)
     elif step.verb == "forward":
-        core.forward(asked.pop(), redact=step.redact, enclosure=step.enclosure)
+        request = asked.pop()
+        ceiling = None
+        if step.most is not None:
+            ceiling = Ceiling(step.most, frozenset(request.executions), partial(_too_many, step.most))
+        core.forward(request, redact=step.redact, enclosure=step.enclosure, ceiling=ceiling)
     elif step.verb == "refuse":
         core.refuse(asked.pop(), step.error, step.at)
     elif step.verb == "hide":
@@ -360,6 +381,10 @@ def _do(core: ProxyConnection, step: _Input, piece: bytes, asked: list[Request])
     else:
         core.request_answers()
     return []
+
+
+def _too_many(most: int, rows: int | None, too_long: bool) -> ServerError:
+    return too_many(rows, most, too_long=too_long)
 
 
 def _pump(core: ProxyConnection, asked: list[Request]) -> Iterator[str]:
@@ -386,6 +411,7 @@ def _shown(event: Event) -> str:
             sqlstate=event.report.get("C", ""),
             suspended=event.suspended,
             skipped=event.skipped,
+            undone=event.undone,
         ).text
     if isinstance(event, Ready):
         return is_ready(chr(event.status), _text(event.execution) if event.execution else "").text

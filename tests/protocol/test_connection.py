@@ -2,11 +2,12 @@
 
 import pytest
 
-from protocol.connection import POISON, ProxyConnection
+from protocol.connection import ProxyConnection
 from protocol.copying import FENCE
 from protocol.enclosure import Enclosure
 from protocol.errors import ServerError, UpstreamViolation
 from protocol.events import NEED_DATA, PAUSED, RequestReady
+from protocol.exchange import POISON
 from protocol.frontend import Limits
 from protocol.hidden import Place
 from protocol.messages import OWN_NAME, SYNC

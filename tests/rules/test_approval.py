@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules import Approval, Escalation, Stage, unmet
+from rules import Approval, Escalation, Margin, Stage, unmet
 
 MEMBERS = {"lead": {"lea"}, "dpo": {"carol", "dave"}, "legal": {"carol"}, "none": set[str]()}
 
@@ -62,3 +62,18 @@ def test_it_is_met_where_any_choice_of_people_meets_it(
         for chosen in itertools.permutations(PEOPLE, len(seats))
     )
     assert (unmet(stages, members) is None) is possible
+
+
+@pytest.mark.parametrize(
+    ("margin", "counted", "most"),
+    [
+        (Margin(), 3, 3),
+        (Margin(rows=2), 3, 5),
+        (Margin(percent=10), 3, 4),
+        (Margin(percent=10), 30, 33),
+        (Margin(percent=10), 0, 0),
+        (Margin(percent=50, rows=1), 1, 2),
+    ],
+)
+def test_a_margin_is_rounded_up(margin: Margin, counted: int, most: int) -> None:
+    assert margin.over(counted) == most

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from rules import Approval, Escalation, PolicyError, Stage, compile_policy
+from rules import Approval, Escalation, Margin, PolicyError, Stage, compile_policy
 from rules.compile_approval import known_members
 
 GROUPS = {"lead": ["lea"], "dpo": ["carol", "dave"], "legal": ["carol"], "empty": []}
@@ -32,6 +32,8 @@ def problems(approval: object, **rule: object) -> list[str]:
     [
         ({"from": ["dpo"], "expires": "5m"}, Approval((Stage(("dpo",)),), 300)),
         ({"from": "dpo"}, Approval((Stage(("dpo",)),))),
+        ({"from": "dpo", "margin": 5}, Approval((Stage(("dpo",)),), margin=Margin(rows=5))),
+        ({"margin": "10%"}, Approval(margin=Margin(percent=10))),
         ({}, Approval((Stage(),), 900)),
         ({"from": ["dpo", "dpo"], "quorum": 2}, Approval((Stage(("dpo",), 2),))),
         # Whoever is to be asked later counts.
@@ -67,16 +69,19 @@ def test_what_is_written_and_what_it_means(written: object, meant: Approval) -> 
         ({"from": ["dpo"], "quorum": "2"}, [".quorum: must be a whole number from 1 to 100"]),
         (
             {"from": ["dpo"], "repeat": True},
-            [".repeat: unknown key; known here: from, quorum, escalate, stages, expires"],
+            [".repeat: unknown key; known here: from, quorum, escalate, stages, expires, margin"],
         ),
         (
             {"stages": [], "from": ["dpo"]},
             [
-                ".from: unknown key; known here: stages, expires",
+                ".from: unknown key; known here: stages, expires, margin",
                 ".stages: 1 to 20 stages are needed",
             ],
         ),
         ({"stages": "dpo"}, [".stages: a list is needed"]),
+        ({"margin": -1}, [".margin: must be a number of rows, or a part of those counted such as 10%"]),
+        ({"margin": True}, [".margin: must be a number of rows, or a part of those counted such as 10%"]),
+        ({"margin": "5"}, [".margin: must be a number of rows, or a part of those counted such as 10%"]),
         ({"stages": [{}] * 21}, [".stages: 1 to 20 stages are needed"]),
         ({"stages": ["dpo"]}, [".stages[0]: a mapping is needed"]),
         (

@@ -219,9 +219,19 @@ class ApproverClient:
         async with asyncio.timeout(patience):
             return await self._wait(taken)
 
-    async def approve(self, hold_id: str, reason: str = "") -> httpx.Response:
+    async def wait_for_outcome(self, hold_id: str, patience: float = _PATIENCE) -> dict[str, Any]:
+        """The hold once it is known how its statement ended."""
+
+        async def ended() -> list[dict[str, Any]]:
+            hold = await self.hold(hold_id)
+            return [] if hold["outcome"] is None else [hold]
+
+        async with asyncio.timeout(patience):
+            return await self._wait(ended)
+
+    async def approve(self, hold_id: str, reason: str = "", **body: object) -> httpx.Response:
         """Approve; the response may say that it was too late."""
-        return await self.http.post(f"/api/v1/holds/{hold_id}/approve", json={"reason": reason})
+        return await self.http.post(f"/api/v1/holds/{hold_id}/approve", json={"reason": reason, **body})
 
     async def reject(self, hold_id: str, reason: str) -> httpx.Response:
         """Reject; the response may say that it was too late."""

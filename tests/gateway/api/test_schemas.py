@@ -13,9 +13,10 @@ from tests.gateway.store.samples import hold, token
 
 def test_a_hold_goes_out_whole() -> None:
     assert HoldOut.model_validate(hold().to_dict()).model_dump() == hold().to_dict()
-    # Everything but which process it belongs to, and all of its groups once more.
+    # Everything but which process it belongs to, all of its groups once more, and what comes of its margin.
     fields = {field.name for field in dataclasses.fields(Hold)}
-    assert set(HoldOut.model_fields) == fields - {"instance"} | {"approval_groups"}
+    followed = {"approval_groups", "max_rows", "proposed_rows"}
+    assert set(HoldOut.model_fields) == fields - {"instance", "margin"} | followed
 
 
 def test_a_token_goes_out_without_what_it_does_not_need() -> None:

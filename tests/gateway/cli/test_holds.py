@@ -200,6 +200,39 @@ async def test_a_decision_is_confirmed(desk: Desk) -> None:
     assert [(one["state"], one["decisions"][0]["reason"]) for one in said.json] == [("rejected", "no ticket")]
 
 
+async def test_an_approval_for_a_number_of_rows(desk: Desk) -> None:
+    environment = await as_(desk, "carol", Role.APPROVER)
+    change = {"relation": "t", "action": "delete", "rows": 3, "reached": [], "triggers": [], "unseen": []}
+    counted: dict[str, object] = {
+        "formatted": "",
+        "taken_at": "2030-01-31T12:00:00.000Z",
+        "took_ms": 1,
+        "changes": [change],
+        "reads": [],
+        "unseen": [],
+        "transaction": None,
+    }
+    for words, rows in (((), 3), (("--max-rows", "7"), 7), (("--max-rows", "any"), None)):
+        hold = await desk.open()
+        await desk.holds.keep_impact(hold.id, counted)
+        said = await holdgate("holds", "show", hold.id, **environment)
+        assert re.search("^no more than: +3 rows, unless --max-rows", said.out, re.MULTILINE)
+        said = await holdgate("holds", "approve", hold.id, *words, **environment)
+        assert (" for no more than" in said.out) is (rows is not None)
+        assert (await desk.holds.get(hold.id)).max_rows == rows
+    said = await holdgate("holds", "show", hold.id, **environment)
+    assert "no more than:" not in said.out
+    other = await desk.open(uncounted="it is a riddle")
+    said = await holdgate("holds", "show", other.id, **environment)
+    assert re.search("^no more than: +any number of rows: it is a riddle", said.out, re.MULTILINE)
+    said = await holdgate("holds", "approve", other.id, "--max-rows", "1", **environment)
+    assert said.failed() == "Not accepted: a number of rows cannot be enforced here: it is a riddle."
+    for word in ("-1", "1.5", "two", "²"):
+        assert (await holdgate("holds", "approve", other.id, "--max-rows", word, **environment)).code == 2
+    said = await holdgate("holds", "approve", other.id, "--max-rows", "any", **environment)
+    assert said.code == 0
+
+
 async def test_what_cannot_be_decided_is_one_line(desk: Desk) -> None:
     environment = await as_(desk, "carol", Role.APPROVER)
     hold = await desk.open()

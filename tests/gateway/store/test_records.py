@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from gateway.store import Decision, Hold, HoldState, Outcome, TokenRecord, iso
-from rules import Escalation, Stage
+from rules import Escalation, Margin, Stage
 from tests.gateway.store.samples import NOON, approval, hold, rejection, token
 
 
@@ -25,9 +25,32 @@ def test_a_hold_has_the_members_that_are_promised() -> None:
         "outcome"
     )
     assert set(promised.split()) <= set(shown)
-    # Everything but which process it belongs to, and all of its groups once more.
+    # Everything but which process it belongs to, all of its groups once more, and what comes of its margin.
     fields = {field.name for field in dataclasses.fields(Hold)}
-    assert set(shown) == fields - {"instance"} | {"approval_groups"}
+    followed = {"approval_groups", "max_rows", "proposed_rows"}
+    assert set(shown) == fields - {"instance", "margin"} | followed
+
+
+@pytest.mark.parametrize(
+    ("rows", "uncounted", "proposed"),
+    [([3], None, 5), ([2, 1], None, 5), ([3, None], None, None), ([], None, None), ([3], "a riddle", None)],
+)
+def test_what_an_approval_is_for_follows_from_the_preview(
+    rows: list[int | None], uncounted: str | None, proposed: int | None
+) -> None:
+    impact = {"changes": [{"rows": one} for one in rows]}
+    one = hold(impact=impact, margin=Margin(rows=2), uncounted=uncounted)
+    assert one.proposed_rows == proposed
+    assert hold(margin=Margin(rows=2)).proposed_rows is None
+
+
+def test_of_several_approvals_the_lowest_number_of_rows_counts() -> None:
+    def said(number: int | None, verdict: str = "approve") -> Decision:
+        return Decision("carol", verdict, "", NOON, "api", max_rows=number)
+
+    assert hold(decisions=(said(None), said(7), said(5))).max_rows == 5
+    assert hold(decisions=(said(None),)).max_rows is None
+    assert hold(decisions=(said(0), said(1, "reject"))).max_rows == 0
 
 
 def test_a_hold_is_shown_with_what_became_of_it() -> None:
@@ -49,6 +72,7 @@ def test_a_hold_is_shown_with_what_became_of_it() -> None:
             "how": "api",
             "stage": 0,
             "deputy_for": None,
+            "max_rows": None,
         }
     ]
     assert shown["outcome"] == {"tag": "DELETE 1", "rows": 1, "sqlstate": None, "duration_ms": 1.5}
