@@ -9,15 +9,17 @@ is statements separated by semicolons, each a word and an argument:
 ``insert X``       an effect, ``X``, that counts once it is committed
 ``defer X``        the same, and the commit fails
 ``fail``           an error when it is executed; ``unplannable`` at Bind; ``nonsense`` at Parse
-``begin``, ``commit``, ``rollback``
+``begin``, ``commit``, ``rollback``, ``savepoint S``, ``rollback to savepoint S``, ``release savepoint S``
 ``copy X``         takes COPY data; the effect is ``X``
 ``copy-early X``   the same, and fails at the first piece of data
 ``copy-late X``    the same, and fails when the data has ended
 ``dump N``         N pieces of COPY data
 ``notice``, ``set``, ``die``
+``chatty``         from now on every statement says something about its own course
 =================  ====================================================================================
 
-An argument may have further words, which mean something to the policy of a test.
+An argument may have further words, which mean something to the policy of a test. What runs under the gateway's own
+name counts neither as bound nor as run.
 """
 
 import struct
@@ -31,6 +33,7 @@ from tests.support.wire import c, d
 __all__ = ["Effect", "ModelServer", "Ran"]
 
 _FINISH: Final = ("commit", "rollback")
+_OWN: Final = b"holdgate:own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +55,17 @@ class Effect:
 class _Portal:
     text: str
     values: tuple[bytes | None, ...]
+    level: int = 0
+    """How many savepoints there were when it was bound."""
     position: int = 0
     done: bool = False
+
+
+@dataclass(slots=True)
+class _Savepoint:
+    name: str
+    effects: int
+    read_only: bool
 
 
 class _Error(Exception):
@@ -88,6 +100,9 @@ class ModelServer:
         self._buffered = b""
         self._out = b""
         self._portals: dict[bytes, _Portal] = {}
+        self._savepoints: list[_Savepoint] = []
+        self._read_only = False
+        self._chatty = False
         self._skipping = False
         self._copy: _Copy | None = None
 
@@ -254,10 +269,11 @@ class ModelServer:
         if portal and portal in self._portals:
             raise _Error("42P03")
         self._portals.pop(portal, None)
-        self.bound.append(Ran(text, values))
+        if portal != _OWN:
+            self.bound.append(Ran(text, values))
         if _word(text) == "unplannable":
             raise _Error("22012")
-        self._portals[portal] = _Portal(text, values)
+        self._portals[portal] = _Portal(text, values, len(self._savepoints))
         self._say(answers.bind_complete())
 
     def _describe(self, payload: bytes) -> None:
@@ -286,7 +302,8 @@ class ModelServer:
             return
         if portal.done and _word(portal.text) != "select":
             raise _Error("55000")
-        self.ran.append(Ran(portal.text, portal.values))
+        if name != _OWN:
+            self.ran.append(Ran(portal.text, portal.values))
         if _word(portal.text).startswith("copy"):
             portal.done = True
             self._ask_for_data(_Copy(portal.text, False, deque()))
@@ -310,6 +327,7 @@ class ModelServer:
     # --- COPY ---------------------------------------------------------------------------------------------
 
     def _ask_for_data(self, copy: _Copy) -> None:
+        self._check_writing()
         self._copy = copy
         self._say(answers.copy_in_response())
         self._flush()
@@ -349,7 +367,9 @@ class ModelServer:
     # --- statements ---------------------------------------------------------------------------------------
 
     def _run(self, statement: str) -> None:
-        word, _, argument = statement.partition(" ")
+        word, (_, _, argument) = _word(statement), statement.partition(" ")
+        if self._chatty:
+            self._say(answers.notice("it goes on", "DEBUG"))
         if word == "":
             self._say(answers.empty_query_response())
         elif word == "select":
@@ -363,28 +383,86 @@ class ModelServer:
         elif word == "fail":
             raise _Error("22012")
         elif word == "begin":
+            if self.status == "T":
+                self._warn("25001")
             self.status = "T"
+            self._read_only = self._read_only or argument == "READ ONLY"
             self._say(answers.command_complete("BEGIN"))
+        elif word in ("savepoint", "release") or argument.lower().startswith("to savepoint"):
+            self._subtransaction(word, argument.rpartition(" ")[2])
         elif word in _FINISH:
-            failed = self.status == "E"
-            self.status = "I"
-            if word == "rollback" or failed:
-                self.uncommitted.clear()
-                self._portals.clear()
-                self._say(answers.command_complete("ROLLBACK"))
-            else:
-                self._commit()
-                self._say(answers.command_complete("COMMIT"))
+            self._end_block(word)
         elif word == "notice":
             self._say(answers.notice(), answers.command_complete("DO"))
             self._flush()
+        elif word == "chatty":
+            self._chatty = True
+            self._say(answers.command_complete("SET"))
+        elif word == "set" and argument.startswith("LOCAL"):
+            self._read_only = True
+            self._say(answers.command_complete("SET"))
         elif word == "set":
             self._say(answers.parameter_status("TimeZone", "UTC"), answers.command_complete("SET"))
         elif word == "die":
             self._die("57P01")
         else:
+            self._check_writing()
             self.uncommitted.append(Effect(statement if word == "defer" else argument))
             self._say(answers.command_complete("INSERT 0 1"))
+
+    def _check_writing(self) -> None:
+        if self._read_only:
+            raise _Error("25006")
+
+    def _subtransaction(self, word: str, name: str) -> None:
+        if self.status == "I":
+            raise _Error("25P01")
+        if word == "savepoint":
+            self._savepoints.append(_Savepoint(name, len(self.uncommitted), self._read_only))
+            self._say(answers.command_complete("SAVEPOINT"))
+            return
+        found = [at for at, each in enumerate(self._savepoints) if each.name == name]
+        if not found:
+            raise _Error("3B001")
+        at = found[-1]
+        self._read_only = self._savepoints[at].read_only
+        if word == "release":
+            del self._savepoints[at:]
+            for portal in self._portals.values():
+                portal.level = min(portal.level, at)
+            self._say(answers.command_complete("RELEASE"))
+            return
+        del self._savepoints[at + 1 :]
+        self._undo_level()
+        self.status = "T"
+        self._say(answers.command_complete("ROLLBACK"))
+
+    def _undo_level(self) -> None:
+        """What the innermost subtransaction, or else the transaction, did is gone."""
+        level = len(self._savepoints)
+        del self.uncommitted[self._savepoints[-1].effects if level else 0 :]
+        self._portals = {name: each for name, each in self._portals.items() if each.level < level}
+
+    def _end_block(self, word: str) -> None:
+        failed = self.status == "E"
+        if self.status == "I":
+            self._warn("25P01")
+        self.status = "I"
+        if word == "rollback" or failed:
+            self.uncommitted.clear()
+            self._end()
+            self._say(answers.command_complete("ROLLBACK"))
+        else:
+            self._commit()
+            self._say(answers.command_complete("COMMIT"))
+
+    def _end(self) -> None:
+        self._portals.clear()
+        self._savepoints.clear()
+        self._read_only = False
+
+    def _warn(self, code: str) -> None:
+        self._say(answers.notice("not here", "WARNING", code))
 
     def _check_block(self, text: str) -> None:
         if self.status == "E" and _word(text) not in _FINISH:
@@ -392,16 +470,15 @@ class ModelServer:
 
     def _commit(self) -> None:
         work, self.uncommitted = self.uncommitted, []
-        self._portals.clear()
+        self._end()
         if any(effect.text.startswith("defer") for effect in work):
             raise _Error("23503")
         self.committed += work
 
     def _abort(self, error: _Error) -> None:
-        self.uncommitted.clear()
+        self._undo_level()
         if self.status == "T":
             self.status = "E"
-        self._portals.clear()
         self._say(answers.error(str(error), error.code))
         self._flush()
 
@@ -422,11 +499,11 @@ def _text(raw: bytes) -> str:
 
 
 def _word(text: str) -> str:
-    return text.partition(" ")[0]
+    return text.partition(" ")[0].lower()
 
 
 def _number(text: str) -> int:
-    number = text.partition(" ")[2]
+    number = text.partition(" ")[2].partition(" ")[0]
     return min(int(number), 100) if number.isdecimal() else 0
 
 

@@ -5,17 +5,21 @@ holds everything that must be true at any moment, :meth:`Talk.finish` what must 
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from protocol.connection import ProxyConnection
+from protocol.enclosure import NOTHING_AROUND, Boundary, Conduct, Enclosure, enclose
 from protocol.errors import FrontendViolation, ServerError
-from protocol.events import NEED_DATA, PAUSED, RequestReady
+from protocol.events import NEED_DATA, PAUSED, HiddenFinished, RequestReady
 from protocol.frontend import Limits
+from protocol.hidden import Analysis, Hidden, Place
+from protocol.messages import OWN_NAME
 from protocol.request import Execution, Request, Step
 from tests.protocol.model import Effect, ModelServer, Ran
 from tests.support.wire import C, P, Q, S, f
 
-__all__ = ["Decision", "Talk"]
+__all__ = ["Decision", "Question", "Talk"]
 
 Decision = Literal["allow", "hold", "deny"]
 _STRICTNESS: Final[tuple[Decision, ...]] = ("allow", "hold", "deny")
@@ -31,6 +35,16 @@ _OWN: Final = frozenset(
 """What the core sends of its own accord besides Sync and Flush."""
 
 
+@dataclass(frozen=True)
+class Question:
+    """Statements of the gateway's own, the SQLSTATE with which they end, and how many rows each of them gives."""
+
+    statements: tuple[bytes | Analysis, ...]
+    rows: list[int]
+    code: str = ""
+    passing: bool = False
+
+
 class Talk:
     """``slow`` makes every ruling wait, as those of a session do whose context may change."""
 
@@ -41,6 +55,8 @@ class Talk:
         """The client broke the protocol, and both connections are gone."""
         self.slow = False
         self.refused = False
+        self.differs = False
+        """Something was to run read-only that writes: a direct connection would have let it."""
         self.outbox = b""
         """Bytes the client sent that have not come in."""
         self.held = False
@@ -52,6 +68,9 @@ class Talk:
         self._may_run: list[Ran] = []
         self._may_bind: list[Ran] = []
         self._ruling: Generator[None, bool, None] | None = None
+        self._asked: dict[Hidden, Question] = {}
+        self.answered = 0
+        """Questions of the gateway's own that the server has answered."""
 
     # --- acting -------------------------------------------------------------------------------------------
 
@@ -89,7 +108,7 @@ class Talk:
 
     def rule(self, approve: bool) -> None:
         """What waits for a ruling goes one step further; what is held is approved or rejected."""
-        if self._ruling is None or self.over:
+        if self._ruling is None or self.over or self.core.hiding:
             return
         try:
             self._ruling.send(approve)
@@ -108,6 +127,24 @@ class Talk:
             self.core.notice(ServerError("01000", _NOTICE, severity="NOTICE"))
             self._flush()
 
+    def ask(self, question: Question) -> bool:
+        """The gateway asks the server something of its own, if it may here; returns whether it did."""
+        place = self.core.place
+        if self.over or self.core.hiding or place is Place.NOWHERE:
+            return False
+        if place is Place.SERIES and (question.code or question.passing):
+            return False
+        hidden = self.core.hide(question.statements, guarded=True, passing=question.passing)
+        self._asked[hidden] = question
+        self._flush()
+        return True
+
+    def release_locks(self) -> None:
+        """The gateway is about to ask or to hold something, and what was only prepared should keep no locks."""
+        if not self.over and not self.core.hiding:
+            self.core.release_locks()
+            self._flush()
+
     # --- the gateway --------------------------------------------------------------------------------------
 
     def _pump(self) -> None:
@@ -115,13 +152,17 @@ class Talk:
             while (event := self.core.next_event()) is not NEED_DATA and event is not PAUSED:
                 if isinstance(event, RequestReady):
                     self._request(event.request)
+                elif isinstance(event, HiddenFinished):
+                    self._answers(event.hidden)
         except FrontendViolation:
             self.over = True
         self._flush()
 
     def _request(self, request: Request) -> None:
         assert self._ruling is None, "two requests at once"
-        if not self.slow and _judged(request)[0] == "allow" and request.fault is None:
+        encloses = _reads_only(request) or self.core.standing.enclosed
+        plain = request.fault is None and (self.core.settled or not encloses)
+        if not self.slow and _judged(request)[0] == "allow" and plain and self._may_forward(request):
             self._forward(request)
             return
         self._ruling = self._rule_slowly(request)
@@ -131,6 +172,8 @@ class Talk:
         yield
         yield from self._until_settled()
         decision, at = _judged(request)
+        if not self._may_forward(request):
+            decision = "deny"
         if decision == "allow" and request.fault is None:
             self._forward(request)
             return
@@ -142,6 +185,7 @@ class Talk:
             approved = yield
             self.held = False
             if approved:
+                yield from self._until_settled()
                 self._forward(request)
                 return
         yield from self._until_settled()
@@ -156,9 +200,31 @@ class Talk:
             self._flush()
             yield
 
+    def _answers(self, hidden: Hidden) -> None:
+        question = self._asked.pop(hidden)
+        self.answered += 1
+        assert hidden.report.get("C", "") == question.code
+        assert [len(each.rows) for each in hidden.answers] == question.rows
+
+    def _may_forward(self, request: Request) -> bool:
+        return not isinstance(self._enclosure(request), str)
+
+    def _enclosure(self, request: Request) -> Enclosure | str:
+        standing = self.core.standing
+        if not standing.enclosed and not _reads_only(request):
+            return NOTHING_AROUND
+        conducts = {each: _conduct(each) for each in request.executions}
+        if any(each.read_only and each.boundary is not Boundary.NONE for each in conducts.values()):
+            # The rules do not let a transaction begin or end in what is to run read-only.
+            return "a transaction begins or ends in it"
+        return enclose(request, conducts, standing)
+
     def _forward(self, request: Request) -> None:
         self._note(request, len(request.messages))
-        self.core.forward(request)
+        enclosure = self._enclosure(request)
+        assert isinstance(enclosure, Enclosure)
+        self.differs = self.differs or any(_only_reads_and_would_not(each) for each in request.executions)
+        self.core.forward(request, enclosure=enclosure)
 
     def _note(self, request: Request, count: int) -> None:
         """The first ``count`` messages of ``request`` may go to the server."""
@@ -190,11 +256,16 @@ class Talk:
         assert _in_order(ran, self._may_run), f"ran {ran}, allowed {self._may_run}"
         bound = self.server.bound
         assert _in_order(bound, self._may_bind), f"bound {bound}, allowed {self._may_bind}"
-        sent = [raw for raw in _messages(self._upstream) if raw[:1] not in b"SHdcf" and raw not in _OWN]
+        sent = [
+            raw
+            for raw in _messages(self._upstream)
+            if raw[:1] not in b"SHdcf" and raw not in _OWN and OWN_NAME not in raw
+        ]
         assert _in_order(sent, _messages(self._sent)), f"sent {sent}, which the client never did"
         running = [raw for raw in sent if raw[:1] in b"QBEF"]
         assert _in_order(running, self._forwarded), f"sent {running}, forwarded {self._forwarded}"
         assert not any("deny" in each.text.split() for each in self.server.ran)
+        assert not any("ro" in each.text.split() for each in self.server.committed), "it was to be read-only"
         assert not self._doomed & set(self.server.committed), "part of a transaction that was refused"
 
     def finish(self) -> None:
@@ -213,12 +284,13 @@ class Talk:
         assert self.core.settled, "the server owes nothing"
         assert chr(self.core.status) == self.server.status == "I"
         assert not self.core.buffered, "something of the client was not looked at"
-        assert b"".join(self._replies()).endswith(b"CTDDCZ"), "the conversation goes on"
+        assert b"".join(self._replies()).replace(b"N", b"").endswith(b"CTDDCZ"), "the conversation goes on"
         for name, text in self.server.statements.items():
             known = self.core.names.statements.get(name)
             assert known is not None, f"{name!r} is not known"
             assert known.sql == (text.encode(),)
-        if not self.refused:
+        assert not self._asked, "a question without an answer"
+        if not self.refused and not self.differs:
             twin = self._twin()
             assert _shown(self._without_notices()) == _shown(twin.output())
             assert [effect.text for effect in self.server.committed] == [
@@ -275,6 +347,42 @@ def _judged(request: Request) -> tuple[Decision, int]:
 def _decision(text: str) -> Decision:
     words = text.split()
     return "deny" if "deny" in words else "hold" if "hold" in words else "allow"
+
+
+def _reads_only(request: Request) -> bool:
+    return any(_conduct(each).read_only for each in request.executions)
+
+
+def _only_reads_and_would_not(execution: Execution) -> bool:
+    parts = [ran.text for ran in _runs(execution, bound=True)]
+    return _conduct(execution).read_only and any(not part.startswith("select ") for part in parts)
+
+
+def _conduct(execution: Execution) -> Conduct:
+    """What the rules would say of an execution: ``ro`` in its text wants it read-only, ``undo`` leaves nothing."""
+    parts = [ran.text.split() for ran in _runs(execution, bound=True)]
+    heads = {part[0] for part in parts if part}
+    if not parts:
+        return Conduct(boundary=Boundary.UNKNOWN, shares=False, takes_data=True)
+    read_only = any("ro" in part for part in parts)
+    if len(parts) > 1 and heads & _BOUNDARIES.keys():
+        return Conduct(read_only, boundary=Boundary.UNKNOWN, shares=False)
+    boundary = Boundary.NONE
+    for part in parts:
+        boundary = (
+            Boundary.KEEPS if "savepoint" in part else _BOUNDARIES.get(part[0] if part else "", boundary)
+        )
+    return Conduct(
+        read_only,
+        undo=any("undo" in part for part in parts),
+        boundary=boundary,
+        shares=heads <= _SHARES,
+        takes_data=any(head.startswith("copy") for head in heads),
+    )
+
+
+_BOUNDARIES: Final = {"begin": Boundary.OPENS, "commit": Boundary.CLOSES, "rollback": Boundary.CLOSES}
+_SHARES: Final = frozenset({"select", "insert", "defer", "fail", "unplannable", "nonsense"})
 
 
 def _runs(execution: Execution, *, bound: bool = False) -> Iterator[Ran]:

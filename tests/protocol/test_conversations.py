@@ -12,11 +12,12 @@ from typing import Final
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from protocol.errors import UpstreamViolation
 from protocol.frontend import Limits
-from tests.protocol.talk import Talk
+from protocol.hidden import Analysis
+from tests.protocol.talk import Question, Talk
 from tests.support.wire import B, C, D, E, F, H, P, Q, S, c, d, f
 
 SECONDS: Final = float(os.environ.get("HOLDGATE_FUZZ_SECONDS", "4"))
@@ -46,6 +47,19 @@ _ALLOWED: Final = (
     "",
 )
 _STOPPED: Final = ("insert hold", "insert deny", "copy deny")
+_SAVEPOINTS: Final = ("savepoint s", "rollback to savepoint s", "release savepoint s")
+_READ_ONLY: Final = ("select 2 ro", "select 0 ro undo", "select 3 ro undo")
+_FORBIDDEN: Final = ("insert c ro", "copy z ro", "insert d ro undo")
+_QUESTIONS: Final = (
+    Question((b"select 1",), [1]),
+    Question((b"select 2", b"select 0"), [2, 0]),
+    Question((b"select 1", b"fail", b"select 1"), [1], "22012"),
+    Question((b"nonsense",), [], "42601"),
+    Question((b"unplannable",), [], "22012"),
+    Question((b"select 1", b"set LOCAL x", b"select 3"), [1, 0, 3], passing=True),
+    Question((Analysis(b"select 1"), b"select 1"), [1]),
+    Question((Analysis(b"nonsense"),), [], "42601", passing=True),
+)
 _NAMES = st.sampled_from(["", "s", "t"])
 _VALUES = st.sampled_from([(), ("1",), (None, "2")])
 
@@ -140,6 +154,55 @@ class Conversation(RuleBasedStateMachine):
         self.talk.finish()
 
 
+class Asked(Conversation):
+    """The gateway asks the server things of its own in between, wherever it may."""
+
+    phrases = _phrases((*_ALLOWED, *_SAVEPOINTS))
+
+    @initialize(chatty=st.booleans())
+    def the_client_wants_to_hear_of_all(self, chatty: bool) -> None:
+        self.talk.client_sends(Q("chatty" if chatty else ""))
+
+    @rule(question=st.sampled_from(_QUESTIONS))
+    def the_gateway_asks(self, question: Question) -> None:
+        self.talk.ask(question)
+
+    @rule(question=st.sampled_from(_QUESTIONS))
+    def the_gateway_asks_and_gets_its_answer(self, question: Question) -> None:
+        self.all_goes_its_way()
+        before = self.talk.answered
+        if self.talk.ask(question):
+            self.all_goes_its_way()
+            self.all_goes_its_way()
+            assert self.talk.answered == before + 1
+
+    @rule()
+    def locks_are_released(self) -> None:
+        self.talk.release_locks()
+
+
+class Enclosed(Asked):
+    """And some of it runs read-only, of which a client that only reads there sees nothing."""
+
+    phrases = _phrases((*_ALLOWED, *_SAVEPOINTS, *_READ_ONLY, *_READ_ONLY))
+
+
+class NarrowlyEnclosed(Enclosed):
+    """The same with batches passed on before their Sync."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.talk = Talk(Limits(batch=60, owed=2))
+
+
+class AllAtOnce(Enclosed):
+    """And with statements that would write where they may only read, and refusals."""
+
+    phrases = _phrases(
+        (*_ALLOWED, *_SAVEPOINTS, *_READ_ONLY, *_STOPPED, "insert c ro", "copy z ro", "insert d ro undo")
+    )
+
+
 class Narrow(Conversation):
     """The server may owe next to nothing, and batches are passed on before their Sync."""
 
@@ -157,6 +220,14 @@ class Refusals(Conversation):
 _SETTINGS = settings(max_examples=EXAMPLES, stateful_step_count=30, deadline=None)
 TestConversation = Conversation.TestCase
 TestConversation.settings = _SETTINGS
+TestAsked = Asked.TestCase
+TestAsked.settings = _SETTINGS
+TestEnclosed = Enclosed.TestCase
+TestEnclosed.settings = _SETTINGS
+TestNarrowlyEnclosed = NarrowlyEnclosed.TestCase
+TestNarrowlyEnclosed.settings = _SETTINGS
+TestAllAtOnce = AllAtOnce.TestCase
+TestAllAtOnce.settings = _SETTINGS
 TestNarrow = Narrow.TestCase
 TestNarrow.settings = _SETTINGS
 TestRefusals = Refusals.TestCase

@@ -107,9 +107,9 @@ def fatal(text: str = "terminating connection due to administrator command", cod
     return error(text, code, severity="FATAL")
 
 
-def notice(text: str = "by the way", severity: str = "NOTICE") -> bytes:
+def notice(text: str = "by the way", severity: str = "NOTICE", code: str = "00000") -> bytes:
     """NoticeResponse."""
-    return message("N", _report(severity, "00000", text) + b"\0")
+    return message("N", _report(severity, code, text) + b"\0")
 
 
 def _report(severity: str, code: str, text: str) -> bytes:
