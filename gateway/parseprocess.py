@@ -2,17 +2,14 @@
 
 import asyncio
 import contextlib
-import io
 import os
-import pickle
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections import OrderedDict
-from dataclasses import is_dataclass
-from enum import Enum
-from typing import Any, Final
+from typing import Final
 
+from gateway.parsereply import MalformedReply, facts_from
 from gateway.parsewire import HEADER, MAX_REPLY, Forget, Read, Rules, encode, pieces
 from rules import Context, Facts, Policy, SchemaSnapshot, slim
 
@@ -35,17 +32,6 @@ _INHERITED: Final = ("PATH", "LANG", "TZ")
 
 class ReaderLost(Exception):
     """The reader is gone or makes no sense; the text says how, for people."""
-
-
-class _FactsOnly(pickle.Unpickler):
-    """Takes values of the rules and nothing else: a reader may have been taken over by what it read."""
-
-    def find_class(self, module: str, name: str) -> type[Any]:
-        if module.startswith("rules."):
-            found = super().find_class(module, name)
-            if isinstance(found, type) and (is_dataclass(found) or issubclass(found, Enum)):
-                return found
-        raise pickle.UnpicklingError(f"{module}.{name} has no place in facts")
 
 
 class Reader:
@@ -146,7 +132,7 @@ class Reader:
             self._send(Read(sql, slim(sql, context), key, seconds))
             await self._drain()
             facts = await self._receive()
-        if not isinstance(facts, Facts):
+        if facts is None:
             raise ReaderLost("its answer was no answer")
         self.answers += 1
         return facts
@@ -185,18 +171,16 @@ class Reader:
         except ConnectionError as error:
             raise ReaderLost(_CLOSED) from error
 
-    async def _receive(self) -> object:
+    async def _receive(self) -> Facts | None:
         try:
             (length,) = HEADER.unpack(await self._from.readexactly(HEADER.size))
             if length > MAX_REPLY:
                 raise ReaderLost(f"an answer of {length} bytes")
-            return _FactsOnly(io.BytesIO(await self._from.readexactly(length))).load()
+            return facts_from(await self._from.readexactly(length))
         except (asyncio.IncompleteReadError, ConnectionError) as error:
             raise ReaderLost(_CLOSED) from error
-        except ReaderLost:
-            raise
-        except Exception as error:
-            raise ReaderLost(f"its answer cannot be taken: {error}") from error
+        except MalformedReply as error:
+            raise ReaderLost(str(error)) from error
 
 
 def _environment() -> dict[str, str]:

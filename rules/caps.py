@@ -8,6 +8,8 @@ from typing import Final
 
 MAX_BYTES: Final = 1024 * 1024
 MAX_TOKENS: Final = 20_000
+MAX_STATEMENTS: Final = 1_000
+"""Statements of one message: all of them are judged at once."""
 MAX_DEPTH: Final = 100
 """Brackets and CASEs inside one another; the server's own limit is its stack."""
 MAX_NESTING: Final = 24

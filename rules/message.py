@@ -7,6 +7,7 @@ catalog, sqlglot as second reader.  Each can only make the verdict stricter.
 from collections.abc import Mapping
 from dataclasses import replace
 
+from rules.caps import MAX_STATEMENTS
 from rules.continued import without_comments
 from rules.crosscheck import Agreement, crosscheck
 from rules.cursors import OpenCursors
@@ -36,6 +37,8 @@ def read_message(
         return replace(_unreadable(f"not PostgreSQL's grammar: {error}"), ungrammatical=True)
     except RecursionError:
         return _unreadable("nested too deeply")
+    if len(parsed.statements) > MAX_STATEMENTS:
+        return _unreadable(f"more than {MAX_STATEMENTS} statements in one message")
     reader = Statements(world, prepared, cursors, path)
     found: list[StatementFacts] = []
     unreadable: str | None = None

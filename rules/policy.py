@@ -272,9 +272,11 @@ class Policy:
         self, facts: Facts, context: Context, parameters: Sequence[Parameter] | None = None
     ) -> Verdict:
         """The verdict on a message; ``parameters`` may narrow row bounds that depend on them."""
+        # Many statements of one message, or many partitions, often do the same.
+        once: dict[EffectFacts, tuple[Effect, Rule | None]] = {}
         decided = [
-            self._decide_effect(narrow(effect, parameters) if effect.parameter_bounds else effect, context)
-            for effect in facts.effects
+            once.get(effect) or once.setdefault(effect, self._decide_effect(effect, context))
+            for effect in (narrow(one, parameters) if one.parameter_bounds else one for one in facts.effects)
         ]
         if facts.unreadable is not None:
             unread = EffectFacts(Action.UTILITY, nature=Nature.UNREADABLE, detail=facts.unreadable)

@@ -1,7 +1,6 @@
 """One reader seen from the gateway: what it is told, what is believed of its answers, how its end is named."""
 
 import asyncio
-import io
 import os
 import pickle
 import signal
@@ -10,7 +9,7 @@ import pytest
 
 from gateway import parseprocess
 from gateway.parseprocess import Reader, ReaderLost
-from rules import Facts, SchemaSnapshot
+from rules import SchemaSnapshot
 from rules.catalog import Relation
 from tests.rules.policies import context, strict_judge
 
@@ -103,20 +102,3 @@ async def test_what_is_no_reader_is_not_believed(
     monkeypatch.setattr(asyncio, "create_subprocess_exec", impostor)
     with pytest.raises(ReaderLost, match=why):
         await Reader.start(MEMORY)
-
-
-class Evil:
-    """Pickles as a call of os.system."""
-
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return os.system, ("false",)
-
-
-@pytest.mark.parametrize("answer", [Evil(), Facts, io.BytesIO(), parseprocess.Reader, JUDGE.read, JUDGE])
-def test_an_answer_can_be_nothing_but_values_of_the_rules(answer: object) -> None:
-    try:
-        loaded = parseprocess._FactsOnly(io.BytesIO(pickle.dumps(answer))).load()
-    except pickle.UnpicklingError:
-        return
-    # A class by itself is harmless, and is no answer.
-    assert loaded is Facts

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rules import Allowance, Decision, Judge, Parameter, TooHeavy, compile_policy, unread
+from rules.caps import MAX_STATEMENTS
 from rules.catalog import Relation, SchemaSnapshot
 from tests.rules.policies import STRICT, context, cursors, strict_judge
 
@@ -264,3 +265,18 @@ def test_names_that_the_catalog_does_not_know(sql: str, missing: tuple[str, ...]
     )
     facts = Judge(compile_policy(OPEN)).judge(sql.encode(), replace(context(), catalog=catalog)).facts
     assert set(facts.missing) == set(missing)
+
+
+def test_a_message_of_too_many_statements_is_not_read() -> None:
+    most = b"SELECT 1;" * MAX_STATEMENTS
+    assert strict_judge().read(most, context()).unreadable is None
+    why = strict_judge().read(most + b"SELECT 1", context()).unreadable
+    assert why == "more than 1000 statements in one message"
+
+
+def test_what_is_done_twice_is_decided_once_and_told_twice() -> None:
+    effects = (
+        strict_judge().judge(b"DELETE FROM orders; SELECT 1; DELETE FROM orders", context()).verdict.effects
+    )
+    assert len(effects) == 2
+    assert effects[0] is effects[1]
