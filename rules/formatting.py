@@ -4,11 +4,12 @@ from typing import Final
 
 import sqlglot
 
+from rules.caps import LIGHT_TOKENS, weight
 from rules.grammar import MAX_QUERY_DEPTH
 from rules.reader import Unreadable, read_text
 
-MAX_FORMATTED: Final = 8192
-"""Characters; longer texts are shown as they came."""
+MAX_FORMATTED: Final = 2 * LIGHT_TOKENS
+"""As a weight. What weighs more is shown as it came: the event loop has no time to lay it out."""
 
 
 def format_sql(sql: str) -> str:
@@ -16,7 +17,7 @@ def format_sql(sql: str) -> str:
 
     Display only: comments are kept by sqlglot where it can, and nothing is ever decided on the result.
     """
-    if len(sql) > MAX_FORMATTED:
+    if weight(sql.encode("utf-8", "surrogateescape")) > MAX_FORMATTED:
         return sql
     try:
         sources = read_text(sql)

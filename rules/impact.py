@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from rules.builtin import words
+from rules.caps import MAX_COMMENT_DEPTH
 from rules.catalog import ForeignKey, Relation, SchemaSnapshot
 from rules.counting import (
     CHANGES,
@@ -28,8 +29,8 @@ from rules.lexer import LexError
 from rules.pgquery import GrammarError, Node, parse
 from rules.titles import statement_name
 
-MAX_TEXT: Final = 16 * 1024
-"""Bytes of a message that is previewed."""
+MAX_TEXT: Final = 8 * 1024
+"""Bytes of a message that is previewed: parsing it takes the event loop a few milliseconds."""
 MAX_REACHED: Final = 24
 """Foreign keys that are followed from one statement."""
 MAX_STEPS: Final = 5
@@ -100,6 +101,8 @@ class Impact:
 
 def plan_impact(sql: bytes, catalog: SchemaSnapshot, read: Read) -> Impact:
     """The questions about a message; it never raises for what the message holds."""
+    if sql.count(b"/*") > MAX_COMMENT_DEPTH:
+        return Impact(unseen=("a text of so many comments is not previewed",))
     if len(sql) > MAX_TEXT:
         return Impact(unseen=(f"a text of more than {MAX_TEXT} bytes is not previewed",))
     try:

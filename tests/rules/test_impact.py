@@ -256,6 +256,7 @@ def test_what_is_not_explained(desk: Desk, sql: str, why: str) -> None:
         ("DELETE FROM", "cannot be read"),
         ("EXECUTE x", "EXECUTE is not previewed"),
         ("SELECT " + "1 + " * MAX_TEXT + "1", "not previewed"),
+        ("SELECT " + "/*" * 100 + "*/" * 100 + "1", "so many comments"),
     ],
 )
 def test_what_is_not_previewed(desk: Desk, sql: str, why: str) -> None:
