@@ -57,6 +57,10 @@ fuzz-sql: $(DEV_STAMP) ## Read mutated and generated statements for FUZZ_SECONDS
 drivers: $(DEV_STAMP) ## Run the drivers' own test suites directly and through the gateway (ARGS='NAME ...', --list)
 	@$(BIN)/python -m tests.drivers $(ARGS)
 
+.PHONY: bench
+bench: $(DEV_STAMP) ## Measure the gateway beside a direct connection and pgbouncer (ARGS='--quick --json FILE')
+	@$(BIN)/python -m tests.bench.traffic $(ARGS)
+
 .PHONY: bench-reading
 bench-reading: $(DEV_STAMP) ## Measure what judging an unseen statement costs, beside the parsers alone
 	@$(BIN)/python -m tests.bench.reading
