@@ -26,11 +26,13 @@ from gateway.logs import log_to_stderr
 from gateway.metrics import Metrics
 from gateway.people import People
 from gateway.seats import Seats
-from gateway.sessions import SessionInfo, SessionRegistry
+from gateway.sessions import SessionInfo
 from gateway.store import Storage, StoreInUse, StoreUnavailable, open_store
 from gateway.tasks import cancel_all, spawn
 from gateway.tls import TlsError
 from gateway.tokens import Tokens
+from gateway.workers.crew import Crew
+from gateway.workers.member import Shared
 
 __all__ = ["Gateway", "StartError", "serve"]
 
@@ -42,7 +44,15 @@ GAUGE_SECONDS: Final = 1.0
 LAST_TASKS_SECONDS: Final = 5.0
 
 _AT_START: Final = (
-    *("listen.address", "listen.port", "admin.address", "admin.port", "admin.tls", "store.url"),
+    *(
+        "listen.address",
+        "listen.port",
+        "listen.workers",
+        "admin.address",
+        "admin.port",
+        "admin.tls",
+        "store.url",
+    ),
     "audit.file",
 )
 """Keys of the configuration that are looked at once."""
@@ -68,16 +78,20 @@ class _HoldMetrics:
 
 
 class _Sessions:
-    """The sessions of this process, for the management port."""
+    """The sessions of a gateway, for its management port."""
 
-    def __init__(self, registry: SessionRegistry) -> None:
-        self._registry = registry
+    def __init__(self, gateway: "Gateway") -> None:
+        self._gateway = gateway
 
-    async def list(self) -> list[SessionInfo]:
-        return self._registry.list()
+    async def list(self) -> Sequence[SessionInfo]:
+        crew = self._gateway.crew
+        return self._gateway.sessions.list() if crew is None else await crew.list()
 
     async def kill(self, session_id: str, by: str) -> bool:
-        return self._registry.kill(session_id, by)
+        crew = self._gateway.crew
+        if crew is not None:
+            return await crew.kill(session_id, by)
+        return self._gateway.sessions.kill(session_id, by)
 
 
 class StartError(Exception):
@@ -103,7 +117,8 @@ class Gateway:
         self.holds: Holds
         self.people: People
         self.tokens: Tokens
-        self.listener: Listener
+        self.listener: Listener | Crew
+        self.crew: Crew | None = None
         self.management: ManagementServer
 
     async def start(self) -> None:
@@ -139,7 +154,7 @@ class Gateway:
                 audit=self.audit,
                 bus=self.bus,
                 metrics=self.render_metrics,
-                sessions=_Sessions(self.sessions),
+                sessions=_Sessions(self),
                 tokens=self.tokens,
                 people=self.people,
                 authenticate=PasswordCheck(lambda: self.config, self._mock_secret),
@@ -149,8 +164,7 @@ class Gateway:
         )
         started.push_async_callback(self.management.stop)
         await self.management.start()
-        started.push_async_callback(self.front.stop_listening)
-        self.listener = await self.front.listen(self.holds, self.seats)
+        self.listener = await self._listen()
         self._gauges = spawn(self._copy_gauges(), name="gauges")
         self._record("start", f"policy {config.policy.version[:12]}")
         logger.info(
@@ -161,17 +175,31 @@ class Gateway:
             config.policy.version[:12],
         )
 
+    async def _listen(self) -> Listener | Crew:
+        """Accept clients: in this process, or in workers that have all else done here."""
+        if self.config.listen.workers == 1:
+            self._started.push_async_callback(self.front.stop_listening)
+            return await self.front.listen(self.holds, self.seats)
+        shared = Shared(self.holds, self.seats, self.audit)
+        self.crew = Crew(lambda: self.config, shared, self.catalogs, self.metrics, self._mock_secret)
+        await self.crew.start()
+        return self.crew
+
     async def stop(self) -> None:
         """Take no new sessions, let running statements finish for ``shutdown.grace`` seconds, close all."""
-        await self.front.stop_listening()
-        await self.sessions.drain(self.config.shutdown.grace)
+        grace = self.config.shutdown.grace
+        if self.crew is not None:
+            await self.crew.stop(grace)
+        else:
+            await self.front.stop_listening()
+            await self.sessions.drain(grace)
         if self._gauges is not None:
             self._gauges.cancel()
         self._record("stop")
         await self._started.aclose()
 
     def reload(self, config: Config) -> list[str]:
-        """Take another configuration for new sessions and new statements.
+        """Take another configuration for new sessions and new statements; workers follow in ``reloaded``.
 
         Returns the keys that changed and count only after a restart.
         """
@@ -183,15 +211,21 @@ class Gateway:
         self._record("reload", f"policy {config.policy.version[:12]}")
         return [key for key in _AT_START if attrgetter(key)(old) != attrgetter(key)(config)]
 
+    async def reloaded(self) -> None:
+        """Until every process of this gateway has taken the configuration."""
+        if self.crew is not None:
+            await self.crew.reload()
+
     async def render_metrics(self) -> tuple[bytes, str]:
         """The exposition text and its content type."""
         self.metrics.audit_queue.set(self.audit.queue_depth)
-        return self.metrics.render()
+        return self.metrics.render(() if self.crew is None else await self.crew.families())
 
     async def readiness(self) -> Sequence[str]:
         """Why the gateway cannot serve now; empty when it can."""
         problems: list[str] = []
-        if not self.listener.listening:
+        door = self.crew or self.front.listener
+        if door is None or not door.listening:
             problems.append("the listener does not accept connections")
         if not self.audit.healthy:
             problems.append(f"the audit cannot be written: {self.audit.failure or 'its queue is full'}")
@@ -223,12 +257,13 @@ async def serve(config_path: str) -> int:
     except (ConfigError, StartError) as error:
         print(f"holdgate: {error}", file=sys.stderr)
         return 1
-    gateway.front.pool.warm()
+    if gateway.crew is None:
+        gateway.front.pool.warm()
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    loop.add_signal_handler(signal.SIGHUP, lambda: _reload(gateway, config_path))
+    loop.add_signal_handler(signal.SIGHUP, lambda: spawn(_reload(gateway, config_path), name="reload"))
     await stopping.wait()
     logger.info("stopping")
     # A second signal does not wait for the first.
@@ -239,7 +274,7 @@ async def serve(config_path: str) -> int:
     return 0
 
 
-def _reload(gateway: Gateway, config_path: str) -> None:
+async def _reload(gateway: Gateway, config_path: str) -> None:
     try:
         later = gateway.reload(load_config(config_path))
     except (ConfigError, TlsError) as error:
@@ -247,6 +282,7 @@ def _reload(gateway: Gateway, config_path: str) -> None:
         for line in str(error).splitlines():
             logger.error("%s", line)
         return
+    await gateway.reloaded()
     logger.info("configuration reloaded, policy %s", gateway.config.policy.version[:12])
     if later:
         logger.warning("these changes count only after a restart: %s", ", ".join(later))

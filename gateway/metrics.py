@@ -9,6 +9,7 @@ import contextlib
 import platform
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Final
 
@@ -16,7 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-__all__ = ["CONTENT_TYPE", "Histogram", "Metrics", "Timer"]
+__all__ = ["CONTENT_TYPE", "Family", "Histogram", "Metrics", "Sample", "Timer", "summed"]
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -38,6 +39,11 @@ _WAIT_BUCKETS: Final = tuple(
 )
 
 _HOLD_ENDS: Final = ("approved", "rejected", "expired", "withdrawn", "abandoned", "interrupted")
+_GREATEST: Final = frozenset(
+    ("holdgate_build_info", "holdgate_catalog_generation", "holdgate_catalog_age_seconds")
+)
+"""Gauges that are not summed over processes: each has its own view of the same thing."""
+
 _DIRECTIONS: Final = ("to_upstream", "to_client")
 
 
@@ -157,6 +163,62 @@ class _WithoutCreated(Collector):
             yield family
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One line of the exposition."""
+
+    name: str
+    labels: dict[str, str]
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric with all of its series. ``kind`` is Prometheus's word: counter, gauge or histogram."""
+
+    name: str
+    documentation: str
+    kind: str
+    samples: list[Sample]
+
+
+def summed(families: Iterable[Family]) -> list[Family]:
+    """Metrics of several processes as those of one gateway: added up, except where the greatest of all is meant."""
+    known: dict[tuple[str, str], Family] = {}
+    values: dict[tuple[str, str], dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
+    for family in families:
+        key = family.name, family.kind
+        known.setdefault(key, family)
+        series = values.setdefault(key, {})
+        for sample in family.samples:
+            at = sample.name, tuple(sample.labels.items())
+            if family.name in _GREATEST:
+                series[at] = max(series.get(at, sample.value), sample.value)
+            else:
+                series[at] = series.get(at, 0.0) + sample.value
+    return [
+        replace(
+            family,
+            samples=[Sample(name, dict(labels), value) for (name, labels), value in values[key].items()],
+        )
+        for key, family in known.items()
+    ]
+
+
+class _Collected(Collector):
+    """Metrics that are plain values already, for the exposition."""
+
+    def __init__(self, families: Iterable[Family]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        for family in self._families:
+            metric = Metric(family.name, family.documentation, family.kind)
+            for sample in family.samples:
+                metric.add_sample(sample.name, sample.labels, sample.value)
+            yield metric
+
+
 class Metrics:
     """Every metric of one gateway.
 
@@ -268,6 +330,11 @@ class Metrics:
             ["database"],
             registry=registry,
         )
+        self.workers_lost_total = Counter(
+            "holdgate_workers_lost_total",
+            "Worker processes that died and were replaced.",
+            registry=registry,
+        )
         self.build_info = Gauge(
             "holdgate_build_info", "What is running; always 1.", ["version", "python"], registry=registry
         )
@@ -319,6 +386,21 @@ class Metrics:
             with contextlib.suppress(KeyError):
                 metric.remove(database)
 
-    def render(self) -> tuple[bytes, str]:
-        """The exposition text and its content type, as ``GET /metrics`` sends them."""
-        return generate_latest(_WithoutCreated(self.registry)), CONTENT_TYPE
+    def families(self) -> list[Family]:
+        """All metrics as they are now, as plain values."""
+        return [
+            Family(
+                family.name,
+                family.documentation,
+                family.type,
+                [Sample(one.name, dict(one.labels), float(one.value)) for one in family.samples],
+            )
+            for family in _WithoutCreated(self.registry).collect()
+        ]
+
+    def render(self, more: Iterable[Family] = ()) -> tuple[bytes, str]:
+        """The exposition text and its content type, as ``GET /metrics`` sends them.
+
+        ``more`` is what other processes of the same gateway have counted.
+        """
+        return generate_latest(_Collected(summed([*self.families(), *more]))), CONTENT_TYPE

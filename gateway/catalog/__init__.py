@@ -1,6 +1,6 @@
 """What is known of each database's definitions: read, kept, shown."""
 
-from gateway.catalog.keeper import Keeper
+from gateway.catalog.keeper import Keeper, Place
 from gateway.catalog.kept import Catalog
 from gateway.catalog.read import Ask, AskError, Reading, read, read_catalog
 from gateway.catalog.view import SessionCatalog
@@ -10,6 +10,7 @@ __all__ = [
     "AskError",
     "Catalog",
     "Keeper",
+    "Place",
     "Reading",
     "SessionCatalog",
     "read",

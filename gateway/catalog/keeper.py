@@ -16,14 +16,14 @@ from gateway.metrics import Metrics
 from gateway.tasks import spawn
 from gateway.upstream import Connector
 
-__all__ = ["Keeper"]
+__all__ = ["Keeper", "Place"]
 
 START_SECONDS: Final = 10.0
 """How long the start of the gateway waits for the catalogs it can read by itself."""
 
 _ANY: Final = "*"
 
-_Place = tuple[str, int, str]
+Place = tuple[str, int, str]
 """Host, port and the server's name of a database: what two names of the configuration may have in common."""
 
 
@@ -34,8 +34,10 @@ class Keeper:
         self._config = config
         self._connector = connector
         self._metrics = metrics
-        self._catalogs: dict[_Place, Catalog] = {}
+        self._catalogs: dict[Place, Catalog] = {}
         self._polling: dict[Catalog, asyncio.Task[None]] = {}
+        self.tell: Callable[[Place], None] = lambda place: None
+        """Told where a definition may have changed, for other processes that keep the same catalog."""
         self.generations = itertools.count(1)
 
     async def start(self) -> None:
@@ -77,6 +79,7 @@ class Keeper:
                 poll=lambda: self._config().catalog.poll,
                 generations=self.generations,
                 metrics=self._metrics,
+                tell=lambda: self.tell(place),
             )
             self._equip(catalog, database)
         return catalog
@@ -103,6 +106,12 @@ class Keeper:
     def leave(catalog: Catalog) -> None:
         """A session that joined has ended."""
         catalog.sessions -= 1
+
+    def changed_elsewhere(self, place: Place) -> None:
+        """A definition of a database may have changed through another process, which told the others itself."""
+        catalog = self._catalogs.get(place)
+        if catalog is not None:
+            catalog.changes += 1
 
     def measure(self) -> None:
         """Tell the metrics how old each snapshot is."""
@@ -139,5 +148,5 @@ class Keeper:
             self._metrics.forget_catalog(catalog.label)
 
 
-def _place(database: Database, name: str) -> _Place:
+def _place(database: Database, name: str) -> Place:
     return database.host, database.port, database.dbname or name

@@ -77,6 +77,7 @@ class Catalog:
         poll: Callable[[], float],
         generations: Iterator[int],
         metrics: Metrics,
+        tell: Callable[[], None] = lambda: None,
     ) -> None:
         self.label = label
         self.looker: Looker | None = None
@@ -94,6 +95,7 @@ class Catalog:
         self._poll = poll
         self._generations = generations
         self._metrics = metrics
+        self._tell = tell
         self._turn = asyncio.Lock()
         self._seen = 0
         self._read_mark: str | None = None
@@ -125,6 +127,7 @@ class Catalog:
     def changed(self) -> None:
         """A definition may have changed: everybody waits until somebody has looked."""
         self.changes += 1
+        self._tell()
 
     def is_of(self, identity: str | None) -> bool:
         """Whether what is known is known of this database, as far as anybody can tell."""

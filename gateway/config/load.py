@@ -55,15 +55,21 @@ _VERIFIER = re.compile(
 _KEY_BYTES = 32
 
 
-def load_config(path: str | os.PathLike[str], *, environment: Mapping[str, str] | None = None) -> Config:
+def load_config(
+    path: str | os.PathLike[str], *, environment: Mapping[str, str] | None = None, text: str | None = None
+) -> Config:
     """Read and check the file at ``path``; ``environment`` (the process's by default) fills in ``${NAME}``.
+
+    With ``text`` the file is taken to hold that.
 
     Raises :class:`ConfigError` with every problem found, each with line and column.
     """
     file = Path(path)
-    document = parse_document(_read(file), file, os.environ if environment is None else environment)
+    if text is None:
+        text = _read(file)
+    document = parse_document(text, file, os.environ if environment is None else environment)
     top = Section(document, document.value, ())
-    config = _assemble(top, file)
+    config = _assemble(top, file, text)
     top.close()
     if document.problems:
         raise ConfigError(document.problems)
@@ -87,7 +93,7 @@ def _read(file: Path) -> str:
         raise ConfigError([ConfigProblem(str(file), line, column, "", "not UTF-8 text")]) from None
 
 
-def _assemble(top: Section, file: Path) -> Config | None:
+def _assemble(top: Section, file: Path, text: str) -> Config | None:
     listen = _listen(top.section("listen"))
     admin = _admin(top.section("admin"))
     store = _store(top.section("store"))
@@ -122,6 +128,7 @@ def _assemble(top: Section, file: Path) -> Config | None:
         oidc=oidc,
         tests=tests,
         deputies=deputies,
+        text=text,
     )
 
 
@@ -129,11 +136,9 @@ def _listen(section: Section) -> Listen:
     listen = Listen(
         address=section.text("address", "127.0.0.1"),
         port=section.integer("port", 7432, 0, 65_535),
-        workers=section.integer("workers", 1, 1, 1024),
+        workers=section.integer("workers", 1, 1, 64),
         tls=_listen_tls(section.section("tls")),
     )
-    if listen.workers != 1:
-        section.problem("workers", "this version runs one worker; write 1 or leave the key out")
     section.close()
     return listen
 

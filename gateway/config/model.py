@@ -268,6 +268,8 @@ class Config:
     oidc: Oidc | None = None
     tests: tuple[PolicyTest, ...] = ()
     deputies: tuple[Deputy, ...] = ()
+    text: str = field(default="", repr=False)
+    """The file's text, for processes that are to have the same configuration whatever the file holds by then."""
 
     def database(self, name: str) -> Database | None:
         """The database of this name, else the one called ``*``, else None."""

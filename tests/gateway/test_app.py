@@ -156,7 +156,7 @@ class TestReadiness:
         self, tmp_path: Path, postgres: Postgres
     ) -> None:
         async with running_gateway(tmp_path, make_config(postgres)) as gateway, httpx.AsyncClient() as http:
-            await gateway.gateway.listener.stop()
+            await gateway.gateway.front.stop_listening()
             for file in tmp_path.glob("holdgate.db*"):
                 file.unlink()
             (tmp_path / "holdgate.db").mkdir()

@@ -43,6 +43,24 @@ def test_length_of_the_secret(minor: int, length: int) -> None:
     assert len(CancelRegistry().register(1, Session(), minor=minor).secret) == length
 
 
+async def test_a_key_that_nobody_has_here_is_asked_for_elsewhere() -> None:
+    registry, asked = CancelRegistry(), list[tuple[int, bytes]]()
+
+    async def elsewhere(pid: int, secret: bytes) -> bool:
+        asked.append((pid, secret))
+        return pid == 8
+
+    registry.elsewhere = elsewhere
+    key = registry.register(7, Session(), minor=0)
+    assert await registry.cancel(7, key.secret)
+    assert asked == []
+    assert await registry.cancel(8, b"abcd")
+    assert not await registry.cancel(9, b"abcd")
+    assert asked == [(8, b"abcd"), (9, b"abcd")]
+    assert not await registry.cancel_here(8, b"abcd")
+    assert len(asked) == 2
+
+
 async def test_unknown_keys_cancel_nothing() -> None:
     registry = CancelRegistry()
     session = Session()

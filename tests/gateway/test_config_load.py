@@ -72,13 +72,22 @@ def test_the_least_there_can_be(load: Load, tmp_path: Path) -> None:
     assert config.path == tmp_path / "holdgate.yaml"
 
 
+def test_a_text_stands_in_for_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "holdgate.yaml"
+    file.write_text("not: [yaml", encoding="utf-8")
+    text = "databases: {shop: {host: a}}\nlisten: {workers: 3}\naudit: {file: a.jsonl}\n"
+    config = load_config(file, text=text)
+    assert (config.listen.workers, config.text, config.path) == (3, text, file)
+    assert config.audit.file == tmp_path / "a.jsonl"
+
+
 def test_empty_sections_are_defaults(load: Load) -> None:
     assert load("listen:\nadmin:\nusers:\nrules:\ngroups:\n").listen.port == 7432
 
 
 def test_every_problem_at_once(faults: Faults) -> None:
     found = faults(
-        "listen: {prot: 5, workers: 4, port: 70000}\n"
+        "listen: {prot: 5, workers: 0, port: 70000}\n"
         "store: {url: mysql://x}\n"
         "audit: {retention: never, statements: al}\n"
         "rules:\n"
@@ -87,7 +96,7 @@ def test_every_problem_at_once(faults: Faults) -> None:
     )
     assert found[:6] == [
         "1:10: listen.prot: unknown key; did you mean port?",
-        "1:28: listen.workers: this version runs one worker; write 1 or leave the key out",
+        "1:28: listen.workers: expected a whole number from 1 to 64, found 0",
         "1:37: listen.port: expected a whole number from 0 to 65535, found 70000",
         "2:14: store.url: expected sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE",
         "3:20: audit.retention: expected a duration such as 30s, 15m, 1h30m or 400d, found 'never'",

@@ -28,7 +28,8 @@ from gateway.holds import (
     NotAllowed,
 )
 from gateway.people import People
-from gateway.store import SqlStore, StoreUnavailable, open_store
+from gateway.store import StoreUnavailable, open_store
+from gateway.store.sql import SqlStore
 from gateway.tasks import cancel_all, running
 from rules import Escalation, Stage
 from tests.gateway.audit.samples import records

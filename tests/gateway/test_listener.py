@@ -151,7 +151,7 @@ class TestTurnedAway:
         waiting = await RawClient.connect(running.host, running.port, login=False)
         # Its first byte is waited for now.
         async with await running.raw(database):
-            await running.gateway.listener.stop()
+            await running.gateway.front.stop_listening()
             await waiting.send(startup_message(user="postgres", database=database))
             (error,) = await waiting.read_to_end()
         waiting.abort()
@@ -167,7 +167,7 @@ class TestTurnedAway:
                 client = await RawClient.connect(running.host, running.port, login=False)
                 await client.send(startup_message(user="postgres", database=database))
                 await relay.connected.wait()
-                await running.gateway.listener.stop()
+                await running.gateway.front.stop_listening()
                 relay.resume()
                 messages = await client.read_to_end()
                 client.abort()

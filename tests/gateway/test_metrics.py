@@ -5,7 +5,7 @@ import platform
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.metrics import CONTENT_TYPE, Metrics
+from gateway.metrics import CONTENT_TYPE, Family, Metrics, Sample, summed
 
 NAMES = {
     "holdgate_sessions": ("gauge", ()),
@@ -31,6 +31,7 @@ NAMES = {
     "holdgate_catalog_age_seconds": ("gauge", ("database",)),
     "holdgate_catalog_reload_seconds": ("histogram", ()),
     "holdgate_catalog_failures_total": ("counter", ("database",)),
+    "holdgate_workers_lost_total": ("counter", ()),
     "holdgate_build_info": ("gauge", ("python", "version")),
 }
 
@@ -210,3 +211,39 @@ def test_a_catalog_that_is_not_kept_any_more_is_not_shown() -> None:
     metrics.forget_catalog("shop")
     metrics.forget_catalog("never seen")
     assert b'database="shop"' not in metrics.render()[0]
+
+
+def test_several_processes_count_as_one() -> None:
+    own, one, other = Metrics("1.0"), Metrics("1.0"), Metrics("1.0")
+    for count, metrics in enumerate((own, one, other), 1):
+        for _ in range(count):
+            metrics.statement("read", "allow")
+            metrics.statement_seconds.observe(0.003 * count)
+        metrics.sessions.set(count)
+        metrics.catalog_generation.labels("shop").set(count)
+    other.upstream_errors_total.labels("lost").inc()
+    text = own.render([*one.families(), *other.families()])[0].decode()
+    for line in (
+        'holdgate_statements_total{action="read",verdict="allow"} 6.0',
+        "holdgate_statement_seconds_count 6.0",
+        'holdgate_statement_seconds_bucket{le="0.005"} 1.0',
+        'holdgate_statement_seconds_bucket{le="0.01"} 6.0',
+        "holdgate_sessions 6.0",
+        # Each has read the catalog by itself: the numbers are not of one kind.
+        'holdgate_catalog_generation{database="shop"} 3.0',
+        'holdgate_upstream_errors_total{kind="lost"} 1.0',
+    ):
+        assert line in text.splitlines()
+    assert text.count("# TYPE holdgate_sessions_total counter") == 1
+    alone = own.render()[0]
+    assert {line for line in text.splitlines() if line[:1] == "#"} == {
+        line for line in alone.decode().splitlines() if line[:1] == "#"
+    }
+
+
+def test_sums_are_plain_values_again() -> None:
+    family = Family("a", "text", "counter", [Sample("a_total", {"x": "1"}, 2.0), Sample("a_total", {}, 1.0)])
+    more = Family("a", "text", "counter", [Sample("a_total", {"x": "1"}, 3.0)])
+    assert summed([family, more]) == [
+        Family("a", "text", "counter", [Sample("a_total", {"x": "1"}, 5.0), Sample("a_total", {}, 1.0)])
+    ]

@@ -9,7 +9,8 @@ import pytest
 
 from gateway.config import Config, Oidc, Role, User, load_config
 from gateway.people import NotAdmitted, People, Person, same_person
-from gateway.store import SqlStore, open_store
+from gateway.store import open_store
+from gateway.store.sql import SqlStore
 from tests.gateway.management import SteppedClock
 
 OIDC = Oidc(

@@ -11,7 +11,8 @@ import pytest
 
 from gateway.config import Config, Role, load_config
 from gateway.people import People
-from gateway.store import SqlStore, open_store
+from gateway.store import open_store
+from gateway.store.sql import SqlStore
 from gateway.tokens import Tokens
 from tests.gateway.management import SteppedClock, write_config
 

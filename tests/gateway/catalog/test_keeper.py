@@ -208,3 +208,22 @@ async def test_asking_about_any_name_begins_no_catalog(
     del only["databases"]["*"]
     async with keeping(tmp_path, only) as kept:
         assert (await kept.keeper.described("other")).snapshot.is_empty
+
+
+async def test_other_processes_are_told_of_changes_and_tell_of_theirs(
+    tmp_path: Path, postgres: Postgres, database: str
+) -> None:
+    async with keeping(tmp_path, databases(postgres, **{database: LOGIN})) as kept:
+        told: list[tuple[str, int, str]] = []
+        kept.keeper.tell = told.append
+        catalog = kept.keeper.of(database)
+        await catalog.ready()
+        place = (postgres.host, postgres.port, database)
+        kept.keeper.changed_elsewhere(("elsewhere", 1, database))
+        unmoved = catalog.fresh
+        kept.keeper.changed_elsewhere(place)
+        assert (unmoved, catalog.fresh) == (True, False)
+        # Whoever told us has told the others too.
+        assert told == []
+        catalog.changed()
+        assert told == [place]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.store import SqlStore
+from gateway.store.sql import SqlStore
 from tests.gateway.store.samples import Place, postgresql_url, sqlite_url
 from tests.support.postgres import Postgres
 

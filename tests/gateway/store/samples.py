@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from gateway.store import Decision, Hold, HoldState, SqlStore, TokenRecord, open_store
+from gateway.store import Decision, Hold, HoldState, TokenRecord, open_store
+from gateway.store.sql import SqlStore
 from rules import Stage
 from tests.support.postgres import Postgres
 

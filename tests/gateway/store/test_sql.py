@@ -18,12 +18,12 @@ from gateway.store import (
     HoldLimit,
     HoldState,
     Outcome,
-    SqlStore,
     Storage,
     StoreInUse,
     StoreUnavailable,
     open_store,
 )
+from gateway.store.sql import SqlStore
 from rules import Escalation, Stage
 from tests.gateway.store.samples import (
     NOON,

@@ -4,7 +4,8 @@ import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
-from gateway.store import PersonRecord, SqlStore
+from gateway.store import PersonRecord
+from gateway.store.sql import SqlStore
 from tests.gateway.store.samples import NOON, Place
 
 ZOE = PersonRecord("zoe", "https://login.example", "7", "zoe@corp.example", ("dpo", "staff"), NOON, NOON)
