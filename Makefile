@@ -65,6 +65,10 @@ bench: $(DEV_STAMP) ## Measure the gateway beside a direct connection and pgboun
 bench-reading: $(DEV_STAMP) ## Measure what judging an unseen statement costs, beside the parsers alone
 	@$(BIN)/python -m tests.bench.reading
 
+.PHONY: bench-catalog
+bench-catalog: $(DEV_STAMP) ## Measure what knowing a large database costs (ARGS='--tables 10000')
+	@$(BIN)/python -m tests.bench.catalog $(ARGS)
+
 .PHONY: bench-sessions
 bench-sessions: $(DEV_STAMP) ## Measure the memory of idle and of held sessions (ARGS='--sessions 1000 --many 10000')
 	@$(BIN)/python -m tests.bench.sessions $(ARGS)

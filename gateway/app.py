@@ -18,6 +18,7 @@ from gateway.api.server import ManagementServer
 from gateway.api.services import Services
 from gateway.audit import AuditLog, AuditRecord, AuditUnavailable, Kind
 from gateway.bus import Bus, Event
+from gateway.collector import spare_what_stays
 from gateway.config import Config, ConfigError, load_config
 from gateway.front import Front
 from gateway.holds import Holds
@@ -259,6 +260,7 @@ async def serve(config_path: str) -> int:
         return 1
     if gateway.crew is None:
         gateway.front.pool.warm()
+    spare_what_stays()
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

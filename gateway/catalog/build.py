@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeVar, cast
 
+from gateway.collector import spare
 from rules.catalog import (
     INDEXES,
     Cast,
@@ -89,15 +90,20 @@ def build(
     )
     # Whoever looked for a name first would wait for all of these at once.
     for index in itertools.chain.from_iterable(INDEXES.values()):
-        getattr(snapshot, index)
+        found = getattr(snapshot, index)
         yield
+        for value in found.values() if isinstance(found, dict) else ():
+            spare(value)
+            yield
     return snapshot
 
 
 def _each(rows: Sequence[Row], make: Callable[[list[Any]], T]) -> Steps[tuple[T, ...]]:
     made: list[T] = []
     for row in rows:
-        made.append(make(decoded(row)))
+        one = make(decoded(row))
+        spare(one)
+        made.append(one)
         yield
     return tuple(made)
 
@@ -107,7 +113,9 @@ def _by_relation(rows: Sequence[Row], make: Callable[[list[Any]], T]) -> Steps[d
     found: dict[int, list[T]] = {}
     for row in rows:
         oid, *rest = decoded(row)
-        found.setdefault(oid, []).append(make(rest))
+        one = make(rest)
+        spare(one)
+        found.setdefault(oid, []).append(one)
         yield
     return found
 

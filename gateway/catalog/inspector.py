@@ -12,10 +12,11 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Final, Self
 
+from gateway import clock
 from gateway.authn import LoginRefused
 from gateway.catalog.build import Row
 from gateway.catalog.queries import CLOSING, OPENING
-from gateway.catalog.read import AskError
+from gateway.catalog.read import SLICE_SECONDS, AskError
 from gateway.config import Database
 from gateway.link import Link
 from gateway.upstream import Connector
@@ -132,7 +133,12 @@ class Inspector:
         results: list[list[Row]] = []
         rows: list[Row] = []
         failure: AskError | None = None
+        until = clock.monotonic() + SLICE_SECONDS
         while True:
+            if clock.monotonic() >= until:
+                # What has arrived already is read without waiting, and may be thousands of rows.
+                await asyncio.sleep(0)
+                until = clock.monotonic() + SLICE_SECONDS
             tag, payload = await self._link.read_message(MAX_MESSAGE)
             if tag == BackendTag.DATA_ROW:
                 values = decode_data_row(payload)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import uvloop
 
 from gateway.catalog import Place
+from gateway.collector import spare_what_stays
 from gateway.config import load_config
 from gateway.front import Front
 from gateway.hold_port import HOLD_ERRORS, HoldPort
@@ -134,6 +135,7 @@ async def run(channel_socket: socket.socket, sockets: list[socket.socket]) -> in
     channel = await Channel.over(channel_socket)
     worker = Worker(channel, sockets)
     serve(WorkerPort, worker, channel, WORKER_ERRORS)  # type: ignore[type-abstract]
+    spare_what_stays()
     channel.begin()
     await channel.closed.wait()
     if not worker.stopped:
