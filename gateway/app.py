@@ -32,6 +32,7 @@ from gateway.store import Storage, StoreInUse, StoreUnavailable, open_store
 from gateway.tasks import cancel_all, spawn
 from gateway.tls import TlsError
 from gateway.tokens import Tokens
+from gateway.totp import Totp
 from gateway.workers.crew import Crew
 from gateway.workers.member import Shared
 
@@ -158,6 +159,7 @@ class Gateway:
                 sessions=_Sessions(self),
                 tokens=self.tokens,
                 people=self.people,
+                totp=Totp(self.store, lambda: self.config),
                 authenticate=PasswordCheck(lambda: self.config, self._mock_secret),
                 check=self.front.check,
                 readiness=self.readiness,

@@ -61,4 +61,6 @@ def decision_record(hold: Hold, decision: Decision, state: HoldState) -> AuditRe
         record.details["max_rows"] = decision.max_rows
     if decision.deputy_for is not None:
         record.details["deputy_for"] = decision.deputy_for
+    if decision.step_up is not None:
+        record.details["step_up"] = decision.step_up
     return record

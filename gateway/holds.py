@@ -39,6 +39,7 @@ from gateway.hold_terms import (
 from gateway.ids import Ulids
 from gateway.owed import Owed
 from gateway.people import People, Person
+from gateway.step_up import Prove, StepUpRequired, nothing_proven, proven, satisfied
 from gateway.store import Decision, Hold, HoldLimit, HoldState, HoldStore, Outcome, StoreUnavailable
 from gateway.tasks import complete, spawn
 from gateway.voting import Voter, after, next_escalation, seat
@@ -260,10 +261,12 @@ class Holds:
         how: str,
         absent: Mapping[str, Collection[str]] = _NOBODY,
         max_rows: MaxRows = PREVIEWED,
+        prove: Prove = nothing_proven,
     ) -> Hold:
         """Approve or reject; returns the hold as it then is: pending still, where more people have to decide.
 
-        ``absent`` are those whom ``who`` stands in for, with their groups. Raises :class:`HoldNotFound`,
+        ``absent`` are those whom ``who`` stands in for, with their groups. ``prove`` is asked for a proof where the
+        stage wants one, once nothing else stands in the way. Raises what it raises, :class:`HoldNotFound`,
         :class:`NotAllowed`, :class:`InvalidReason`, :class:`InvalidCeiling` for a number of rows that cannot be
         enforced, :class:`AlreadyResolved` for whoever comes too late, and :class:`AlreadyDecided` for whoever would
         count twice.
@@ -283,7 +286,9 @@ class Holds:
             raise AuditUnavailable("nothing can be decided while the audit cannot be written")
         verdict = "approve" if approve else "reject"
         most = chosen(hold, max_rows) if approve else None
-        decision = Decision(who, verdict, text, self._clock.now(), how, stage, deputy_for, most)
+        ways = hold.stages[stage].step_up if approve else ()
+        step_up = await proven(hold, ways, prove)
+        decision = Decision(who, verdict, text, self._clock.now(), how, stage, deputy_for, most, step_up)
         return await complete(self._decide(hold, voter, decision), name=f"decide {hold_id}")
 
     async def get(self, hold_id: str) -> Hold:
@@ -428,6 +433,9 @@ class Holds:
             # Somebody else decided meanwhile: what this word counts for may be another thing now.
             stage, deputy_for = seat(hold, voter, decision.at, approve=approve)
             decision = dataclasses.replace(decision, stage=stage, deputy_for=deputy_for)
+            if approve and not satisfied(hold.stages[stage], decision):
+                # The proof was for the stage before.
+                raise StepUpRequired(hold, hold.stages[stage].step_up)
         state = after(hold, decision)
         hold = await self.get(hold_id)
         try:

@@ -21,6 +21,7 @@ from gateway.holds import ClaimRefused, Hold, HoldRequest, HoldsFull, HoldState
 from gateway.people import Person, same_person
 from gateway.previews import Previewed, Previews, Subject
 from gateway.recorder import Recorder
+from gateway.step_up import satisfied
 from gateway.store import Decision, Standing, StoreUnavailable
 from gateway.tasks import spawn
 from protocol import enclosure, sqlstate
@@ -374,6 +375,8 @@ def _void(config: Config, hold: Hold, decision: Decision, people: Mapping[str, P
             return "nobody may approve their own statement"
         if known is None or not known.enabled:
             return f"approver {person} is no longer known or enabled"
+    if not satisfied(hold.stages[decision.stage], decision):
+        return f"approver {decision.who} did not prove who they are"
     voice = decision.deputy_for or decision.who
     if decision.deputy_for and voice not in config.stands_in_for(decision.who, decision.at):
         return f"approver {decision.who} is no longer a deputy of {voice}"

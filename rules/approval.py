@@ -4,10 +4,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["DEFAULT_EXPIRY", "NO_MARGIN", "Approval", "Escalation", "Margin", "Stage", "unmet"]
+__all__ = ["DEFAULT_EXPIRY", "NO_MARGIN", "STEP_UPS", "Approval", "Escalation", "Margin", "Stage", "unmet"]
 
 DEFAULT_EXPIRY: Final = 15 * 60.0
 """Seconds that a hold waits where nothing else was said."""
+
+STEP_UPS: Final = ("totp",)
+"""How an approver can prove, at that moment, that they are not just a browser that was left open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +25,15 @@ class Escalation:
 class Stage:
     """``quorum`` distinct people of any of ``groups`` (none: of everybody with the role approver) have to approve.
 
-    ``repeat``: somebody who approved an earlier stage may approve this one too.
+    ``repeat``: somebody who approved an earlier stage may approve this one too. ``step_up``: each has to prove anew
+    who they are, in one of these ways; none where being signed in is enough.
     """
 
     groups: tuple[str, ...] = ()
     quorum: int = 1
     escalation: Escalation | None = None
     repeat: bool = False
+    step_up: tuple[str, ...] = ()
 
     @property
     def all_groups(self) -> tuple[str, ...]:

@@ -79,6 +79,7 @@ _TOP_KEYS: Final = (
     "redact_errors",
     "erasing_update",
     "groups",
+    "open_groups",
     "users",
     "databases",
     "limits",
@@ -89,7 +90,8 @@ def compile_policy(document: Mapping[str, object]) -> Policy:
     """Compile the keys ``personal_data``, ``rules``, ``defaults``, ``approval``, ``redact_errors`` and
     ``erasing_update``.
 
-    ``groups`` and ``users`` (each user with its ``groups``) say which groups exist; ``databases`` and ``limits``
+    ``groups`` and ``users`` (each user with its ``groups``) say which groups exist, ``open_groups`` which of them have
+    members who are not listed; ``databases`` and ``limits``
     are taken and left alone.  Raises PolicyError with every problem found.
     """
     return _Compiler(document).compile()
@@ -107,6 +109,7 @@ class _Compiler(ApprovalReading):
             raise PolicyError([Problem((), "a mapping is needed")])
         self._known_keys(document, _TOP_KEYS, ())
         self._members = known_members(document.get("groups"), document.get("users"))
+        self._open = frozenset(self._texts(document.get("open_groups", ()), ("open_groups",)))
         personal = self._personal_data(document.get("personal_data"))
         rules = self._rules(document.get("rules"))
         defaults = self._defaults(document.get("defaults"), rules)

@@ -4,13 +4,13 @@ import re
 from collections.abc import Mapping, Set
 from typing import Final
 
-from rules.approval import DEFAULT_EXPIRY, NO_MARGIN, Approval, Escalation, Margin, Stage, unmet
+from rules.approval import DEFAULT_EXPIRY, NO_MARGIN, STEP_UPS, Approval, Escalation, Margin, Stage, unmet
 from rules.mapping import Path, Reading
 
 __all__ = ["ApprovalReading", "known_members"]
 
-_STAGE_KEYS: Final = ("from", "quorum", "escalate", "repeat")
-_SHORT_KEYS: Final = ("from", "quorum", "escalate")
+_STAGE_KEYS: Final = ("from", "quorum", "escalate", "repeat", "step_up")
+_SHORT_KEYS: Final = ("from", "quorum", "escalate", "step_up")
 """What may stand beside ``expires``, where one stage is all."""
 _WHOLE_KEYS: Final = ("expires", "margin")
 _ESCALATION_KEYS: Final = ("to", "after")
@@ -36,11 +36,12 @@ def known_members(groups: object, users: object) -> dict[str, frozenset[str]]:
 
 
 class ApprovalReading(Reading):
-    """Reads approvals; ``_members`` are the people of each group there is."""
+    """Reads approvals; ``_members`` are the people of each group there is, ``_open`` those with others too."""
 
     def __init__(self) -> None:
         super().__init__()
         self._members: Mapping[str, frozenset[str]] = {}
+        self._open: Set[str] = frozenset()
 
     def _approval(self, value: object, path: Path, askers: Set[str] | None = None) -> Approval | None:
         """``askers`` are all who can be held by the rule, None where that is anybody."""
@@ -89,7 +90,20 @@ class ApprovalReading(Reading):
         repeat = entry.get("repeat", False)
         if not isinstance(repeat, bool):
             self._problem((*path, "repeat"), "must be true or false")
-        return Stage(groups, quorum, self._escalation(entry.get("escalate"), path, groups), repeat is True)
+        step_up = self._step_up(entry.get("step_up"), (*path, "step_up"))
+        escalation = self._escalation(entry.get("escalate"), path, groups)
+        return Stage(groups, quorum, escalation, repeat is True, step_up)
+
+    def _step_up(self, value: object, path: Path) -> tuple[str, ...]:
+        if value is None:
+            return ()
+        ways = self._texts(value, path)
+        for way in ways:
+            if way not in STEP_UPS:
+                self._problem(path, f"unknown: {way}; known: {', '.join(STEP_UPS)}")
+        if value == []:
+            self._problem(path, f"name at least one of {', '.join(STEP_UPS)}, or leave it out")
+        return tuple(way for way in STEP_UPS if way in ways)
 
     def _escalation(self, value: object, stage: Path, groups: tuple[str, ...]) -> Escalation | None:
         path = (*stage, "escalate")
@@ -123,18 +137,19 @@ class ApprovalReading(Reading):
     ) -> None:
         """Nothing may wait for an approval that nobody could ever give."""
         stages = approval.stages
+        open_ended = any(group in self._open for stage in stages for group in stage.all_groups)
         for number, stage in enumerate(stages):
             place = (*path, "stages", number) if several else path
             if stage.escalation is not None and stage.escalation.after >= approval.expires:
                 self._problem((*place, "escalate", "after"), "the hold expires before it escalates")
             # A group without anybody is a mistake elsewhere, or its people are only named later.
             people = {one for group in stage.all_groups for one in self._members[group]}
-            if stage.groups and stage.quorum > 1 and len(people) < stage.quorum:
+            if not open_ended and stage.groups and stage.quorum > 1 and len(people) < stage.quorum:
                 self._problem(
                     (*place, "quorum"), f"is more than the {_people(len(people))} of {_groups(stage)}"
                 )
                 return
-        if len(stages) == 1 and stages[0].quorum == 1:
+        if open_ended or (len(stages) == 1 and stages[0].quorum == 1):
             return
         stuck = unmet(stages, self._members)
         if stuck is not None:

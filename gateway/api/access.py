@@ -31,6 +31,11 @@ ACCESS: Final[dict[tuple[str, str], frozenset[Role]]] = {
     ("GET", "/api/v1/tokens"): _ADMIN,
     ("POST", "/api/v1/tokens"): _ADMIN,
     ("DELETE", "/api/v1/tokens/{token_id}"): _ADMIN,
+    ("GET", "/api/v1/me/totp"): _ANY,
+    ("POST", "/api/v1/me/totp"): _ANY,
+    ("POST", "/api/v1/me/totp/confirm"): _ANY,
+    ("POST", "/api/v1/me/totp/remove"): _ANY,
+    ("DELETE", "/api/v1/people/{person}/totp"): _ADMIN,
     ("GET", "/api/v1/people"): _ADMIN,
     ("DELETE", "/api/v1/people/{person}"): _ADMIN,
 }

@@ -22,6 +22,7 @@ from gateway.api.routes_holds import add_hold_routes
 from gateway.api.routes_look import add_looking_routes
 from gateway.api.routes_oidc import add_oidc_routes
 from gateway.api.routes_people import add_people_routes
+from gateway.api.routes_step_up import add_step_up_routes
 from gateway.api.schemas import ProblemOut
 from gateway.api.services import Services
 from gateway.api.shield import Shield
@@ -30,7 +31,12 @@ from gateway.store import StoreUnavailable
 
 __all__ = ["ManagementApp", "create_app", "installed_version"]
 
-_CONSOLE = {"console.css": "text/css", "console.js": "text/javascript", "icon.svg": "image/svg+xml"}
+_CONSOLE = {
+    "console.css": "text/css",
+    "console.js": "text/javascript",
+    "security.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
 
 
 class ManagementApp(FastAPI):
@@ -65,6 +71,7 @@ def create_app(services: Services, *, heartbeat: float = HEARTBEAT_SECONDS) -> M
     provider = Provider(services.config, services.clock)
     add_people_routes(app, services, guard, provider)
     add_oidc_routes(app, services, guard, provider)
+    add_step_up_routes(app, services, guard)
     add_hold_routes(app, services, guard)
     add_looking_routes(app, services, guard, app.streams)
     add_changing_routes(app, services, guard)

@@ -1,15 +1,17 @@
 """Holds: what waits, and the two decisions a person can take."""
 
 import re
-from collections.abc import Awaitable
-from typing import Annotated
+from collections.abc import Awaitable, Sequence
+from typing import Annotated, Final
 
-from fastapi import Depends, FastAPI, Path, Query
+from fastapi import Depends, FastAPI, Path, Query, Request
 
 from gateway.api.guard import Guard, Principal
 from gateway.api.problems import Problem
+from gateway.api.routes_step_up import no_key, step_up_failed
 from gateway.api.schemas import ApproveIn, HoldOut, HoldPage, RejectIn
 from gateway.api.services import Services
+from gateway.api.sign_ins import address_of, note
 from gateway.hold_terms import PREVIEWED, MaxRows
 from gateway.holds import (
     AlreadyDecided,
@@ -21,10 +23,13 @@ from gateway.holds import (
     InvalidReason,
     NotAllowed,
 )
+from gateway.step_up import Prove, StepUpFailed, StepUpRequired, nothing_proven
+from gateway.totp import NoKey
 
 __all__ = ["add_hold_routes"]
 
 HoldId = Annotated[str, Path(description="H- and 26 characters")]
+_PROOFS: Final = {"totp": "a code of your authenticator (totp)"}
 _ID = re.compile("H-[0-9A-Z]{26}")
 
 
@@ -50,15 +55,20 @@ def add_hold_routes(app: FastAPI, services: Services, guard: Guard) -> None:
 
     @app.post("/api/v1/holds/{hold_id}/approve", tags=["holds"], summary="Approve a held statement")
     async def approve(
-        hold_id: HoldId, principal: Annotated[Principal, Depends(guard)], body: ApproveIn | None = None
+        hold_id: HoldId,
+        request: Request,
+        principal: Annotated[Principal, Depends(guard)],
+        body: ApproveIn | None = None,
     ) -> HoldOut:
         """It runs once, as it was held, as soon as every stage has its people; until then the answer is a hold that
         is still pending. 403 for one's own statement and for whoever is in none of the groups that are asked; 409,
         with the hold, for whoever has approved it before, and when it was decided or nobody waits any more; 422 for a
-        number of rows that cannot be enforced. Of several approvals the lowest number of rows counts."""
-        body = body or ApproveIn()
-        max_rows: MaxRows = body.max_rows if "max_rows" in body.model_fields_set else PREVIEWED
-        return await _answered(_decide(services, hold_id, principal, True, body.reason, max_rows))
+        number of rows that cannot be enforced. Of several approvals the lowest number of rows counts. Where the
+        stage asks for a proof of who approves, 403 of the type ``step-up-required`` names the ways in ``step_up``."""
+        given = body or ApproveIn()
+        max_rows: MaxRows = given.max_rows if "max_rows" in given.model_fields_set else PREVIEWED
+        prove = _prover(services, principal, given, request)
+        return await _answered(_decide(services, hold_id, principal, True, given.reason, max_rows, prove))
 
     @app.post("/api/v1/holds/{hold_id}/reject", tags=["holds"], summary="Reject a held statement")
     async def reject(
@@ -68,6 +78,22 @@ def add_hold_routes(app: FastAPI, services: Services, guard: Guard) -> None:
         return await _answered(_decide(services, hold_id, principal, False, body.reason))
 
 
+def _prover(services: Services, principal: Principal, given: ApproveIn, request: Request) -> Prove:
+    """Proves who approves with what came along."""
+
+    async def prove(hold: Hold, ways: Sequence[str]) -> str:
+        if "totp" not in ways or given.totp is None:
+            raise StepUpRequired(hold, ways)
+        try:
+            await services.totp.check(principal.name, given.totp)
+        except StepUpFailed as error:
+            note(services, "step-up failed", principal.name, address_of(request), f"{hold.id}: {error}")
+            raise
+        return "totp"
+
+    return prove
+
+
 def _decide(
     services: Services,
     hold_id: str,
@@ -75,6 +101,7 @@ def _decide(
     approve: bool,
     reason: str,
     max_rows: MaxRows = PREVIEWED,
+    prove: Prove = nothing_proven,
 ) -> Awaitable[Hold]:
     return services.holds.decide(
         _id(hold_id),
@@ -86,6 +113,7 @@ def _decide(
         how=principal.how,
         absent=services.config().stands_in_for(principal.name, services.clock.now()),
         max_rows=max_rows,
+        prove=prove,
     )
 
 
@@ -97,6 +125,17 @@ async def _answered(call: Awaitable[Hold]) -> HoldOut:
         raise Problem(404, "There is no such hold.", kind="no-such-hold") from None
     except NotAllowed as error:
         raise Problem(403, f"Not allowed: {error}.", kind="decision-not-allowed") from None
+    except StepUpRequired as error:
+        raise Problem(
+            403,
+            f"This takes a proof that it is you who approves: {' or '.join(map(_PROOFS.__getitem__, error.ways))}.",
+            kind="step-up-required",
+            extra={"step_up": list(error.ways)},
+        ) from None
+    except StepUpFailed as error:
+        raise step_up_failed(error) from None
+    except NoKey as error:
+        raise no_key(error) from None
     except InvalidReason as error:
         raise Problem(422, f"The reason is not accepted: {error}.", kind="invalid-request") from None
     except InvalidCeiling as error:

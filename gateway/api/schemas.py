@@ -13,6 +13,7 @@ __all__ = [
     "ChangeOut",
     "CheckIn",
     "CheckOut",
+    "CodeIn",
     "DecisionOut",
     "DeviceIn",
     "DeviceOut",
@@ -44,6 +45,8 @@ __all__ = [
     "TokenMade",
     "TokenOut",
     "TokensOut",
+    "TotpMade",
+    "TotpOut",
     "TransactionOut",
     "WaysOut",
 ]
@@ -142,10 +145,31 @@ class PeopleOut(BaseModel):
 
 class ApproveIn(_In):
     """An approval; the reason may be left out. ``max_rows``: it may delete, update or merge no more rows than these;
-    null: any number; left out: ``proposed_rows`` of the hold."""
+    null: any number; left out: ``proposed_rows`` of the hold. ``totp`` is a code of the approver's authenticator, where
+    the stage asks for one."""
 
     reason: Reason = ""
     max_rows: Annotated[int, Strict(), Field(ge=0, le=2**62)] | None = None
+    totp: str | None = Field(default=None, max_length=16)
+
+
+class CodeIn(_In):
+    """A code of an authenticator."""
+
+    code: str = Field(min_length=1, max_length=16)
+
+
+class TotpOut(BaseModel):
+    """Whether there is an authenticator."""
+
+    enrolled: bool
+
+
+class TotpMade(BaseModel):
+    """A new authenticator: its secret in base32, and the address that an app reads it from."""
+
+    secret: str
+    uri: str
 
 
 class RejectIn(_In):
@@ -164,11 +188,12 @@ class EscalationOut(BaseModel):
 class StageOut(BaseModel):
     """How far one stage of a hold has come. ``groups`` may decide (none: anyone with the role
     approver), ``quorum`` how many people have to approve, ``missing`` how many still do. ``since`` is null while
-    an earlier stage is not finished."""
+    an earlier stage is not finished. ``step_up``: each has to prove anew who they are, in one of these ways."""
 
     groups: list[str]
     quorum: int
     repeat: bool
+    step_up: list[str]
     escalation: EscalationOut | None
     since: Time | None
     approved_by: list[str]
@@ -186,6 +211,7 @@ class DecisionOut(BaseModel):
     stage: int
     deputy_for: str | None
     max_rows: int | None
+    step_up: str | None
 
 
 class OutcomeOut(BaseModel):

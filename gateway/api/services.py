@@ -12,6 +12,7 @@ from gateway.config import Config
 from gateway.holds import Holds
 from gateway.people import People
 from gateway.tokens import Tokens
+from gateway.totp import Totp
 from rules import Explanation
 
 __all__ = ["Authenticate", "Check", "Readiness", "Services", "SessionView", "Sessions"]
@@ -83,6 +84,7 @@ class Services:
     sessions: Sessions
     tokens: Tokens
     people: People
+    totp: Totp
     authenticate: Authenticate
     check: Check
     readiness: Readiness

@@ -6,9 +6,10 @@ import time
 from argparse import Namespace
 from typing import Any, Final
 
-from gateway.cli.client import Client, ConnectionLost, part
+from gateway.cli.client import Client, ConnectionLost, Refusal, part
 from gateway.cli.errors import CliError
 from gateway.cli.output import moment, print_fields, print_json, print_table
+from gateway.cli.totp import ask_for_code
 from gateway.text import one_line
 
 __all__ = ["decide", "list_holds", "show", "watch"]
@@ -112,7 +113,7 @@ def show(options: Namespace) -> None:
             **_impact(hold["impact"]),
             "no more than": _ceiling(hold),
             "decisions": "\n".join(
-                f"{decision['verdict']} by {_who(decision)} at {moment(decision['at'])} ({decision['how']})"
+                f"{decision['verdict']} by {_who(decision)} at {moment(decision['at'])} ({_how(decision)})"
                 + (f": {decision['reason']}" if decision["reason"] else "")
                 for decision in hold["decisions"]
             ),
@@ -179,6 +180,11 @@ def _count(rows: int | None) -> str:
     return "an unknown number of rows" if rows is None else f"{rows} row{'' if rows == 1 else 's'}"
 
 
+def _how(decision: dict[str, Any]) -> str:
+    """The way somebody decided, and how they proved who they are."""
+    return ", ".join(filter(None, (decision["how"], decision["step_up"])))
+
+
 def _who(decision: dict[str, Any]) -> str:
     deputy_for = decision["deputy_for"]
     return f"{decision['who']} for {deputy_for}" if deputy_for else str(decision["who"])
@@ -202,11 +208,19 @@ def _stage(stage: dict[str, Any]) -> str:
 
 def decide(options: Namespace) -> None:
     """Approve or reject."""
+    path = f"/api/v1/holds/{part(options.id)}/{options.verdict}"
     body: dict[str, object] = {"reason": options.reason}
     if "max_rows" in options:
         body["max_rows"] = options.max_rows
+    if options.verdict == "approve" and options.totp is not None:
+        body["totp"] = options.totp
     with Client(options) as client:
-        hold = client.post(f"/api/v1/holds/{part(options.id)}/{options.verdict}", body)
+        try:
+            hold = client.post(path, body)
+        except Refusal as refusal:
+            if refusal.kind != "step-up-required" or "totp" in body or not sys.stdin.isatty():
+                raise
+            hold = client.post(path, {**body, "totp": ask_for_code()})
     if options.json:
         print_json(hold)
         return

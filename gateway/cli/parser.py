@@ -52,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_audit(commands)
     _add_tokens(commands)
     _add_login(commands)
+    _add_totp(commands)
     return parser
 
 
@@ -135,6 +136,9 @@ def _add_holds(commands: "argparse._SubParsersAction[_Parser]") -> None:
                 metavar="N|any",
                 default=argparse.SUPPRESS,
                 help="it may change no more rows than these (as previewed, with the margin of its rule)",
+            )
+            decide.add_argument(
+                "--totp", metavar="CODE", help="a code of your authenticator, where the rule asks for one"
             )
         _remote(decide)
         decide.set_defaults(run="holds:decide", verdict=verdict)
@@ -300,6 +304,22 @@ def _add_login(commands: "argparse._SubParsersAction[_Parser]") -> None:
     logout = commands.add_parser("logout", help="revoke and forget the token of login", allow_abbrev=False)
     _server(logout)
     logout.set_defaults(run="login:logout")
+
+
+def _add_totp(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    totp = _group(commands, "totp", "your authenticator, for approvals that ask for its codes")
+    for name, text in (
+        ("status", "say whether you have one"),
+        ("enrol", "set one up: shows its secret, then asks for its first code"),
+        ("remove", "remove yours, with one of its codes"),
+    ):
+        command = totp.add_parser(name, help=text, allow_abbrev=False)
+        _remote(command, json=name == "status")
+        command.set_defaults(run=f"totp:{name}")
+    reset = totp.add_parser("reset", help="remove somebody's who has lost it", allow_abbrev=False)
+    reset.add_argument("user", metavar="USER")
+    _remote(reset, json=False)
+    reset.set_defaults(run="totp:reset")
 
 
 def _group(

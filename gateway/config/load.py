@@ -4,7 +4,7 @@ import base64
 import binascii
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -30,13 +30,15 @@ from gateway.config.model import (
     User,
     is_loopback,
 )
-from gateway.config.oidc import read_oidc
+from gateway.config.oidc import open_groups, read_oidc
 from gateway.config.policy_tests import read_policy_tests
 from gateway.config.section import Section
+from gateway.config.step_up import check_step_ups
 from rules import Policy, PolicyError, compile_policy
 
 __all__ = ["load_config"]
 
+MIN_KEY = 32
 MAX_FILE = 4 * 1024 * 1024
 MIN_READER_MEMORY = 512 * 1024 * 1024
 """What a reader takes before it has read anything, its stack included, and a little to work with."""
@@ -108,7 +110,9 @@ def _assemble(top: Section, file: Path, text: str) -> Config | None:
     limits = _limits(top.section("limits"))
     shutdown = _shutdown(top.section("shutdown"))
     oidc = read_oidc(top, admin, users, groups)
-    policy = _policy(top, databases, users, groups)
+    policy = _policy(top, databases, users, groups, open_groups(oidc, users, groups))
+    if policy is not None:
+        check_step_ups(top, policy, store)
     tests = read_policy_tests(top)
     if policy is None:
         return None
@@ -211,8 +215,11 @@ def _store(section: Section) -> Store:
         url = f"sqlite:///{os.path.abspath(file)}"
     elif scheme not in ("postgresql", "postgres") or not rest:
         section.problem("url", "expected sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE")
+    key = section.secret("key")
+    if key is not None and len(key) < MIN_KEY:
+        section.problem("key", f"must have {MIN_KEY} characters or more; `openssl rand -base64 32` makes one")
     section.close()
-    return Store(url)
+    return Store(url, key)
 
 
 def _audit(section: Section) -> Audit:
@@ -361,6 +368,7 @@ def _policy(
     databases: Mapping[str, Database],
     users: Mapping[str, User],
     groups: Mapping[str, frozenset[str]],
+    filled_elsewhere: Sequence[str],
 ) -> Policy | None:
     """Compile the rules; their problems carry a path into the file, which becomes a line and a column.
 
@@ -377,6 +385,8 @@ def _policy(
         name: {"groups": list(user.groups), "role": user.role} for name, user in users.items()
     }
     document["groups"] = {name: sorted(members) for name, members in groups.items()}
+    if filled_elsewhere:
+        document["open_groups"] = list(filled_elsewhere)
     try:
         return compile_policy(document)
     except PolicyError as error:

@@ -93,9 +93,11 @@ class Admin:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """Where holds and tokens are kept. A URL of a PostgreSQL store may contain a password."""
+    """Where holds and tokens are kept. A URL of a PostgreSQL store may contain a password; ``key`` seals the secrets in
+    it that cannot be hashed."""
 
     url: str = field(repr=False)
+    key: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from gateway.config.model import Admin, Oidc, Role, User, is_loopback
 from gateway.config.section import Section
 from gateway.text import same_name
 
-__all__ = ["ALGORITHMS", "read_oidc"]
+__all__ = ["ALGORITHMS", "open_groups", "read_oidc"]
 
 ALGORITHMS: Final = (
     *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519", "EdDSA"),
@@ -55,6 +55,17 @@ def read_oidc(
         )
     section.close()
     return oidc
+
+
+def open_groups(
+    oidc: Oidc | None, users: Mapping[str, User], groups: Mapping[str, frozenset[str]]
+) -> tuple[str, ...]:
+    """The groups that may have members whom only the provider knows."""
+    if oidc is None:
+        return ()
+    if oidc.map_groups is not None:
+        return tuple(sorted(set(oidc.map_groups.values())))
+    return tuple(sorted(set(groups) | {group for user in users.values() for group in user.groups}))
 
 
 def _issuer(section: Section) -> str:

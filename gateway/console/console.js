@@ -76,6 +76,7 @@ function signedOut(why) {
   $("pending").textContent = "";
   $("recent").tBodies[0].textContent = "";
   $("desk").hidden = true;
+  $("security").hidden = true;
   $("who").hidden = true;
   $("link").hidden = true;
   banner(why || "", "");
@@ -360,6 +361,8 @@ function preview(card, hold) {
 /* Who is asked, who has approved, and who comes next. This changes while a hold waits, unlike the rest of its card. */
 
 function drawStages(card, hold) {
+  const waiting = hold.stages.find((stage) => stage.missing && stage.since);
+  card.dataset.stepUp = waiting ? waiting.step_up.join(" ") : "";
   const list = card.querySelector(".stages");
   list.textContent = "";
   for (const stage of hold.stages) {
@@ -384,11 +387,12 @@ function stageText(stage) {
   const groups = askedNow(stage);
   const who = groups.length ? groups.join(" or ") : "any approver";
   const by = stage.approved_by.length ? `; approved by ${stage.approved_by.join(", ")}` : "";
+  const proof = stage.step_up.length ? `; each proves who they are (${stage.step_up.join(" or ")})` : "";
   const need = stage.missing ? `; ${stage.missing} still needed` : "";
   const later = stage.missing && stage.escalation && !escalated(stage)
     ? `; ${stage.escalation.to.join(" or ")} too${stage.escalation.at ? ` from ${new Date(stage.escalation.at).toLocaleTimeString()}` : " later"}`
     : "";
-  return `${stage.quorum > 1 ? `${stage.quorum} of ` : ""}${who}${by}${need}${later}`;
+  return `${stage.quorum > 1 ? `${stage.quorum} of ` : ""}${who}${by}${need}${later}${proof}`;
 }
 
 const verbs = (hold) => hold.actions.map((action) => action.toUpperCase()).join(", ") || "STATEMENT";
@@ -453,7 +457,9 @@ function wireDecision(card, hold) {
     part("yes").textContent = word === "approve" ? "Yes, approve" : "Yes, reject";
     part("buttons").hidden = true;
     part("confirm").hidden = false;
-    part("yes").focus();
+    part("step-up").hidden = word !== "approve" || !card.dataset.stepUp.includes("totp");
+    part("totp").value = "";
+    (part("step-up").hidden ? part("yes") : part("totp")).focus();
   };
   const back = () => {
     part("confirm").hidden = true;
@@ -463,7 +469,12 @@ function wireDecision(card, hold) {
   part("approve").addEventListener("click", () => ask("approve"));
   part("reject").addEventListener("click", () => ask("reject"));
   part("no").addEventListener("click", back);
+  part("totp").id = `totp-${hold.id}`;
+  part("totp-label").htmlFor = part("totp").id;
   part("decide").addEventListener("submit", (event) => event.preventDefault());
+  part("totp").addEventListener("keydown", (event) => {
+    if (event.key === "Enter") part("yes").click();
+  });
   card.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && !part("confirm").hidden) back();
   });
@@ -474,6 +485,7 @@ function wireDecision(card, hold) {
       /* What nobody wrote or saw is left to the gateway. */
       const rowsSaid = verdict === "approve" && !part("ceiling").hidden && (most.dataset.touched || most.value);
       if (rowsSaid) body.max_rows = most.value.trim() === "" ? null : Number(most.value);
+      if (verdict === "approve" && part("totp").value.trim()) body.totp = part("totp").value;
       const done = await call("POST", `/api/v1/holds/${hold.id}/${verdict}`, body);
       const said = { approved: "Approved", rejected: "Rejected", pending: "Your approval counts, more are needed" }[done.state] || done.state;
       reason.value = "";

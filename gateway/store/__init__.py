@@ -10,6 +10,7 @@ from gateway.store.port import (
     StoreInUse,
     StoreUnavailable,
     TokenStore,
+    TotpStore,
 )
 from gateway.store.records import (
     Decision,
@@ -19,6 +20,7 @@ from gateway.store.records import (
     PersonRecord,
     Standing,
     TokenRecord,
+    TotpRecord,
     iso,
 )
 
@@ -40,6 +42,8 @@ __all__ = [
     "StoreUnavailable",
     "TokenRecord",
     "TokenStore",
+    "TotpRecord",
+    "TotpStore",
     "iso",
     "open_store",
 ]

@@ -9,9 +9,18 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Protocol
 
-from gateway.store.records import Decision, Hold, HoldState, Outcome, PersonRecord, TokenRecord
+from gateway.store.records import Decision, Hold, HoldState, Outcome, PersonRecord, TokenRecord, TotpRecord
 
-__all__ = ["HoldLimit", "HoldStore", "PeopleStore", "Storage", "StoreInUse", "StoreUnavailable", "TokenStore"]
+__all__ = [
+    "HoldLimit",
+    "HoldStore",
+    "PeopleStore",
+    "Storage",
+    "StoreInUse",
+    "StoreUnavailable",
+    "TokenStore",
+    "TotpStore",
+]
 
 
 class StoreUnavailable(Exception):
@@ -114,7 +123,26 @@ class PeopleStore(Protocol):
         """Let go of a name. False: nobody has it."""
 
 
-class Storage(HoldStore, TokenStore, PeopleStore, Protocol):
+class TotpStore(Protocol):
+    """Authenticators: one for each user, and what was tried with it."""
+
+    async def totp(self, user: str) -> TotpRecord | None:
+        """The authenticator of ``user``, confirmed or not."""
+
+    async def begin_totp(self, record: TotpRecord) -> bool:
+        """Keep an authenticator that is still to be confirmed, in place of one that was not. False: there is one."""
+
+    async def try_totp(self, user: str, at: datetime) -> datetime | None:
+        """Charge an attempt, before it is looked at. Returns when the next one may be made, None if that is now."""
+
+    async def use_totp(self, user: str, step: int, at: datetime) -> bool:
+        """Use the code of a time step, which confirms a new authenticator; true once for a step and none before it."""
+
+    async def remove_totp(self, user: str) -> bool:
+        """Forget the authenticator of ``user``. False: there is none."""
+
+
+class Storage(HoldStore, TokenStore, PeopleStore, TotpStore, Protocol):
     """A whole store."""
 
     async def acquire(self) -> None:

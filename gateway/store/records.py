@@ -8,7 +8,17 @@ from typing import Any
 
 from rules import NO_MARGIN, UNSAID, Approval, Intent, Margin, Stage
 
-__all__ = ["Decision", "Hold", "HoldState", "Outcome", "PersonRecord", "Standing", "TokenRecord", "iso"]
+__all__ = [
+    "Decision",
+    "Hold",
+    "HoldState",
+    "Outcome",
+    "PersonRecord",
+    "Standing",
+    "TokenRecord",
+    "TotpRecord",
+    "iso",
+]
 
 
 class HoldState(StrEnum):
@@ -39,6 +49,7 @@ class Decision:
 
     ``verdict`` is ``approve`` or ``reject``; ``how`` is the way: console, api, cli. ``stage`` counts from 0;
     ``deputy_for`` is whom the person stood in for. ``max_rows``: an approval is for no more rows than these.
+    ``step_up`` is how they proved anew who they are: totp.
     """
 
     who: str
@@ -49,6 +60,7 @@ class Decision:
     stage: int = 0
     deputy_for: str | None = None
     max_rows: int | None = None
+    step_up: str | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Ready for JSON."""
@@ -61,6 +73,7 @@ class Decision:
             "stage": self.stage,
             "deputy_for": self.deputy_for,
             "max_rows": self.max_rows,
+            "step_up": self.step_up,
         }
 
 
@@ -111,6 +124,7 @@ class Standing:
             "groups": list(self.stage.groups),
             "quorum": self.stage.quorum,
             "repeat": self.stage.repeat,
+            "step_up": list(self.stage.step_up),
             "escalation": None
             if escalation is None
             else {"to": list(escalation.groups), "at": iso(self.escalates_at)},
@@ -321,3 +335,15 @@ class PersonRecord:
             "first_at": iso(self.first_at),
             "seen_at": iso(self.seen_at),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class TotpRecord:
+    """Somebody's authenticator. ``secret`` is sealed; ``confirmed_at`` is None until a first code has come, and
+    ``last_step`` is the time step of the last code that was used."""
+
+    user: str
+    secret: str
+    created_at: datetime
+    confirmed_at: datetime | None = None
+    last_step: int = 0

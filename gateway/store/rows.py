@@ -52,6 +52,7 @@ def _stage_values(stage: Stage) -> dict[str, object]:
         "from": stage.groups,
         "quorum": stage.quorum,
         "repeat": stage.repeat,
+        "step_up": stage.step_up,
         "escalate": None if escalation is None else {"to": escalation.groups, "after": escalation.after},
     }
 
@@ -59,7 +60,13 @@ def _stage_values(stage: Stage) -> dict[str, object]:
 def _stage(kept: Mapping[str, Any]) -> Stage:
     escalate = kept.get("escalate")
     escalation = None if escalate is None else Escalation(tuple(escalate["to"]), escalate["after"])
-    return Stage(tuple(kept["from"]), kept["quorum"], escalation, kept.get("repeat", False))
+    return Stage(
+        tuple(kept["from"]),
+        kept["quorum"],
+        escalation,
+        kept.get("repeat", False),
+        tuple(kept.get("step_up", ())),
+    )
 
 
 def hold_of(row: RowMapping, decisions: tuple[Decision, ...]) -> Hold:
@@ -132,6 +139,7 @@ def decision_values(decision: Decision) -> dict[str, object]:
         "stage": decision.stage,
         "deputy_for": decision.deputy_for,
         "max_rows": decision.max_rows,
+        "step_up": decision.step_up,
     }
 
 
@@ -146,4 +154,5 @@ def decision_of(row: RowMapping) -> Decision:
         stage=row["stage"],
         deputy_for=row["deputy_for"],
         max_rows=row["max_rows"],
+        step_up=row["step_up"],
     )

@@ -24,7 +24,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-__all__ = ["Json", "Moment", "codes", "decisions", "holds", "metadata", "people", "tokens"]
+__all__ = ["Json", "Moment", "codes", "decisions", "holds", "metadata", "people", "tokens", "totp"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -120,6 +120,7 @@ decisions = Table(
     Column("stage", Integer, nullable=False, server_default="0"),
     Column("deputy_for", Text),
     Column("max_rows", BigInteger),
+    Column("step_up", Text),
 )
 
 tokens = Table(
@@ -156,4 +157,16 @@ people = Table(
     Column("first_at", Moment, nullable=False),
     Column("seen_at", Moment, nullable=False),
     UniqueConstraint("issuer", "subject"),
+)
+
+totp = Table(
+    "totp",
+    metadata,
+    Column("user", Text, primary_key=True),
+    Column("secret", Text, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("confirmed_at", Moment),
+    Column("last_step", BigInteger, nullable=False, server_default="0"),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("blocked_until", Moment),
 )

@@ -19,6 +19,7 @@ from gateway.store.port import HoldLimit, StoreInUse, StoreUnavailable
 from gateway.store.records import Decision, Hold, HoldState, Outcome, TokenRecord
 from gateway.store.rows import decision_of, decision_values, hold_of, hold_values, token_of
 from gateway.store.sql_people import SqlPeople
+from gateway.store.sql_totp import SqlTotp
 
 __all__ = ["SqlStore", "open_store"]
 
@@ -59,7 +60,7 @@ async def open_store(url: str) -> "SqlStore":
     return store
 
 
-class SqlStore(SqlPeople):
+class SqlStore(SqlPeople, SqlTotp):
     """See :class:`gateway.store.port.Storage`, which this class satisfies."""
 
     def __init__(self, engine: AsyncEngine) -> None:

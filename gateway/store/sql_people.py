@@ -1,13 +1,12 @@
 """The part of the storage port about people."""
 
-from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from sqlalchemy import RowMapping, delete, insert, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.store.records import PersonRecord
 from gateway.store.schema import people
+from gateway.store.transactions import Transactions
 
 __all__ = ["SqlPeople"]
 
@@ -15,17 +14,8 @@ _PEOPLE_LOCK = 0x686F6C6467617468
 """PostgreSQL's writers take turns by it, as SQLite's do anyway."""
 
 
-class SqlPeople:
+class SqlPeople(Transactions):
     """See :class:`gateway.store.port.PeopleStore`, which this class satisfies."""
-
-    def _read(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        raise NotImplementedError
-
-    def _write(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        raise NotImplementedError
-
-    async def _advisory(self, connection: AsyncConnection, number: int) -> None:
-        raise NotImplementedError
 
     async def person(self, name: str) -> PersonRecord | None:
         """The person of this name."""

@@ -28,6 +28,7 @@ from gateway.metrics import Metrics
 from gateway.people import People
 from gateway.store import Storage, open_store
 from gateway.tokens import Tokens
+from gateway.totp import Totp
 from protocol.scram import build_verifier
 from rules import Context, Explanation, Judge, Stage
 from tests.support.oidc import OidcServer
@@ -197,6 +198,7 @@ class Desk:
     holds: Holds
     tokens: Tokens
     people: People
+    totp: Totp
     sessions: SessionList
     clock: SteppedClock
     judge: Judge
@@ -281,6 +283,7 @@ async def management(folder: Path, **changes: Any) -> AsyncIterator[Desk]:
             holds=holds,
             tokens=Tokens(store, lambda: desk.config, people, clock=clock),
             people=people,
+            totp=Totp(store, lambda: desk.config, clock=clock),
             sessions=SessionList(),
             clock=clock,
             judge=Judge(config.policy),
@@ -295,6 +298,7 @@ async def management(folder: Path, **changes: Any) -> AsyncIterator[Desk]:
                 sessions=desk.sessions,
                 tokens=desk.tokens,
                 people=people,
+                totp=desk.totp,
                 authenticate=PasswordCheck(lambda: desk.config, b"secret"),
                 check=desk.check,
                 readiness=desk.readiness,

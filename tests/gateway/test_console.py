@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psycopg
+import pyotp
 import pytest
 
 from gateway.api.server import ManagementServer
@@ -336,6 +337,51 @@ async def test_signing_in_and_out(browser: Browser, desk: Desk) -> None:
     await page.until("!document.querySelector('#sign-in').hidden")
     assert await page.text("#banner") == "You have signed out."
     assert not await page.visible("#desk")
+
+
+async def test_an_approval_that_takes_a_code(browser: Browser, tmp_path: Path) -> None:
+    """From the first secret to the approval, in the page alone."""
+    store = {"key": "0123456789abcdef0123456789abcdef"}
+    async with management(tmp_path, admin={"port": free_port()}, store=store) as desk:
+        desk.clock.ahead = 15 - desk.clock.now().timestamp() % 30
+        hold = await desk.open(stages=(Stage(("dpo",), step_up=("totp",)),))
+        page = await browser.page()
+        await sign_in(page, desk, "carol")
+        await cards(page, 1)
+        assert "each proves who they are (totp)" in await page.text(".stages")
+
+        await page.click("#security-open")
+        await page.until("!document.querySelector('#totp-begin').hidden")
+        assert "You have no authenticator" in await page.text("#security-state")
+        await page.click("#totp-begin")
+        await page.until("document.querySelector('#totp-secret').textContent")
+        one_time = pyotp.TOTP((await page.text("#totp-secret")).replace(" ", ""))
+        await page.type("#totp-code", "000000" if one_time.at(desk.clock.now()) != "000000" else "111111")
+        await page.press("Enter")
+        await page.until("!document.querySelector('#totp-error').hidden")
+        assert "the code is wrong" in await page.text("#totp-error")
+        await page.type("#totp-code", one_time.at(desk.clock.now()))
+        await page.press("Enter")
+        await page.until("document.querySelector('#security-state').textContent.includes('is set up')")
+        assert await page.text("#totp-secret") == ""
+        await page.click("#security-close")
+        assert not await page.visible("#security")
+        page.problems.clear()
+
+        desk.clock.ahead += 90
+        await page.click(".approve")
+        await page.click(".yes")
+        await page.until("document.querySelector('.hold .error').innerText")
+        assert "This takes a proof that it is you who approves" in await page.text(".hold .error")
+        page.problems.clear()
+        await page.click(".approve")
+        await page.until("document.activeElement.classList.contains('totp')")
+        await page.type(".totp", one_time.at(desk.clock.now()))
+        await page.press("Enter")
+        await cards(page, 0)
+        (decision,) = (await desk.holds.get(hold.id)).decisions
+        assert (decision.who, decision.how, decision.step_up) == ("carol", "console", "totp")
+        assert page.problems == []
 
 
 async def test_signing_in_through_a_provider_and_out(browser: Browser, tmp_path: Path) -> None:

@@ -6,10 +6,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pyotp
 import pytest
 
+from gateway import clock
 from gateway.bus import Event
 from gateway.config import load_config
+from gateway.totp import Totp
 from tests.support.disk import full_disk
 from tests.support.gateway import (
     SHOP_POLICY,
@@ -250,6 +253,43 @@ class TestRelease:
             else:
                 error = await refusal(client)
                 assert error.fields["M"] == f"the approval of hold {hold['id']} is void: {why}"
+
+    async def test_what_a_rule_wants_proven_runs_once_it_is(
+        self, tmp_path: Path, config: dict[str, Any], database: str
+    ) -> None:
+        """The whole way: a rule that asks for a code, a real client, a code of a real authenticator."""
+        rule = {
+            "name": "erasure",
+            "when": {"action": "delete"},
+            "then": "hold",
+            "approval": {"from": ["dpo"], "step_up": "totp"},
+        }
+        changes = {"store": {"key": "0123456789abcdef0123456789abcdef"}, "rules": [rule]}
+        async with (
+            running_gateway(tmp_path, merged(config, changes)) as gateway,
+            await gateway.raw(database) as client,
+        ):
+            carol = await gateway.client()
+            totp = Totp(gateway.gateway.store, lambda: gateway.gateway.config)
+            secret, _ = await totp.begin("carol")
+            one_time, step = pyotp.TOTP(secret), int(clock.now().timestamp()) // 30
+            await totp.confirm("carol", one_time.generate_otp(step))
+            _, hold = await held(client, carol)
+            path = f"/api/v1/holds/{hold['id']}/approve"
+            assert (await carol.http.post(path, json={})).status_code == 403
+            assert (
+                await carol.http.post(path, json={"totp": one_time.generate_otp(step)})
+            ).status_code == 403
+            assert (
+                await carol.http.post(path, json={"totp": one_time.generate_otp(step + 1)})
+            ).status_code == 200
+            answer = await client.read_until("Z")
+            assert [each.fields["C"] for each in answer if each.tag == "E"] == []
+            await gateway.written()
+            (decision,) = gateway.audit(kind="decision", hold_id=hold["id"])
+            assert decision["details"]["step_up"] == "totp"
+            (record,) = gateway.audit(kind="statement", hold_id=hold["id"])
+            assert (record["tag"], record["approved_by"]) == ("DELETE 1", ["carol"])
 
     @pytest.mark.parametrize("moment", ["hold.resolved", "hold.released"])
     async def test_a_client_that_leaves_at_the_moment_of_the_approval_ran_nothing(

@@ -36,6 +36,11 @@ def problems(approval: object, **rule: object) -> list[str]:
         ({"margin": "10%"}, Approval(margin=Margin(percent=10))),
         ({}, Approval((Stage(),), 900)),
         ({"from": ["dpo", "dpo"], "quorum": 2}, Approval((Stage(("dpo",), 2),))),
+        ({"from": ["dpo"], "step_up": "totp"}, Approval((Stage(("dpo",), step_up=("totp",)),))),
+        (
+            {"stages": [{"from": ["lead"]}, {"step_up": ["totp", "totp"]}]},
+            Approval((Stage(("lead",)), Stage(step_up=("totp",)))),
+        ),
         # Whoever is to be asked later counts.
         (
             {"from": ["legal"], "quorum": 3, "escalate": {"to": ["dpo", "lead"], "after": "1m"}},
@@ -161,3 +166,24 @@ def test_members_are_named_by_groups_and_by_users() -> None:
         "c": frozenset({"eve"}),
     }
     assert known_members(None, []) == {}
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("password", ".step_up: unknown: password; known: totp"),
+        (["totp", "sms"], ".step_up: unknown: sms; known: totp"),
+        ([], ".step_up: name at least one of totp, or leave it out"),
+        (True, ".step_up: a text or a list of texts is needed"),
+    ],
+)
+def test_a_proof_that_there_is_not(written: object, said: str) -> None:
+    assert problems({"from": ["dpo"], "step_up": written}) == [said]
+
+
+def test_a_group_with_others_in_it_can_meet_any_quorum() -> None:
+    several = {"stages": [{"from": ["legal"], "quorum": 3}, {"from": ["lead"]}, {"from": ["legal"]}]}
+    assert problems(several)
+    made = compile_policy({**document(several), "open_groups": ["legal"]}).rules[0].approval
+    assert made is not None
+    assert [stage.quorum for stage in made.stages] == [3, 1, 1]

@@ -41,6 +41,11 @@ WHO = {
     ("GET", "/api/v1/tokens"): "admin",
     ("POST", "/api/v1/tokens"): "admin",
     ("DELETE", "/api/v1/tokens/{token_id}"): "admin",
+    ("GET", "/api/v1/me/totp"): "viewer approver auditor admin",
+    ("POST", "/api/v1/me/totp"): "viewer approver auditor admin",
+    ("POST", "/api/v1/me/totp/confirm"): "viewer approver auditor admin",
+    ("POST", "/api/v1/me/totp/remove"): "viewer approver auditor admin",
+    ("DELETE", "/api/v1/people/{person}/totp"): "admin",
     ("GET", "/api/v1/people"): "admin",
     ("DELETE", "/api/v1/people/{person}"): "admin",
 }

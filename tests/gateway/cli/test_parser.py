@@ -29,6 +29,10 @@ COMMANDS = {
     "token create": "--user u --role viewer",
     "token list": "",
     "token revoke": "T-1",
+    "totp status": "",
+    "totp enrol": "",
+    "totp remove": "",
+    "totp reset": "u",
     "login": "",
     "logout": "",
 }

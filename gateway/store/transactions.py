@@ -1,0 +1,24 @@
+"""What the parts of the store need of the whole: its transactions."""
+
+from abc import ABC, abstractmethod
+from contextlib import AbstractAsyncContextManager
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+__all__ = ["Transactions"]
+
+
+class Transactions(ABC):
+    """A database in which one part of the storage port is kept."""
+
+    @abstractmethod
+    def _read(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """A connection to read by. Raises ``StoreUnavailable``, here and inside."""
+
+    @abstractmethod
+    def _write(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """One transaction, committed at the end and rolled back by any exception."""
+
+    @abstractmethod
+    async def _advisory(self, connection: AsyncConnection, number: int) -> None:
+        """Take turns among gateways for the length of a transaction."""
