@@ -11,7 +11,8 @@ import pytest
 
 from gateway.config import Config, load_config
 from gateway.step_up import StepUpFailed
-from gateway.store import SqlStore, open_store
+from gateway.store import open_store
+from gateway.store.sql import SqlStore
 from gateway.totp import AlreadyEnrolled, NoKey, NotEnrolled, Totp
 from tests.gateway.management import SteppedClock
 

@@ -74,7 +74,7 @@ def test_what_is_written_and_what_it_means(written: object, meant: Approval) -> 
         ({"from": ["dpo"], "quorum": "2"}, [".quorum: must be a whole number from 1 to 100"]),
         (
             {"from": ["dpo"], "repeat": True},
-            [".repeat: unknown key; known here: from, quorum, escalate, stages, expires, margin"],
+            [".repeat: unknown key; known here: from, quorum, escalate, step_up, stages, expires, margin"],
         ),
         (
             {"stages": [], "from": ["dpo"]},
@@ -92,7 +92,7 @@ def test_what_is_written_and_what_it_means(written: object, meant: Approval) -> 
         (
             {"stages": [{"from": ["dpo"], "repeat": "yes", "expires": "1h"}]},
             [
-                ".stages[0].expires: unknown key; known here: from, quorum, escalate, repeat",
+                ".stages[0].expires: unknown key; known here: from, quorum, escalate, repeat, step_up",
                 ".stages[0].repeat: must be true or false",
             ],
         ),

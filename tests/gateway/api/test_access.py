@@ -1,14 +1,17 @@
 """Who may do what: the table, asked over HTTP of every route for every role."""
 
 import itertools
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
+import pyotp
 import pytest
 
 from gateway.api.access import ACCESS, PUBLIC, allowed
 from gateway.config import Role
 from gateway.store import PersonRecord
-from tests.gateway.management import Desk, SessionValue
+from tests.gateway.management import Desk, SessionValue, management
 
 ANYBODY = "anybody"
 WHO = {
@@ -73,6 +76,27 @@ def test_what_is_not_in_the_table_is_closed() -> None:
     assert not allowed("GET", "/api/v1/holds", frozenset())
 
 
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    """A management port that can keep secrets."""
+    async with management(tmp_path, store={"key": "0123456789abcdef0123456789abcdef"}) as running:
+        yield running
+
+
+async def authenticator(desk: Desk, path: str, user: str) -> dict[str, Any] | None:
+    """What a request about an authenticator needs: one in the right state, and a code of it."""
+    owner = "zoe" if "{person}" in path else user
+    await desk.totp.remove(owner)
+    if path == "/api/v1/me/totp":
+        return None
+    secret, _ = await desk.totp.begin(owner)
+    one_time, step = pyotp.TOTP(secret), int(desk.clock.now().timestamp()) // 30
+    if path.endswith("/confirm"):
+        return {"code": one_time.generate_otp(step)}
+    await desk.totp.confirm(owner, one_time.generate_otp(step))
+    return {"code": one_time.generate_otp(step + 1)}
+
+
 async def ask(desk: Desk, key: tuple[str, str], user: str | None, *roles: Role) -> int:
     """The status of a request that is in order but for who sends it."""
     method, path = key
@@ -84,9 +108,12 @@ async def ask(desk: Desk, key: tuple[str, str], user: str | None, *roles: Role) 
     address = path.format(
         hold_id=hold.id, session_id="S-1", token_id=token.id, name="console.css", person="zoe"
     )
+    body = BODIES.get(key)
+    if "totp" in path:
+        body = await authenticator(desk, path, user or "nobody")
     async with (
         await desk.client(user, *roles) as client,
-        client.stream(method, address, json=BODIES.get(key)) as answer,
+        client.stream(method, address, json=body) as answer,
     ):
         if answer.status_code >= 400:
             await answer.aread()

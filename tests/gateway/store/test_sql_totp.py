@@ -4,7 +4,8 @@ import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
-from gateway.store import SqlStore, TotpRecord
+from gateway.store import TotpRecord
+from gateway.store.sql import SqlStore
 from tests.gateway.store.samples import NOON, Place
 
 ALICE = TotpRecord("alice", "sealed", NOON)
