@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import socket
 import ssl
 import struct
@@ -649,11 +650,21 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "/nonexistent", "no-such-host.invalid"])
-async def test_unreachable(host: str) -> None:
-    error = await unavailable(Database(host, free_port(), sslmode="disable"))
+@pytest.mark.parametrize(
+    ("host", "why"),
+    [
+        ("127.0.0.1", "Connection refused"),
+        ("/nonexistent", "No such file or directory"),
+        ("no-such-host.invalid", "[Nn]ame"),
+    ],
+)
+async def test_unreachable(host: str, why: str) -> None:
+    port = free_port()
+    error = await unavailable(Database(host, port, sslmode="disable"))
     assert (error.kind, error.report.sqlstate) == ("connect", "08001")
     assert error.report.hint
+    # One line for whoever reads the log: where, and why in words.
+    assert re.fullmatch(rf"database server {re.escape(host)}, port {port}: .*{why}[\w ]*", error.log)
 
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
