@@ -212,7 +212,7 @@ def _why(error: OSError) -> str:
     if isinstance(error, ssl.SSLError):
         verify = getattr(error, "verify_message", "")
         return verify or (error.reason or str(error)).replace("_", " ").lower()
-    if error.errno in errno.errorcode:
+    if error.errno is not None and error.errno in errno.errorcode:
         # asyncio puts "Connect call failed" and the address in its place.
         return os.strerror(error.errno)
     return error.strerror or str(error) or type(error).__name__
