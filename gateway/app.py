@@ -20,6 +20,7 @@ from gateway.audit import AuditLog, AuditRecord, AuditUnavailable, Kind
 from gateway.bus import Bus, Event
 from gateway.collector import spare_what_stays
 from gateway.config import Config, ConfigError, load_config
+from gateway.fleet import Fleet
 from gateway.front import Front
 from gateway.holds import Holds
 from gateway.listener import Listener
@@ -69,7 +70,7 @@ class _HoldMetrics:
 
     def __call__(self, event: Event) -> None:
         hold = event.data.get("id")
-        if event.kind == "hold.opened":
+        if event.kind == "hold.opened" and not event.data.get("elsewhere"):
             self._opened[hold] = clock.monotonic()
             self._metrics.hold_opened()
         elif event.kind == "hold.resolved":
@@ -117,6 +118,7 @@ class Gateway:
         self._started = contextlib.AsyncExitStack()
         self.store: Storage
         self.holds: Holds
+        self.fleet: Fleet
         self.people: People
         self.tokens: Tokens
         self.listener: Listener | Crew
@@ -144,8 +146,9 @@ class Gateway:
         self.bus.listen(_HoldMetrics(self.metrics))
         self.people = People(self.store, lambda: self.config)
         self.holds = Holds(self.store, self.bus, self.audit, config.limits, self.people)
-        await self.holds.start()
-        started.push_async_callback(self.holds.stop)
+        self.fleet = Fleet(self.store, self.holds, self.bus, self.metrics)
+        started.push_async_callback(self.fleet.stop)
+        await self.fleet.start()
         started.push_async_callback(self.front.stop)
         await self.front.start()
         self.tokens = Tokens(self.store, lambda: self.config, self.people)

@@ -8,6 +8,7 @@ this module only carries the news. A decision is in the audit before the session
 import asyncio
 import dataclasses
 import logging
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from types import MappingProxyType
@@ -17,6 +18,7 @@ from gateway.audit import AuditLog, AuditUnavailable, Kind
 from gateway.bus import Bus
 from gateway.clock import SYSTEM_CLOCK, Clock
 from gateway.config.model import Limits
+from gateway.hold_book import HoldBook, Waiter
 from gateway.hold_records import decision_record, escalation_record, hold_record
 from gateway.hold_terms import (
     PREVIEWED,
@@ -72,22 +74,7 @@ _NOBODY: Final[Mapping[str, Collection[str]]] = MappingProxyType({})
 _ENDS = frozenset({HoldState.WITHDRAWN, HoldState.ABANDONED, HoldState.INTERRUPTED})
 
 
-class _Waiting:
-    """A hold whose session is in this process."""
-
-    __slots__ = ("escalated", "hold", "left", "moved", "opened", "resolved", "timer")
-
-    def __init__(self, hold: Hold) -> None:
-        self.hold = hold
-        self.opened = False
-        self.left = False
-        self.resolved = asyncio.Event()
-        self.moved = asyncio.Event()
-        self.escalated: set[int] = set()
-        self.timer: asyncio.Task[None] | None = None
-
-
-class Holds:
+class Holds(HoldBook):
     """Opens, decides, ends and releases holds. All methods belong to the event loop's thread.
 
     Methods raise :class:`StoreUnavailable` when the store does not answer and :class:`AuditUnavailable` when
@@ -106,31 +93,30 @@ class Holds:
         retry_seconds: float = RETRY_SECONDS,
         stop_seconds: float = STOP_SECONDS,
     ) -> None:
+        super().__init__(bus, audit)
         self._store = store
-        self._bus = bus
-        self._audit = audit
         self._people = people
         self._clock = clock
         self._retry_seconds = retry_seconds
         self._stop_seconds = stop_seconds
         self._owed = Owed(retry_seconds)
         self._ids = Ulids(clock)
-        self._waiting: dict[str, _Waiting] = {}
+        self._deciding: Counter[str] = Counter()
         self._stopped = False
         self.instance = self._ids.next()
         self.limits = limits
 
-    @property
-    def pending(self) -> int:
-        """How many statements wait for a decision in this process."""
-        return sum(entry.hold.state is HoldState.PENDING for entry in self._waiting.values())
+    async def start(self, *, shared: bool = False) -> None:
+        """End what a dead process left open: nothing of it can run any more.
 
-    async def start(self) -> None:
-        """End what a dead process left open: nothing of it can run any more."""
+        In a ``shared`` store others may be alive; the fleet finds out which.
+        """
+        if shared:
+            return
         for hold in await self._store.interrupt_holds(
             instance=None, at=self._clock.now(), reason="the gateway stopped while it was open"
         ):
-            self._announce(hold)
+            self.settle(hold)
 
     async def stop(self) -> None:
         """End every open hold of this process as interrupted, and open no more.
@@ -151,7 +137,7 @@ class Holds:
                 if entry.hold.open
             ]
         for hold in ended:
-            self._settle(hold)
+            self.settle(hold)
         try:
             async with asyncio.timeout(self._stop_seconds):
                 await self._owed.nothing()
@@ -167,7 +153,7 @@ class Holds:
         """
         if self._stopped:
             raise HoldsFull("the gateway is stopping and holds no more statements")
-        entry = _Waiting(self._new(request))
+        entry = Waiter(self._new(request))
         try:
             return await complete(self._open(entry), name=f"open {entry.hold.id}")
         except asyncio.CancelledError:
@@ -246,6 +232,38 @@ class Holds:
                     self._bus.publish("hold.previewed", hold.to_dict())
 
         await complete(keep(), name=f"preview of {hold_id}")
+
+    # The fleet's side
+
+    async def learn(self, hold: Hold) -> bool:
+        """Take what another gateway did to a hold; False: its session does not wait here.
+
+        Not to be called for one hold while it runs for it. What somebody decided elsewhere is in this gateway's
+        audit too before the session hears of it.
+        """
+        entry = self._waiting.get(hold.id)
+        if entry is None:
+            return False
+        if entry.resolved.is_set() or not entry.opened or self._deciding[hold.id]:
+            return True
+        fresh = hold.decisions[len(entry.hold.decisions) :]
+        if not fresh and hold.state is HoldState.PENDING:
+            return True
+        try:
+            for number, decision in enumerate(fresh, 1):
+                state = hold.state if number == len(fresh) and hold.decided else HoldState.PENDING
+                record = decision_record(hold, decision, state)
+                record.details["elsewhere"] = True
+                await self._audit.intent(record)
+        except AuditUnavailable:
+            if hold.state is not HoldState.REJECTED:
+                await self.end(hold.id, HoldState.INTERRUPTED, "the approval could not be recorded")
+                return True
+        if hold.state is HoldState.PENDING:
+            self._move(hold, "hold.decided", elsewhere=True)
+        else:
+            self.settle(hold, elsewhere=True)
+        return True
 
     # The approver's side
 
@@ -347,7 +365,7 @@ class Holds:
             expires_at=opened + timedelta(seconds=request.expires),
         )
 
-    async def _open(self, entry: _Waiting) -> Hold:
+    async def _open(self, entry: Waiter) -> Hold:
         hold = entry.hold
         # Known here before it is in the store: from then on somebody may decide it.
         self._waiting[hold.id] = entry
@@ -378,12 +396,12 @@ class Holds:
             return await self._leave(entry)
         return hold
 
-    async def _leave(self, entry: _Waiting) -> Hold:
+    async def _leave(self, entry: Waiter) -> Hold:
         return await self._end(
             entry.hold.id, HoldState.ABANDONED, "the client left while the hold was being opened"
         )
 
-    async def _mind(self, entry: _Waiting) -> None:
+    async def _mind(self, entry: Waiter) -> None:
         """Say so when the hold escalates, and end it when it expires."""
         while True:
             standing = next_escalation(entry.hold, entry.escalated)
@@ -416,9 +434,17 @@ class Holds:
         won = await self._store.expire_hold(hold_id, self._clock.now())
         hold = await self._store.hold(hold_id)
         if won and hold is not None:
-            self._settle(hold)
+            self.settle(hold)
 
     async def _decide(self, hold: Hold, voter: Voter, decision: Decision) -> Hold:
+        self._deciding[hold.id] += 1
+        try:
+            return await self._decide_once(hold, voter, decision)
+        finally:
+            self._deciding[hold.id] -= 1
+            self._deciding += Counter()
+
+    async def _decide_once(self, hold: Hold, voter: Voter, decision: Decision) -> Hold:
         hold_id, approve = hold.id, decision.verdict == "approve"
         while not await self._store.decide_hold(
             hold_id, decision, after(hold, decision), votes=len(hold.decisions)
@@ -444,12 +470,12 @@ class Holds:
             if approve:
                 await self._end(hold_id, HoldState.INTERRUPTED, "the approval could not be recorded")
             else:
-                self._settle(hold)
+                self.settle(hold)
             raise
         if state is HoldState.PENDING:
             self._move(hold, "hold.decided")
         else:
-            self._settle(hold)
+            self.settle(hold)
         return hold
 
     async def _end(self, hold_id: str, state: HoldState, reason: str) -> Hold:
@@ -457,7 +483,7 @@ class Holds:
             won = await self._store.end_hold(hold_id, state, self._clock.now(), reason)
             hold = await self.get(hold_id)
             if won:
-                self._settle(hold)
+                self.settle(hold)
             return hold
 
         hold = await self._owed.now_or_later(store_end, f"end of {hold_id}")
@@ -484,33 +510,3 @@ class Holds:
         self._waiting.pop(hold_id, None)
         self._bus.publish("hold.released", hold.to_dict())
         return hold
-
-    def _settle(self, hold: Hold) -> None:
-        """The store says so: tell the session that waits, and everybody else."""
-        self._release(hold)
-        self._announce(hold)
-
-    def _release(self, hold: Hold) -> None:
-        entry = self._waiting.get(hold.id)
-        if entry is None:
-            return
-        entry.hold = hold
-        entry.resolved.set()
-        if entry.timer is not None and entry.timer is not asyncio.current_task():
-            entry.timer.cancel()
-        if not hold.open:
-            del self._waiting[hold.id]
-
-    def _move(self, hold: Hold, event: str) -> None:
-        """The hold waits for other people than before."""
-        entry = self._waiting.get(hold.id)
-        if entry is not None and not entry.resolved.is_set():
-            entry.hold = hold
-            entry.moved.set()
-            entry.moved = asyncio.Event()
-        self._bus.publish(event, hold.to_dict())
-
-    def _announce(self, hold: Hold) -> None:
-        if hold.state not in (HoldState.APPROVED, HoldState.REJECTED):
-            self._audit.append(hold_record(hold, Kind.HOLD, hold.state.value, reason=hold.end_reason))
-        self._bus.publish("hold.resolved", hold.to_dict())

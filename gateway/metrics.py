@@ -300,6 +300,11 @@ class Metrics:
         self.audit_queue = Gauge(
             "holdgate_audit_queue", "Audit records waiting to be written.", registry=registry
         )
+        self.store_up = Gauge(
+            "holdgate_store_up",
+            "Whether the store answers: 0 means that nothing can be held or decided.",
+            registry=registry,
+        )
         self.audit_lost_total = Counter(
             "holdgate_audit_lost_total",
             "Audit records that could not be written. Must stay 0.",

@@ -260,6 +260,8 @@ class Waiting:
 
     async def _changed(self, hold: Hold, ruling: Ruling) -> str | None:
         """What changed while people thought: the policy, the requester, the approver. None: nothing."""
+        if hold.standing is not None:
+            return "not everybody who has to has approved it"
         config = self._config()
         if config.policy.version != ruling.policy_version:
             return "the policy changed while the statement waited"

@@ -5,7 +5,7 @@ conditional change whose row count says who won; nobody reads a state and then w
 All methods raise :class:`StoreUnavailable` when the store cannot be reached, is locked or is full.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import Protocol
 
@@ -80,6 +80,19 @@ class HoldStore(Protocol):
     async def set_impact(self, hold_id: str, impact: Mapping[str, object]) -> bool:
         """Keep the preview of a hold. False: the hold is no longer pending."""
 
+    async def holds_among(self, ids: Collection[str]) -> list[Hold]:
+        """Those of ``ids`` that there are, in any state."""
+
+    async def beat(self, instance: str) -> None:
+        """Say that a gateway is alive."""
+
+    async def farewell(self, instance: str) -> None:
+        """Say that a gateway is not there any more."""
+
+    async def interrupt_silent(self, *, seconds: float, at: datetime, reason: str) -> list[Hold]:
+        """Interrupt every open hold of a gateway that has said nothing for ``seconds``, by the store's own clock; the
+        holds that this call ended."""
+
     async def interrupt_holds(self, *, instance: str | None, at: datetime, reason: str) -> list[Hold]:
         """Interrupt every open hold of ``instance`` (None: of whomever); the holds that this call ended."""
 
@@ -145,8 +158,19 @@ class TotpStore(Protocol):
 class Storage(HoldStore, TokenStore, PeopleStore, TotpStore, Protocol):
     """A whole store."""
 
+    @property
+    def shared(self) -> bool:
+        """Whether other gateways may use it at the same time."""
+
     async def acquire(self) -> None:
-        """Become the one gateway of this store. Raises :class:`StoreInUse` when another one is."""
+        """Use the store as a gateway does. Raises :class:`StoreInUse` where it has one already, and is not shared."""
+
+    async def listen(self, heard: Callable[[str, str | None], None]) -> None:
+        """Tell ``heard`` of every change of a hold by another gateway, as the word of its event (``opened``,
+        ``decided``, ``resolved``, ``released``, ``outcome``) and the hold's id, until cancelled.
+
+        ``("reset", None)`` says that some may have been missed. A store that is not shared has nothing to tell.
+        """
 
     async def close(self) -> None:
         """Let go of everything. No method may be called afterwards."""

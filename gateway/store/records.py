@@ -194,6 +194,11 @@ class Hold:
         )
 
     @property
+    def decided(self) -> bool:
+        """Whether a person's word ended the wait."""
+        return self.state in (HoldState.APPROVED, HoldState.REJECTED)
+
+    @property
     def decided_by(self) -> tuple[str, ...]:
         """Who decided, in order, each once."""
         return tuple(dict.fromkeys(decision.who for decision in self.decisions))

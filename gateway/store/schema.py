@@ -24,7 +24,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-__all__ = ["Json", "Moment", "codes", "decisions", "holds", "metadata", "people", "tokens", "totp"]
+__all__ = ["Json", "Moment", "codes", "decisions", "gateways", "holds", "metadata", "people", "tokens", "totp"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -122,6 +122,14 @@ decisions = Table(
     Column("max_rows", BigInteger),
     Column("step_up", Text),
 )
+
+gateways = Table(
+    "gateways",
+    metadata,
+    Column("instance", String(26), primary_key=True),
+    Column("seen_at", BigInteger, nullable=False),
+)
+"""Who shares the store. ``seen_at`` is in microseconds by the clock of the store's server, the one clock they share."""
 
 tokens = Table(
     "tokens",

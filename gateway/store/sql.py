@@ -4,17 +4,31 @@ import asyncio
 import fcntl
 import logging
 import os
-from collections.abc import AsyncIterator, Collection, Mapping
+import secrets
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, delete, func, insert, or_, select, text, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    and_,
+    delete,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from gateway.store import schema
 from gateway.store.engine import WRITE, make_engine, migrate
+from gateway.store.listening import CHANNEL, listen
 from gateway.store.port import HoldLimit, StoreInUse, StoreUnavailable
 from gateway.store.records import Decision, Hold, HoldState, Outcome, TokenRecord
 from gateway.store.rows import decision_of, decision_values, hold_of, hold_values, token_of
@@ -25,9 +39,8 @@ __all__ = ["SqlStore", "open_store"]
 
 logger = logging.getLogger(__name__)
 
-_GATEWAY_LOCK = 0x686F6C6467617465
-_SCHEMA_LOCK = _GATEWAY_LOCK + 1
-_LIMIT_LOCK = _GATEWAY_LOCK + 2
+_SCHEMA_LOCK = 0x686F6C6467617466
+_LIMIT_LOCK = _SCHEMA_LOCK + 1
 
 _ONE_GATEWAY = "; stop it, or set store.url to a store of this gateway's own"
 
@@ -35,6 +48,7 @@ _CHUNK = 500
 """Ids in one query; both databases cap the number of parameters."""
 
 _holds, _decisions, _tokens, _codes = schema.holds, schema.decisions, schema.tokens, schema.codes
+_gateways = schema.gateways
 
 _OPEN = or_(
     _holds.c.state == HoldState.PENDING.value,
@@ -51,7 +65,9 @@ async def open_store(url: str) -> "SqlStore":
         engine = make_engine(url)
     except (ValueError, SQLAlchemyError, OSError) as error:
         raise StoreUnavailable(_reason(error)) from error
-    store = SqlStore(engine)
+    # Signs of life do not queue behind a hundred holds that open at once.
+    aside = make_engine(url) if engine.dialect.name != "sqlite" else None
+    store = SqlStore(engine, aside)
     try:
         await store.prepare()
     except BaseException:
@@ -63,13 +79,15 @@ async def open_store(url: str) -> "SqlStore":
 class SqlStore(SqlPeople, SqlTotp):
     """See :class:`gateway.store.port.Storage`, which this class satisfies."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, aside: AsyncEngine | None = None) -> None:
         self._engine = engine
+        self._aside = aside or engine
         self._sqlite = engine.dialect.name == "sqlite"
         # SQLite has one writer; waiting here is fair and does not occupy a connection's thread.
         self._writer = asyncio.Lock()
         self._lock_file: int | None = None
-        self._lock_connection: AsyncConnection | None = None
+        # By which a gateway knows its own changes from those of others.
+        self._mark = secrets.token_hex(8)
 
     async def prepare(self) -> None:
         """Make a SQLite file readable by its owner only, and migrate."""
@@ -79,28 +97,25 @@ class SqlStore(SqlPeople, SqlTotp):
             await self._advisory(connection, _SCHEMA_LOCK)
             await connection.run_sync(migrate)
 
+    @property
+    def shared(self) -> bool:
+        """Whether other gateways may use it at the same time: PostgreSQL, not a file."""
+        return not self._sqlite
+
     async def acquire(self) -> None:
-        """Become the one gateway of this store, until :meth:`close`."""
+        """Take a SQLite file for this process alone."""
         if self._sqlite:
             self._lock_sqlite()
-            return
-        async with self._guard():
-            connection = await self._engine.connect()
-        self._lock_connection = connection
-        async with self._guard():
-            await connection.execution_options(isolation_level="AUTOCOMMIT")
-            granted = await connection.scalar(select(func.pg_try_advisory_lock(_GATEWAY_LOCK)))
-        if not granted:
-            raise StoreInUse(f"another gateway runs on this store{_ONE_GATEWAY}")
+
+    async def listen(self, heard: Callable[[str, str | None], None]) -> None:
+        """Hear of the changes of other gateways."""
+        if not self._sqlite:
+            await listen(self._aside, self._mark, heard)
 
     async def close(self) -> None:
         """Let go of everything."""
-        connection, self._lock_connection = self._lock_connection, None
-        if connection is not None:
-            # Returned to the pool, the connection would keep the lock.
-            await connection.invalidate()
-            await connection.close()
         await self._engine.dispose()
+        await self._aside.dispose()
         if self._lock_file is not None:
             os.close(self._lock_file)
             self._lock_file = None
@@ -122,6 +137,7 @@ class SqlStore(SqlPeople, SqlTotp):
             if (await connection.scalar(pending.where(_holds.c.user == hold.user)) or 0) >= limit_per_user:
                 raise HoldLimit(limit_per_user, hold.user)
             await connection.execute(insert(_holds).values(hold_values(hold)))
+            await self._tell(connection, "opened", hold.id)
 
     async def hold(self, hold_id: str) -> Hold | None:
         """The hold with its decisions."""
@@ -166,6 +182,8 @@ class SqlStore(SqlPeople, SqlTotp):
             await connection.execute(
                 insert(_decisions).values(hold_id=hold_id, number=votes, **decision_values(decision))
             )
+            word = "decided" if state is HoldState.PENDING else "resolved"
+            await self._tell(connection, word, hold_id)
         return True
 
     async def end_hold(self, hold_id: str, state: HoldState, at: datetime, reason: str) -> bool:
@@ -175,7 +193,7 @@ class SqlStore(SqlPeople, SqlTotp):
             .where(_holds.c.id == hold_id, _OPEN)
             .values(state=state.value, resolved_at=at, end_reason=reason)
         )
-        return await self._change_one(change)
+        return await self._change_one(change, "resolved", hold_id)
 
     async def expire_hold(self, hold_id: str, at: datetime) -> bool:
         """End a pending hold as expired."""
@@ -184,7 +202,7 @@ class SqlStore(SqlPeople, SqlTotp):
             .where(_holds.c.id == hold_id, _holds.c.state == HoldState.PENDING.value)
             .values(state=HoldState.EXPIRED.value, resolved_at=at, end_reason="nobody decided in time")
         )
-        return await self._change_one(change)
+        return await self._change_one(change, "resolved", hold_id)
 
     async def claim_hold(self, hold_id: str, digest: str, at: datetime) -> bool:
         """Use an approval, once."""
@@ -198,7 +216,7 @@ class SqlStore(SqlPeople, SqlTotp):
             )
             .values(released_at=at)
         )
-        return await self._change_one(change)
+        return await self._change_one(change, "released", hold_id)
 
     async def set_outcome(self, hold_id: str, outcome: Outcome) -> bool:
         """Keep how the released statement ended."""
@@ -213,7 +231,7 @@ class SqlStore(SqlPeople, SqlTotp):
                 finished=1,
             )
         )
-        return await self._change_one(change)
+        return await self._change_one(change, "outcome", hold_id)
 
     async def set_impact(self, hold_id: str, impact: Mapping[str, object]) -> bool:
         """Keep the preview of a pending hold."""
@@ -231,8 +249,38 @@ class SqlStore(SqlPeople, SqlTotp):
             change = change.where(_holds.c.instance == instance)
         change = change.values(state=HoldState.INTERRUPTED.value, resolved_at=at, end_reason=reason)
         async with self._write() as connection:
-            ids = list(await connection.scalars(change))
-            return await self._load(connection, ids)
+            return await self._interrupted(connection, change)
+
+    async def holds_among(self, ids: Collection[str]) -> list[Hold]:
+        """Those of ``ids`` that there are."""
+        async with self._read() as connection:
+            return await self._load(connection, list(ids))
+
+    # The gateways that share a store
+
+    async def beat(self, instance: str) -> None:
+        """Say that a gateway is alive."""
+        alive = update(_gateways).where(_gateways.c.instance == instance).values(seen_at=self._server_clock)
+        async with self._write(self._aside) as connection:
+            if (await connection.execute(alive)).rowcount == 0:
+                await connection.execute(
+                    insert(_gateways).values(instance=instance, seen_at=self._server_clock)
+                )
+
+    async def farewell(self, instance: str) -> None:
+        """Say that a gateway is not there any more."""
+        async with self._write(self._aside) as connection:
+            await connection.execute(delete(_gateways).where(_gateways.c.instance == instance))
+
+    async def interrupt_silent(self, *, seconds: float, at: datetime, reason: str) -> list[Hold]:
+        """Interrupt the open holds of gateways that say nothing."""
+        latest = self._server_clock - round(seconds * 1_000_000)
+        alive = select(_gateways.c.instance).where(_gateways.c.seen_at >= latest)
+        change = update(_holds).where(_OPEN, _holds.c.instance.not_in(alive)).returning(_holds.c.id)
+        change = change.values(state=HoldState.INTERRUPTED.value, resolved_at=at, end_reason=reason)
+        async with self._write(self._aside) as connection:
+            await connection.execute(delete(_gateways).where(_gateways.c.seen_at < latest))
+            return await self._interrupted(connection, change)
 
     # Tokens
 
@@ -294,23 +342,44 @@ class SqlStore(SqlPeople, SqlTotp):
 
     # Inside
 
-    async def _change_one(self, change: Any) -> bool:
+    @property
+    def _server_clock(self) -> ColumnElement[int]:
+        """Now, in microseconds, as the server of the store has it: gateways' own clocks may differ."""
+        if self._sqlite:
+            return literal_column("CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)", BigInteger)
+        return literal_column("(extract(epoch FROM clock_timestamp()) * 1000000)::bigint", BigInteger)
+
+    async def _change_one(self, change: Any, event: str | None = None, hold_id: str = "") -> bool:
         async with self._write() as connection:
             changed: int = (await connection.execute(change)).rowcount
+            if changed == 1 and event is not None:
+                await self._tell(connection, event, hold_id)
         return changed == 1
+
+    async def _interrupted(self, connection: AsyncConnection, change: Any) -> list[Hold]:
+        ids = list(await connection.scalars(change))
+        if ids:
+            await self._tell(connection, "reset", "")
+        return await self._load(connection, ids)
+
+    async def _tell(self, connection: AsyncConnection, event: str, hold_id: str) -> None:
+        """Tell the other gateways once the transaction is committed."""
+        if not self._sqlite:
+            await connection.execute(select(func.pg_notify(CHANNEL, f"{self._mark}:{event}:{hold_id}")))
 
     async def _load(self, connection: AsyncConnection, ids: list[str]) -> list[Hold]:
         """The holds of ``ids`` in their order, each with its decisions."""
         loaded: dict[str, Hold] = {}
         for start in range(0, len(ids), _CHUNK):
             some = ids[start : start + _CHUNK]
+            rows = (await connection.execute(select(_holds).where(_holds.c.id.in_(some)))).mappings().all()
             made: dict[str, list[Decision]] = {}
             query = select(_decisions).where(_decisions.c.hold_id.in_(some)).order_by(_decisions.c.number)
             for row in (await connection.execute(query)).mappings():
                 made.setdefault(row["hold_id"], []).append(decision_of(row))
-            rows = await connection.execute(select(_holds).where(_holds.c.id.in_(some)))
-            for row in rows.mappings():
-                loaded[row["id"]] = hold_of(row, tuple(made.get(row["id"], ())))
+            for row in rows:
+                # Between the two queries somebody may have decided: that belongs to a state not seen here.
+                loaded[row["id"]] = hold_of(row, tuple(made.get(row["id"], ()))[: row["votes"]])
         return [loaded[hold_id] for hold_id in ids if hold_id in loaded]
 
     @asynccontextmanager
@@ -319,10 +388,10 @@ class SqlStore(SqlPeople, SqlTotp):
             yield connection
 
     @asynccontextmanager
-    async def _write(self) -> AsyncIterator[AsyncConnection]:
+    async def _write(self, engine: AsyncEngine | None = None) -> AsyncIterator[AsyncConnection]:
         """One transaction, committed at the end and rolled back by any exception."""
         if not self._sqlite:
-            async with self._guard(), self._engine.begin() as connection:
+            async with self._guard(), (engine or self._engine).begin() as connection:
                 yield connection
             return
         async with self._writer, self._guard(), self._engine.connect() as connection:

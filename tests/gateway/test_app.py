@@ -114,18 +114,6 @@ class TestStarting:
             await carol.reject(hold["id"], "no")
             await client.read_until("Z")
 
-    async def test_two_gateways_on_one_postgresql_store(
-        self, tmp_path: Path, postgres: Postgres, empty_database: str
-    ) -> None:
-        url = f"postgresql://{postgres.superuser}@{postgres.host}:{postgres.port}/{empty_database}"
-        other = tmp_path / "other"
-        other.mkdir()
-        async with running_gateway(tmp_path, make_config(postgres, {"store": {"url": url}})):
-            said = await refusal(other, make_config(postgres, {"store": {"url": url}}))
-            assert said.startswith("another gateway runs on this store; stop it")
-        async with running_gateway(other, make_config(postgres, {"store": {"url": url}})):
-            pass
-
     async def test_a_certificate_that_is_none(self, tmp_path: Path, postgres: Postgres) -> None:
         for name in ("cert.pem", "key.pem"):
             (tmp_path / name).write_text("no certificate")

@@ -35,7 +35,7 @@ _FAST = {
     "full_page_writes": "off",
     "autovacuum": "off",
     "log_checkpoints": "off",
-    "max_connections": "200",
+    "max_connections": "400",
     "shared_buffers": "64MB",
     "min_wal_size": "32MB",
     "max_wal_size": "128MB",

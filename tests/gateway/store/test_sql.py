@@ -241,6 +241,22 @@ class TestDeciding:
                 assert found is not None
                 assert (found.state, len(found.decisions)) == (HoldState.PENDING, 1)
 
+    async def test_a_hold_is_never_seen_decided_without_its_decision(self, place: Place) -> None:
+        async with place.open() as one, place.open() as other:
+            ids = [await add(one, number) for number in range(1, 41)]
+            decided = asyncio.Event()
+
+            async def look() -> None:
+                while not decided.is_set():
+                    for found in await other.holds_among(ids):
+                        assert found.decisions == (() if found.state is HoldState.PENDING else (approval(),))
+
+            looking = [asyncio.ensure_future(look()) for _ in range(3)]
+            for hold_id in ids:
+                assert await one.decide_hold(hold_id, approval(), HoldState.APPROVED)
+            decided.set()
+            await asyncio.gather(*looking)
+
     async def test_nothing_is_decided_about_what_is_not_there(self, store: SqlStore) -> None:
         assert not await store.decide_hold("H-none", approval(), HoldState.APPROVED)
 
@@ -448,8 +464,10 @@ class TestTokens:
 
 
 class TestOneGateway:
-    async def test_a_store_belongs_to_one_gateway_at_a_time(self, place: Place) -> None:
+    async def test_a_file_belongs_to_one_gateway_at_a_time(self, tmp_path: Path) -> None:
+        place = Place("sqlite", sqlite_url(tmp_path))
         async with place.open() as first:
+            assert not first.shared
             await first.acquire()
             async with place.open() as second:
                 with pytest.raises(StoreInUse, match="another gateway runs on"):
@@ -459,7 +477,8 @@ class TestOneGateway:
         async with place.open() as third:
             await third.acquire()
 
-    async def test_closing_without_having_acquired_takes_nothing_from_others(self, place: Place) -> None:
+    async def test_closing_without_having_acquired_takes_nothing_from_others(self, tmp_path: Path) -> None:
+        place = Place("sqlite", sqlite_url(tmp_path))
         async with place.open() as first:
             await first.acquire()
             async with place.open():
@@ -467,6 +486,79 @@ class TestOneGateway:
             async with place.open() as second:
                 with pytest.raises(StoreInUse):
                     await second.acquire()
+
+
+class TestFleet:
+    async def test_a_database_is_shared(self, postgres: Postgres, empty_database: str) -> None:
+        place = Place("postgresql", postgresql_url(postgres, empty_database))
+        async with place.open() as first, place.open() as second:
+            assert first.shared
+            await first.acquire()
+            await second.acquire()
+
+    async def test_holds_are_found_by_their_ids(self, store: SqlStore) -> None:
+        for number in range(1, 4):
+            await add(store, number)
+        found = await store.holds_among([hold(3).id, "H-none", hold(1).id])
+        assert [one.id for one in found] == [hold(3).id, hold(1).id]
+        assert await store.holds_among([]) == []
+
+    async def test_what_the_silent_left_is_interrupted_and_what_the_living_hold_is_not(
+        self, store: SqlStore
+    ) -> None:
+        for number, instance in enumerate(("unknown", "living", "silent", "gone"), 1):
+            await add(store, number, instance=instance)
+        await store.beat("silent")
+        await asyncio.sleep(0.3)
+        for instance in ("living", "gone"):
+            await store.beat(instance)
+        await store.beat("living")
+        await store.farewell("gone")
+        ended = await store.interrupt_silent(seconds=0.2, at=LATER, reason="gone")
+        assert sorted(one.instance for one in ended) == ["gone", "silent", "unknown"]
+        assert {(one.state, one.resolved_at, one.end_reason) for one in ended} == {
+            (HoldState.INTERRUPTED, LATER, "gone")
+        }
+        assert await state_of(store, hold(2).id) is HoldState.PENDING
+        assert await store.interrupt_silent(seconds=0.2, at=LATER, reason="gone") == []
+
+    async def test_every_change_is_heard_by_the_others_once_it_is_made(
+        self, postgres: Postgres, empty_database: str
+    ) -> None:
+        place = Place("postgresql", postgresql_url(postgres, empty_database))
+        heard: asyncio.Queue[tuple[str, str | None]] = asyncio.Queue()
+        async with place.open() as one, place.open() as other:
+            listening = asyncio.ensure_future(other.listen(lambda *said: heard.put_nowait(said)))
+            async with asyncio.timeout(20):
+                assert await heard.get() == ("reset", None)
+                hold_id = await add(one, 1)
+                assert await heard.get() == ("opened", hold_id)
+                await other.decide_hold(hold_id, approval(), HoldState.PENDING)
+                await one.decide_hold(hold_id, approval("dave"), HoldState.APPROVED, votes=1)
+                # Of its own changes a gateway hears nothing.
+                assert await heard.get() == ("resolved", hold_id)
+                await one.claim_hold(hold_id, hold().digest, LATER)
+                assert await heard.get() == ("released", hold_id)
+                await one.set_outcome(hold_id, Outcome("DELETE 1", 1, None, 1.0))
+                assert await heard.get() == ("outcome", hold_id)
+                assert not await one.expire_hold(hold_id, LATER), "what changes nothing says nothing"
+                await add(one, 2)
+                assert await heard.get() == ("opened", hold(2).id)
+                await one.decide_hold(hold(2).id, approval(), HoldState.PENDING)
+                assert await heard.get() == ("decided", hold(2).id)
+                await one.interrupt_holds(instance=None, at=LATER, reason="stop")
+                assert await heard.get() == ("reset", None)
+                postgres.execute(
+                    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                    f"WHERE datname = '{empty_database}' AND query ILIKE 'LISTEN%'"
+                )
+                assert await heard.get() == ("reset", None), "it listens again"
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+
+    async def test_a_file_has_nothing_to_tell(self, tmp_path: Path) -> None:
+        async with Place("sqlite", sqlite_url(tmp_path)).open() as store:
+            await store.listen(lambda *said: pytest.fail(f"heard {said}"))
 
 
 class TestTrouble:
