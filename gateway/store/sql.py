@@ -85,6 +85,7 @@ class SqlStore(SqlPeople, SqlTotp):
         self._sqlite = engine.dialect.name == "sqlite"
         # SQLite has one writer; waiting here is fair and does not occupy a connection's thread.
         self._writer = asyncio.Lock()
+        self._opening = asyncio.Lock()
         self._lock_file: int | None = None
         # By which a gateway knows its own changes from those of others.
         self._mark = secrets.token_hex(8)
@@ -130,7 +131,8 @@ class SqlStore(SqlPeople, SqlTotp):
     async def add_hold(self, hold: Hold, *, limit: int, limit_per_user: int) -> None:
         """Keep a new pending hold."""
         pending = select(func.count()).select_from(_holds).where(_holds.c.state == HoldState.PENDING.value)
-        async with self._write() as connection:
+        # One of this gateway at a time: whoever waits for the others' turn keeps a connection from the rest.
+        async with self._opening, self._write() as connection:
             await self._advisory(connection, _LIMIT_LOCK)
             if (await connection.scalar(pending) or 0) >= limit:
                 raise HoldLimit(limit, None)

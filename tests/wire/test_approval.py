@@ -200,6 +200,7 @@ class TestDeputies:
             assert (await erin.approve(hold["id"])).status_code == 403
 
 
+@pytest.mark.timeout(90)
 async def test_votes_survive_while_the_process_lives_and_end_with_it(
     postgres: Postgres, tmp_path: Path, database: str
 ) -> None:
