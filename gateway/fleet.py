@@ -5,6 +5,7 @@ store, and what the store says is looked at again every ``POLL_SECONDS``.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 from typing import Final
@@ -36,6 +37,8 @@ class Fleet:
         self._holds = holds
         self._metrics = metrics
         self._tasks: list[asyncio.Task[None]] = []
+        self._loops: list[asyncio.Task[None]] = []
+        self._stopping = asyncio.Event()
         self._heard: asyncio.Queue[tuple[str, str | None]] = asyncio.Queue(BACKLOG)
         self._learning = asyncio.Lock()
         self._in_touch_since: float | None = None
@@ -48,24 +51,31 @@ class Fleet:
             self._tasks += [
                 spawn(self._store.listen(self._note), name="listen"),
                 spawn(self._hear(), name="hear"),
-                spawn(self._poll(), name="poll of holds"),
             ]
-        self._tasks.append(spawn(self._beat(), name="heartbeat"))
+            self._loops.append(spawn(self._poll(), name="poll of holds"))
+        self._loops.append(spawn(self._beat(), name="heartbeat"))
 
     async def stop(self) -> None:
         """End what waits here, and say farewell."""
         await self._holds.stop()
+        self._stopping.set()
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._loops, return_exceptions=True)
         if self._store.shared:
             try:
                 await self._store.farewell(self._holds.instance)
             except StoreUnavailable as error:
                 logger.warning("the others learn only later that this gateway is gone: %s", error)
 
+    async def _pause(self, seconds: float) -> None:
+        """A loop stops here and nowhere else: a question to the store is never left half asked."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+
     async def _beat(self) -> None:
-        while True:
+        while not self._stopping.is_set():
             try:
                 await self._live()
                 self._metrics.store_up.set(1)
@@ -74,7 +84,7 @@ class Fleet:
                 if self._in_touch_since is not None:
                     logger.error("nothing held can be decided: %s", error)
                 self._in_touch_since = None
-            await asyncio.sleep(BEAT_SECONDS)
+            await self._pause(BEAT_SECONDS)
 
     async def _live(self) -> None:
         if not self._store.shared:
@@ -113,8 +123,8 @@ class Fleet:
                 logger.warning("what another gateway did is looked up later: %s", error)
 
     async def _poll(self) -> None:
-        while True:
-            await asyncio.sleep(POLL_SECONDS)
+        while not self._stopping.is_set():
+            await self._pause(POLL_SECONDS)
             try:
                 await self._look_again()
             except StoreUnavailable:

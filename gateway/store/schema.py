@@ -24,7 +24,18 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-__all__ = ["Json", "Moment", "codes", "decisions", "gateways", "holds", "metadata", "people", "tokens", "totp"]
+__all__ = [
+    "Json",
+    "Moment",
+    "codes",
+    "decisions",
+    "gateways",
+    "holds",
+    "metadata",
+    "people",
+    "tokens",
+    "totp",
+]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

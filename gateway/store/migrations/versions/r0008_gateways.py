@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0008"
-down_revision: str | None = "0007"
+down_revision: str | None = "0104"
 branch_labels: str | None = None
 depends_on: str | None = None
 
