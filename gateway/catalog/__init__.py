@@ -1,5 +1,6 @@
 """What is known of each database's definitions: read, kept, shown."""
 
+from gateway.catalog.copies import Copy
 from gateway.catalog.keeper import Keeper, Place
 from gateway.catalog.kept import Catalog
 from gateway.catalog.read import Ask, AskError, Reading, read, read_catalog
@@ -9,6 +10,7 @@ __all__ = [
     "Ask",
     "AskError",
     "Catalog",
+    "Copy",
     "Keeper",
     "Place",
     "Reading",

@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Callable
 from typing import Final
 
+from gateway.catalog.copies import Copy
 from gateway.catalog.described import Described
 from gateway.catalog.kept import Catalog, Looker
 from gateway.config import Config, Database
@@ -38,6 +39,8 @@ class Keeper:
         self._polling: dict[Catalog, asyncio.Task[None]] = {}
         self.tell: Callable[[Place], None] = lambda place: None
         """Told where a definition may have changed, for other processes that keep the same catalog."""
+        self.tell_copies: Callable[[Place, tuple[Copy, ...]], None] = lambda place, copies: None
+        """Told of copies of personal data that are about to be made, for the same."""
         self.generations = itertools.count(1)
 
     async def start(self) -> None:
@@ -80,6 +83,7 @@ class Keeper:
                 generations=self.generations,
                 metrics=self._metrics,
                 tell=lambda: self.tell(place),
+                tell_copies=lambda copies: self.tell_copies(place, copies),
             )
             self._equip(catalog, database)
         return catalog
@@ -112,6 +116,12 @@ class Keeper:
         catalog = self._catalogs.get(place)
         if catalog is not None:
             catalog.changes += 1
+
+    def copied_elsewhere(self, place: Place, copies: tuple[Copy, ...]) -> None:
+        """Copies of personal data are about to be made through another process."""
+        catalog = self._catalogs.get(place)
+        if catalog is not None:
+            catalog.copies.expect(copies, catalog.snapshot)
 
     def measure(self) -> None:
         """Tell the metrics how old each snapshot is."""

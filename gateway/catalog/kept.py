@@ -13,6 +13,7 @@ from typing import Final
 
 from gateway import clock
 from gateway.catalog.build import Row
+from gateway.catalog.copies import Copies, Copy, Expected
 from gateway.catalog.described import Described, SearchPaths, read_search_paths
 from gateway.catalog.inspector import Inspector, InspectorUnavailable
 from gateway.catalog.read import AskError, Run, fingerprint, read
@@ -78,6 +79,7 @@ class Catalog:
         generations: Iterator[int],
         metrics: Metrics,
         tell: Callable[[], None] = lambda: None,
+        tell_copies: Callable[[tuple[Copy, ...]], None] = lambda copies: None,
     ) -> None:
         self.label = label
         self.looker: Looker | None = None
@@ -91,11 +93,13 @@ class Catalog:
         """How many times a definition may have changed, as far as this gateway knows."""
         self.differences = 0
         """How many times a look found other definitions than the one before it."""
+        self.copies = Copies(label)
         self.sessions = 0
         self._poll = poll
         self._generations = generations
         self._metrics = metrics
         self._tell = tell
+        self._tell_copies = tell_copies
         self._turn = asyncio.Lock()
         self._seen = 0
         self._read_mark: str | None = None
@@ -128,6 +132,11 @@ class Catalog:
         """A definition may have changed: everybody waits until somebody has looked."""
         self.changes += 1
         self._tell()
+
+    def expect(self, copies: tuple[Copy, ...]) -> list[Expected]:
+        """Copies of personal data are about to be made: whoever finds them finds them marked."""
+        self._tell_copies(copies)
+        return self.copies.expect(copies, self.snapshot)
 
     def is_of(self, identity: str | None) -> bool:
         """Whether what is known is known of this database, as far as anybody can tell."""
@@ -210,7 +219,7 @@ class Catalog:
         changes, started = self.changes, clock.monotonic()
         try:
             if self.mark is None or await fingerprint(run) != self.mark:
-                await self._read(run)
+                await self._read(run, changes)
         except (AskError, OSError, ValueError) as error:
             self._failed(str(error))
             return False
@@ -224,12 +233,15 @@ class Catalog:
         self._fresh_until = started + (lasts if self.mark is not None else min(lasts, LOCKED_SECONDS))
         return True
 
-    async def _read(self, run: Run) -> None:
+    async def _read(self, run: Run, changes: int) -> None:
         started = clock.monotonic()
         reading = await read(run, generation=next(self._generations))
         self.differences += self._read_mark not in (None, reading.fingerprint)
         self._read_mark = reading.fingerprint
-        self.snapshot, self.identity = reading.snapshot, reading.identity
+        if not self.is_of(reading.identity):
+            self.copies = Copies(self.label)
+        self.snapshot = self.copies.marked(reading.snapshot, changes)
+        self.identity = reading.identity
         self.mark = reading.fingerprint if reading.complete else None
         self._missed.clear()
         self._metrics.catalog_generation.labels(self.label).set(reading.snapshot.generation)

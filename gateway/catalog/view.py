@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from gateway import clock
 from gateway.catalog.build import Row
+from gateway.catalog.copies import Copies, Copy, Expected
 from gateway.catalog.kept import Catalog
 from gateway.catalog.queries import FINGERPRINT, HAS_TEMPORARY, ISOLATION
 from gateway.catalog.read import AskError, Run, read
@@ -75,6 +76,12 @@ class SessionCatalog:
         self._own_until = 0.0
         self._temporary: SchemaSnapshot | None = None
         self._temporary_known = True
+        self._copies = Copies()
+        """Those that are temporary, or that the open transaction makes."""
+        self._expected: list[tuple[Facts, list[Expected]]] = []
+        """What others may find once this session has committed it, by the message that makes it."""
+        self._made_copies: list[Expected] = []
+        """Of these, what statements of the open transaction have made."""
         self._made: list[Relation] = []
         """Relations that statements have made since the session was asked."""
         self._doubtful = False
@@ -235,7 +242,7 @@ class SessionCatalog:
                 self._own, self._own_mark = self.catalog.snapshot, mark
             else:
                 reading = await read(self._way.run, generation=next(self._generations))
-                self._own = reading.snapshot
+                self._own = self._copies.marked(self.catalog.copies.marked(reading.snapshot))
                 self._own_mark = reading.fingerprint if reading.complete else None
         self._own_changes = changes
         self._own_until = started + self.catalog.period
@@ -245,7 +252,7 @@ class SessionCatalog:
         self._temporary = None
         if found == ("true",):
             reading = await read(self._way.run, generation=next(self._generations), temporary=True)
-            self._temporary = _renamed(reading.snapshot)
+            self._temporary = self._copies.marked(_renamed(reading.snapshot))
             if not reading.complete:
                 raise ValueError("the session's own temporary objects could not be read")
         self._temporary_known = True
@@ -256,6 +263,9 @@ class SessionCatalog:
         """A statement is on its way to the server."""
         self._unsettled = self._unsettled or _changes(facts) or self._may_take_away(facts)
         self._forwarded = self._forwarded or _changes(facts)
+        expected = self._expect(Copy.among(facts.creates))
+        if expected:
+            self._expected.append((facts, expected))
 
     def settled(self) -> None:
         """The server owes nothing: what was under way has ended."""
@@ -264,6 +274,7 @@ class SessionCatalog:
     def finished(self, facts: Facts, tag: str) -> None:
         """A statement succeeded. Tags are those of CommandComplete."""
         self._followed = None
+        self._follow_copies(facts, tag)
         if tag == "ROLLBACK" or tag.startswith("DISCARD"):
             if self._temporary is not None or self._forwarded:
                 self._temporary_known, self._doubtful = False, True
@@ -287,6 +298,7 @@ class SessionCatalog:
         """No transaction is open any more."""
         if self._changed:
             self.catalog.changed()
+        self._settle(self._made_copies)
         if self._forwarded:
             self._temporary_known = False
         self._changed = self._forwarded = False
@@ -297,6 +309,37 @@ class SessionCatalog:
         """The session is over."""
         if self._changed or self._forwarded:
             self.catalog.changed()
+        self._settle([one for _, expected in self._expected for one in expected])
+
+    # Copies --------------------------------------------------------------------------------------------
+
+    def _expect(self, copies: tuple[Copy, ...]) -> list[Expected]:
+        """Copies are about to be made: in this session they are known at once, in others once it has committed."""
+        if copies:
+            self._copies.expect(copies, self.snapshot)
+        shared = tuple(copy for copy in copies if copy.schema != TEMPORARY)
+        return self.catalog.expect(shared) if shared else []
+
+    def _follow_copies(self, facts: Facts, tag: str) -> None:
+        """A statement succeeded: what it made, kept or took back."""
+        self._made_copies += [one for message, made in self._expected if message is facts for one in made]
+        kinds = {one.kind for one in facts.statements}
+        if tag == "PREPARE TRANSACTION":
+            # Anybody may commit it, whenever.
+            self._forget(self._made_copies)
+        elif tag == "ROLLBACK" and len(facts.statements) == 1 and "ROLLBACK TO" not in kinds:
+            self.catalog.copies.give_up(self._made_copies)
+            self._forget(self._made_copies)
+
+    def _settle(self, expected: list[Expected]) -> None:
+        """What was made is there for everybody by now, or was taken back."""
+        self.catalog.copies.settle(expected, self.catalog.changes)
+        self._forget(expected)
+
+    def _forget(self, expected: list[Expected]) -> None:
+        done = set(expected)
+        self._expected = [each for each in self._expected if not done.intersection(each[1])]
+        self._made_copies = []
 
     def _may_take_away(self, facts: Facts) -> bool:
         """Whether a message may take away what only this session sees, without changing definitions itself."""

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 from gateway import clock
 from gateway.audit import AuditRecord, Kind
-from gateway.catalog import Keeper, Place
+from gateway.catalog import Copy, Keeper, Place
 from gateway.config import Config
 from gateway.metrics import Family, Metrics, summed
 from gateway.session import SessionInfo
@@ -212,6 +212,13 @@ class Crew:
             if at != but:
                 member.port.definitions_changed(place)
 
+    def copies_made(self, place: Place, copies: tuple[Copy, ...], *, but: int) -> None:
+        """A worker lets copies of personal data be made: tell the others."""
+        self._catalogs.copied_elsewhere(place, copies)
+        for at, member in self._members.items():
+            if at != but:
+                member.port.copies_made(place, copies)
+
     async def _reload(self, member: Member) -> None:
         try:
             async with asyncio.timeout(STOP_SECONDS):
@@ -254,6 +261,9 @@ class _Others(OthersPort):
 
     def definitions_changed(self, place: Place) -> None:
         self._crew.definitions_changed(place, but=self._at)
+
+    def copies_made(self, place: Place, copies: tuple[Copy, ...]) -> None:
+        self._crew.copies_made(place, copies, but=self._at)
 
 
 def _longer(pause: float) -> float:

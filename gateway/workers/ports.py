@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from gateway.audit import AuditUnavailable
-from gateway.catalog import Place
+from gateway.catalog import Copy, Place
 from gateway.metrics import Family
 from gateway.session import SessionInfo
 from gateway.sockets import ListenerError
@@ -45,6 +45,9 @@ class OthersPort(Protocol):
     def definitions_changed(self, place: Place) -> None:
         """A definition of a database may have changed."""
 
+    def copies_made(self, place: Place, copies: tuple[Copy, ...]) -> None:
+        """Copies of personal data are about to be made."""
+
 
 class WorkerPort(Protocol):
     """One worker, for the supervisor."""
@@ -72,3 +75,6 @@ class WorkerPort(Protocol):
 
     def definitions_changed(self, place: Place) -> None:
         """Another worker saw a definition change."""
+
+    def copies_made(self, place: Place, copies: tuple[Copy, ...]) -> None:
+        """Another worker lets copies of personal data be made."""

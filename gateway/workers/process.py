@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import uvloop
 
-from gateway.catalog import Place
+from gateway.catalog import Copy, Place
 from gateway.collector import spare_what_stays
 from gateway.config import load_config
 from gateway.front import Front
@@ -88,6 +88,7 @@ class Worker(WorkerPort):
         self._audit = WorkerAudit(self._records, config.audit)
         front = self._front = Front(config, self._metrics, self._audit, settings.secret)
         front.catalogs.tell = self._others.definitions_changed
+        front.catalogs.tell_copies = self._others.copies_made
         front.cancels.elsewhere = self._others.cancel
         await front.start()
         await front.listen(self._holds, self._seats, self._sockets)
@@ -128,6 +129,10 @@ class Worker(WorkerPort):
     def definitions_changed(self, place: Place) -> None:
         """Another worker saw a definition change."""
         self._front.catalogs.changed_elsewhere(place)
+
+    def copies_made(self, place: Place, copies: tuple[Copy, ...]) -> None:
+        """Another worker lets copies of personal data be made."""
+        self._front.catalogs.copied_elsewhere(place, copies)
 
 
 async def run(channel_socket: socket.socket, sockets: list[socket.socket]) -> int:

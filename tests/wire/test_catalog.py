@@ -237,8 +237,10 @@ class TestTemporaryTables:
         await ok(client, "DROP TABLE mine")
         assert await said(client, "SELECT a FROM mine") == "unknown_relation"
 
-    async def test_one_that_is_called_like_what_is_personal_counts_as_that(self, client: RawClient) -> None:
-        await ok(client, "CREATE TEMPORARY TABLE customer (email text)")
+    async def test_one_that_is_called_like_what_is_personal_is_not_that(self, client: RawClient) -> None:
+        await ok(client, "CREATE TEMPORARY TABLE customer (email text)", READ)
+        assert await said(client, "SELECT email FROM public.customer") == "bulk"
+        await ok(client, "DROP TABLE customer")
         assert await said(client, READ) == "bulk"
 
     @pytest.mark.parametrize(
@@ -276,6 +278,125 @@ class TestTemporaryTables:
 
     async def test_a_copy_of_what_is_personal_is_not_a_way_around(self, client: RawClient) -> None:
         assert await said(client, "CREATE TEMPORARY TABLE copied AS SELECT * FROM customer") == "bulk"
+
+
+class TestCopies:
+    """Who may copy what is personal has not been given leave to read the copy."""
+
+    @pytest.fixture
+    async def copying(
+        self, postgres: Postgres, tmp_path: Path, database: str
+    ) -> AsyncIterator[tuple[RunningGateway, RawClient]]:
+        copies = {"name": "copies", "when": {"application": "copier"}, "then": "allow"}
+        config = make_config(postgres, {**POLICY, "rules": [copies, *POLICY["rules"]]})
+        async with (
+            running_gateway(tmp_path, config) as gateway,
+            await gateway.raw(database, application_name="copier") as client,
+        ):
+            yield gateway, client
+
+    @pytest.mark.parametrize(
+        "way",
+        [
+            ["CREATE TABLE copied AS SELECT customer_id AS id, email AS e FROM customer"],
+            ["SELECT customer_id AS id, email AS e INTO copied FROM customer"],
+            ["BEGIN", "CREATE TABLE copied AS SELECT customer_id AS id, email AS e FROM customer", "COMMIT"],
+            [
+                "CREATE TABLE other AS SELECT customer_id AS id, email AS e FROM customer",
+                "ALTER TABLE other RENAME TO copied",
+            ],
+        ],
+    )
+    async def test_a_copy_is_personal_for_everybody(
+        self, copying: tuple[RunningGateway, RawClient], database: str, way: list[str]
+    ) -> None:
+        gateway, client = copying
+        await ok(client, *way)
+        async with await gateway.raw(database) as other:
+            assert await said(other, "SELECT e FROM copied") == "bulk"
+            assert await said(other, "CREATE TABLE again AS SELECT e FROM copied") == "bulk"
+            await ok(other, "SELECT e FROM copied WHERE id = 1", "SELECT id FROM copied")
+            await ok(client, "ALTER TABLE copied RENAME TO innocent")
+            assert await said(other, "SELECT e FROM innocent") == "bulk"
+            await ok(client, "DROP TABLE innocent", "CREATE TABLE copied (id int, e text)")
+            await ok(other, "SELECT e FROM copied")
+
+    async def test_a_temporary_copy_is_personal_in_its_session(
+        self, copying: tuple[RunningGateway, RawClient]
+    ) -> None:
+        _, client = copying
+        await ok(
+            client, "CREATE TEMPORARY TABLE copied AS SELECT customer_id AS id, email AS e FROM customer"
+        )
+        await ok(client, "SELECT e FROM copied", "ALTER TABLE copied RENAME TO innocent")
+        await ok(client, "SET application_name = 'somebody'")
+        assert await said(client, "SELECT e FROM innocent") == "bulk"
+
+    async def test_a_copy_that_is_not_committed_marks_nothing(
+        self, copying: tuple[RunningGateway, RawClient], postgres: Postgres, database: str
+    ) -> None:
+        gateway, client = copying
+        copy = "CREATE TABLE copied AS SELECT customer_id AS id, email AS e FROM customer"
+        await ok(client, "BEGIN", copy, "ROLLBACK", "CREATE TABLE copied (id int, e text)")
+        await ok(client, copy.replace("TABLE", "TABLE IF NOT EXISTS"))
+        async with await gateway.raw(database) as other:
+            await ok(other, "SELECT e FROM copied")
+
+    @pytest.mark.parametrize(
+        "way",
+        [
+            "BEGIN; COPY; COMMIT; BEGIN; SELECT 1; ROLLBACK",
+            "BEGIN; SAVEPOINT a; COPY; SAVEPOINT b; ROLLBACK TO b; COMMIT",
+            "BEGIN; SAVEPOINT a; ROLLBACK TO a; COPY; COMMIT",
+            "COPY",
+        ],
+    )
+    @pytest.mark.parametrize("together", [True, False])
+    async def test_what_is_rolled_back_beside_it_takes_no_mark(
+        self, copying: tuple[RunningGateway, RawClient], database: str, way: str, together: bool
+    ) -> None:
+        gateway, client = copying
+        copy = "CREATE TABLE copied AS SELECT customer_id AS id, email AS e FROM customer"
+        way = way.replace("COPY", copy)
+        await ok(client, *([way] if together else way.split("; ")))
+        async with await gateway.raw(database) as other:
+            assert await said(other, "SELECT e FROM copied") == "bulk"
+
+    async def test_a_prepared_transaction_may_be_committed_by_anybody(
+        self, copying: tuple[RunningGateway, RawClient], postgres: Postgres, database: str
+    ) -> None:
+        gateway, client = copying
+        copy = "CREATE TABLE copied AS SELECT customer_id AS id, email AS e FROM customer"
+        await ok(client, "BEGIN", copy, "PREPARE TRANSACTION 'copy'")
+        async with await gateway.raw(database) as other:
+            assert await said(other, "SELECT e FROM copied") == "unknown_relation"
+            await ok(other, "COMMIT PREPARED 'copy'")
+            assert await said(other, "SELECT e FROM copied") == "bulk"
+
+    async def test_whoever_finds_it_first_finds_it_marked(
+        self, copying: tuple[RunningGateway, RawClient], database: str
+    ) -> None:
+        gateway, client = copying
+        async with await gateway.raw(database) as other:
+            for number in range(20):
+                made = f"CREATE TABLE c{number} AS SELECT customer_id AS id, email AS e FROM customer"
+                await client.send(Q(made))
+                while (found := await said(other, f"SELECT e FROM c{number}")) == "unknown_relation":
+                    pass
+                assert found == "bulk"
+                await client.read_until("Z")
+
+    async def test_who_renames_its_columns_has_all_of_it_marked(
+        self, copying: tuple[RunningGateway, RawClient], database: str
+    ) -> None:
+        gateway, client = copying
+        await ok(
+            client,
+            "CREATE TABLE copied AS SELECT customer_id AS id, email AS e FROM customer",
+            "ALTER TABLE copied RENAME e TO harmless",
+        )
+        async with await gateway.raw(database) as other:
+            assert await said(other, "SELECT harmless FROM copied") == "bulk"
 
 
 class TestWaiting:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.catalog import Catalog, Keeper
+from gateway.catalog import Catalog, Copy, Keeper
 from gateway.catalog import keeper as module
 from gateway.config import Config, load_config
 from gateway.metrics import Metrics
@@ -227,3 +227,29 @@ async def test_other_processes_are_told_of_changes_and_tell_of_theirs(
         assert told == []
         catalog.changed()
         assert told == [place]
+
+
+async def test_other_processes_are_told_of_copies_and_tell_of_theirs(
+    tmp_path: Path, postgres: Postgres, empty_database: str
+) -> None:
+    async with keeping(tmp_path, databases(postgres, **{empty_database: LOGIN})) as kept:
+        told: list[tuple[object, tuple[Copy, ...]]] = []
+        kept.keeper.tell_copies = lambda place, copies: told.append((place, copies))
+        catalog = kept.keeper.of(empty_database)
+        await catalog.ready()
+        place = (postgres.host, postgres.port, empty_database)
+        one, other = Copy("public", "one", ("e",)), Copy("public", "other", ("e",))
+        kept.keeper.copied_elsewhere(("elsewhere", 1, empty_database), (one,))
+        kept.keeper.copied_elsewhere(place, (other,))
+        assert told == []
+        catalog.expect((one,))
+        assert told == [(place, (one,))]
+        await asyncio.to_thread(
+            postgres.execute, "CREATE TABLE one (e text); CREATE TABLE other (e text)", empty_database
+        )
+        catalog.changed()
+        snapshot = await catalog.ready()
+        assert {relation.name: relation.copied for relation in snapshot.relations} == {
+            "one": ("e",),
+            "other": ("e",),
+        }
