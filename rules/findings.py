@@ -4,7 +4,7 @@ Row bounds hang together across a whole statement (a column of one relation is b
 references and writes are collected first and become effects when everything was read.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
@@ -101,6 +101,10 @@ class Findings:
         # Names in code are looked up when it runs, by which time it may have dropped what it names.
         doubtful = self.doubtful or frame.depth > 0
         return self.world.relation(schema, name, frame.path, alone=alone, doubtful=doubtful)
+
+    def in_order(self, references: Collection[Reference]) -> list[Reference]:
+        """Mentions in the order of the text: read twice, a text has the same effects in the same order."""
+        return [one for one in self.references if one in references]
 
     def write(self, write: Write) -> None:
         """Take a write in."""

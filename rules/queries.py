@@ -53,7 +53,7 @@ class Queries(Selects):
             self.findings.session(setting(None, None))
         if known is not None and known.kind == "v" and known.definition is not None:
             shape = self._view(known, reference)
-            for base in shape.rows:
+            for base in self.findings.in_order(shape.rows):
                 base.is_target = True
         alias = fields.get("alias")
         scope.add(alias["aliasname"] if alias is not None else name, shape)
@@ -75,12 +75,13 @@ class Queries(Selects):
         known = reference.known
         if known is None or known.kind != "v":
             return
-        for base in shape.rows - {reference}:
+        for base in self.findings.in_order(shape.rows - {reference}):
             written = tuple(
                 column
                 for name in columns
-                for origin, column in ((shape.column(name) or NO_COLUMN).origins)
-                if origin is base
+                for column in sorted(
+                    column for origin, column in (shape.column(name) or NO_COLUMN).origins if origin is base
+                )
             )
             self.findings.write(Write(action, base, written, erases=erases))
             self.targets.follow(action, base, written, self.frame)

@@ -2,8 +2,10 @@
 
 import pytest
 
+from rules.catalog import SchemaSnapshot
 from rules.facts import Action
 from tests.rules.catalogs import effect, facts, judgement
+from tests.rules.policies import context, strict_judge
 
 
 @pytest.mark.parametrize(
@@ -92,3 +94,11 @@ def test_a_relation_made_of_personal_columns_is_known_to_its_session() -> None:
         ("e",),
         ("id",),
     )
+
+
+def test_a_text_that_is_read_again_has_the_same_effects_in_the_same_order(corpus_catalog: SchemaSnapshot) -> None:
+    session, judge = context(catalog=corpus_catalog), strict_judge()
+    first = judge.read(b"DELETE FROM contact_v2 WHERE ref = 1", session)
+    assert len(first.effects) > 3
+    for _ in range(20):
+        assert judge.read(b"DELETE FROM contact_v2 WHERE ref = 1", session) == first
