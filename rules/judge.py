@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from enum import Enum, auto
 from typing import Final
 
 from rules.builtin import FUNCTION_BY_OID
@@ -16,6 +17,7 @@ from rules.functions import Conduct, known
 from rules.message import read_message
 from rules.policy import Policy
 from rules.settings import guarded_resets, startup
+from rules.templates import Template, other_literals, template_of
 from rules.verdict import Judgement
 from rules.world import World
 
@@ -28,6 +30,14 @@ _RELATIONS = 50_000
 
 _EXECUTE: Final = re.compile(rb"\s*execute\s+([a-z_][a-z0-9_]*)\s*(?:\([^()]*\)\s*)?;?\s*", re.IGNORECASE)
 """The plainest EXECUTE, of which one can tell without reading it what it executes."""
+
+
+class Seen(Enum):
+    """Texts of a template met so far, of which nothing is known together."""
+
+    ONCE = auto()
+    UNLIKE = auto()
+    """They are read one by one: their literals may matter."""
 
 
 class TooHeavy(Exception):
@@ -49,6 +59,7 @@ class Judge:
         self._verdicts: LruCache[tuple[object, ...], Judgement] = LruCache(cache_size)
         self._worlds: dict[int, World] = {}
         self._facts: LruCache[tuple[object, ...], Facts] = LruCache(cache_size)
+        self._templates: LruCache[tuple[object, ...], Template | Seen] = LruCache(cache_size)
 
     def judge(
         self,
@@ -88,11 +99,18 @@ class Judge:
         given = facts is not None
         if facts is None:
             facts = self.cached(sql, context)
+        template: bytes | None = None
+        if facts is None and context.unknown is None:
+            template = template_of(sql)
+            known = self._template(template, context)
+            if known is not None:
+                return self._judged_alike((template, *key[1:]), known.read(sql), context, parameters)
         if facts is None:
             if allowance is not None and not allowance.spend(_weight(sql, context)):
                 raise TooHeavy
             facts = self.read(sql, context)
-            self.learn(sql, context, facts)
+            if template is None or not self._learn_template(template, sql, context, facts):
+                self.learn(sql, context, facts)
         self.misses += 1
         self.last_was_hit = False
         facts = guarded_resets(facts, context.bad_defaults)
@@ -101,6 +119,39 @@ class Judge:
         if not (depends or given):
             self._verdicts.put(key, judgement, len(sql) + _OVERHEAD)
         return judgement
+
+    def _judged_alike(
+        self, key: tuple[object, ...], facts: Facts, context: Context, parameters: Sequence[Parameter] | None
+    ) -> Judgement:
+        """The judgement on a text of a known template; what is decided about one is decided about all."""
+        kept = self._verdicts.get(key)
+        self.last_was_hit = kept is not None
+        if kept is not None:
+            self.hits += 1
+            return Judgement(facts, kept.verdict)
+        self.misses += 1
+        judgement = Judgement(facts, self.policy.decide(facts, context, parameters))
+        if not self.policy.depends_on_time:
+            self._verdicts.put(key, judgement, len(facts.statements[0].sql) + _OVERHEAD)
+        return judgement
+
+    def _template(self, template: bytes | None, context: Context) -> Template | None:
+        if template is None:
+            return None
+        known = self._templates.get(self.key(template, context))
+        return known if isinstance(known, Template) else None
+
+    def _learn_template(self, template: bytes, sql: bytes, context: Context, facts: Facts) -> bool:
+        """Keep what was read for other texts of the template, once a second one has come; whether that was done."""
+        key = self.key(template, context)
+        met = self._templates.get(key)
+        known: Template | None = None
+        if met is Seen.ONCE:
+            known = Template.of(sql, facts, self.read(other_literals(template), context))
+        self._templates.put(
+            key, known or (Seen.ONCE if met is None else Seen.UNLIKE), len(template) + _OVERHEAD
+        )
+        return known is not None
 
     def explain(self, sql: bytes, context: Context) -> Explanation:
         """The judgement on one message, and how it came about."""
