@@ -96,7 +96,9 @@ def test_a_relation_made_of_personal_columns_is_known_to_its_session() -> None:
     )
 
 
-def test_a_text_that_is_read_again_has_the_same_effects_in_the_same_order(corpus_catalog: SchemaSnapshot) -> None:
+def test_a_text_that_is_read_again_has_the_same_effects_in_the_same_order(
+    corpus_catalog: SchemaSnapshot,
+) -> None:
     session, judge = context(catalog=corpus_catalog), strict_judge()
     first = judge.read(b"DELETE FROM contact_v2 WHERE ref = 1", session)
     assert len(first.effects) > 3
