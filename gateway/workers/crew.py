@@ -32,6 +32,9 @@ T = TypeVar("T")
 ASK_SECONDS: Final = 5.0
 """How long a worker may take to say how it stands; what it does not say in time is left out."""
 
+CANCEL_SECONDS: Final = 15.0
+"""The same where it waits for a server: more than :data:`gateway.listener.CANCEL_SECONDS`."""
+
 STEADY_SECONDS: Final = 10.0
 """A worker that ended before it was so old is replaced after a pause, which grows with each that does."""
 
@@ -203,7 +206,8 @@ class Crew:
     async def cancel(self, pid: int, secret: bytes, *, but: int) -> bool:
         """Cancel the session of a key, whichever worker has it."""
         others = [member for at, member in self._members.items() if at != but]
-        return any(done for _, done in await self._ask(lambda port: port.cancel(pid, secret), others))
+        answers = await self._ask(lambda port: port.cancel(pid, secret), others, patience=CANCEL_SECONDS)
+        return any(done for _, done in answers)
 
     def definitions_changed(self, place: Place, *, but: int) -> None:
         """A worker saw that a definition may have changed: tell the others."""
@@ -231,13 +235,17 @@ class Crew:
             member.kill()
 
     async def _ask(
-        self, ask: Callable[[WorkerPort], Awaitable[T]], members: Sequence[Member] | None = None
+        self,
+        ask: Callable[[WorkerPort], Awaitable[T]],
+        members: Sequence[Member] | None = None,
+        *,
+        patience: float = ASK_SECONDS,
     ) -> Sequence[tuple[Member, T]]:
         """What those workers answer that can answer."""
 
         async def one(member: Member) -> Sequence[tuple[Member, T]]:
             try:
-                async with asyncio.timeout(ASK_SECONDS):
+                async with asyncio.timeout(patience):
                     return [(member, await ask(member.port))]
             except ChannelClosed:
                 return []

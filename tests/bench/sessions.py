@@ -2,17 +2,15 @@
 
 Each kind is measured in a gateway process of its own, with policy, audit and metrics on, as the resident memory
 that ``--sessions`` further sessions add to those that are there. Clients and server are real, except for ``--many``
-idle sessions: so many real server processes would not fit beside the gateway, and a stand-in says hello in their
-place.
+idle sessions in two workers: so many real server processes would not fit beside the gateway, and a stand-in says
+hello in their place.
 """
 
 import argparse
 import asyncio
 import contextlib
 import json
-import os
 import ssl
-import struct
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -22,9 +20,9 @@ from typing import Any
 
 from tests.support.certificates import Authority
 from tests.support.gateway import GatewayProcess, make_config
-from tests.support.memory import resident
+from tests.support.memory import children, resident
 from tests.support.postgres import run_postgres
-from tests.support.wire import B, E, P, Q, RawClient, S, message
+from tests.support.wire import B, E, P, Q, RawClient, S
 
 __all__ = ["Measured", "main", "measure"]
 
@@ -55,7 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what was asked for and print a table, or JSON."""
     parser = argparse.ArgumentParser(prog="make bench-sessions")
     parser.add_argument("--sessions", type=int, default=1000, help="sessions of each kind (default 1000)")
-    parser.add_argument("--many", type=int, default=0, help="idle sessions in front of the stand-in, too")
+    parser.add_argument(
+        "--many", type=int, default=0, help="idle sessions in two workers and front of a stand-in, too"
+    )
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args(arguments)
     measured = asyncio.run(_measure_all(options.sessions, options.many))
@@ -72,13 +72,11 @@ async def measure(
 ) -> Measured:
     """Open so many sessions of a kind (``held`` sends a statement that is held) and weigh the gateway."""
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        async with GatewayProcess(Path(folder), config) as gateway:
-            clients: list[RawClient] = []
+        async with GatewayProcess(Path(folder), config, patience=60) as gateway:
 
             async def open_one() -> None:
                 client = await RawClient.connect(gateway.host, gateway.port, context=context)
                 stack.callback(client.abort)
-                clients.append(client)
                 if kind != "idle, many":
                     # A session that never did anything is no session.
                     await client.exchange(
@@ -90,13 +88,22 @@ async def measure(
                     assert notice.tag == "N", notice
 
             await _open(open_one, min(WARM_UP, sessions))
-            before = resident(gateway.pid)
+            before = _weighed(gateway.pid)
             await _open(open_one, sessions)
-            each = (resident(gateway.pid) - before) / sessions
-            # What is not closed in good order would be waited for at the end.
-            for client in clients:
-                client.abort()
+            each = (_weighed(gateway.pid) - before) / sessions
+            # Thousands of farewells would take longer than all that was measured.
+            await gateway.kill()
             return Measured(kind, sessions, each)
+
+
+def _weighed(pid: int) -> int:
+    """The memory of a gateway where sessions are: of the process itself and of its workers."""
+    workers = [
+        child
+        for child in children(pid)
+        if b"gateway.workers" in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+    ]
+    return sum(map(resident, (pid, *workers)))
 
 
 async def _open(open_one: Callable[[], Awaitable[None]], count: int) -> None:
@@ -125,33 +132,30 @@ async def _measure_all(sessions: int, many: int) -> list[Measured]:
         measured.append(await measure("held", sessions, make_config(postgres, _POLICY)))
         if many:
             async with _stand_in() as port:
-                there = {"databases": {"*": {"host": "127.0.0.1", "port": port}}}
+                there = {
+                    "databases": {"*": {"host": "127.0.0.1", "port": port}},
+                    "listen": {"workers": 2},
+                    "limits": _POLICY["limits"],
+                }
                 measured.append(await measure("idle, many", many, make_config(postgres, there)))
     return measured
 
 
 @contextlib.asynccontextmanager
 async def _stand_in() -> AsyncIterator[int]:
-    """The port of something that greets like a server and then waits for its client to leave."""
-    greeting = message("R", struct.pack("!i", 0))
-    for name, value in {
-        "server_version": "17.0",
-        "client_encoding": "UTF8",
-        "standard_conforming_strings": "on",
-    }.items():
-        greeting += message("S", f"{name}\0{value}\0".encode())
-    greeting += message("K", struct.pack("!ii", os.getpid(), 1)) + message("Z", b"I")
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        (size,) = struct.unpack("!i", await reader.readexactly(4))
-        await reader.readexactly(size - 4)
-        writer.write(greeting)
-        await reader.read()
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, backlog=1024)
-    async with server:
-        yield int(server.sockets[0].getsockname()[1])
+    """The port of a stand-in for a server, in a process of its own: it has as many files open as we do."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.bench.stand_in"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        yield int(await process.stdout.readline())
+    finally:
+        process.stdin.close()
+        await process.wait()
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from typing import Any, Final
 from tests.bench.bulk import BULK, bulk
 from tests.bench.pooler import pgbouncer, running_pgbouncer
 from tests.support.gateway import GatewayProcess, make_config
+from tests.support.memory import children
 from tests.support.postgres import Postgres, run_postgres
 
 __all__ = ["Figures", "Way", "Workload", "main", "ratios"]
@@ -70,7 +71,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A way to the server; ``pid`` is the process in between."""
+    """A way to the server; ``pid`` is the process in between, which may have children."""
 
     name: str
     host: str
@@ -86,6 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default="", help="only workloads whose name contains this")
     parser.add_argument("--rounds", type=int, help="rounds (5, quick: 3)")
     parser.add_argument("--seconds", type=float, help="seconds a workload runs in each round (5, quick: 1)")
+    parser.add_argument("--workers", type=int, default=1, help="worker processes of the gateway (1)")
     parser.add_argument("--scale", type=int, default=10, help="pgbench's scale (10: a million accounts)")
     options = parser.parse_args(arguments)
     rounds = options.rounds or (3 if options.quick else 5)
@@ -98,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "pgbouncer is not here (Debian: apt-get install pgbouncer; or PGBOUNCER=PATH): left out",
             file=sys.stderr,
         )
-    taken = asyncio.run(_measure(chosen, rounds, seconds, options.scale))
+    taken = asyncio.run(_measure(chosen, rounds, seconds, options.scale, options.workers))
     medians = {
         name: {way: median(figures) for way, figures in by_way.items()} for name, by_way in taken.items()
     }
@@ -107,6 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report = {
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "machine": machine(),
+            "workers": options.workers,
             "rounds": rounds,
             "seconds": seconds,
             "workloads": {
@@ -195,7 +198,7 @@ def machine() -> dict[str, str | int | float]:
 
 
 async def _measure(
-    chosen: Sequence[Workload], rounds: int, seconds: float, scale: int
+    chosen: Sequence[Workload], rounds: int, seconds: float, scale: int, workers: int
 ) -> dict[str, dict[str, list[Figures]]]:
     # Settled by a database of its own: the sample's tables would only be in the way.
     with (
@@ -203,7 +206,7 @@ async def _measure(
         tempfile.TemporaryDirectory() as folder,
     ):
         await _pgbench(postgres, postgres.host, postgres.port, ["-i", "-q", "-s", str(scale)])
-        async with _ways(postgres, Path(folder)) as ways:
+        async with _ways(postgres, Path(folder), workers) as ways:
             taken: dict[str, dict[str, list[Figures]]] = {
                 one.name: {way.name: [] for way in ways} for one in chosen
             }
@@ -217,10 +220,11 @@ async def _measure(
 
 
 @contextlib.asynccontextmanager
-async def _ways(postgres: Postgres, folder: Path) -> AsyncIterator[list[Way]]:
+async def _ways(postgres: Postgres, folder: Path, workers: int) -> AsyncIterator[list[Way]]:
     async with contextlib.AsyncExitStack() as stack:
         ways = [Way("direct", postgres.host, postgres.port)]
-        gateway = await stack.enter_async_context(GatewayProcess(folder, make_config(postgres, POLICY)))
+        config = make_config(postgres, POLICY, {"listen": {"workers": workers}})
+        gateway = await stack.enter_async_context(GatewayProcess(folder, config, patience=60))
         ways.append(Way("holdgate", gateway.host, gateway.port, gateway.pid))
         if (program := pgbouncer()) is not None:
             port, pid = await stack.enter_async_context(running_pgbouncer(program, postgres, folder))
@@ -299,11 +303,13 @@ def _percentiles(logs: Path) -> dict[str, float]:
 
 
 def cpu_seconds(pid: int | None) -> float:
-    """User and system time that a process has used, all of its threads together; 0 for no process."""
+    """User and system time that a process and its children have used, all of their threads together; 0 for no
+    process."""
     if pid is None:
         return 0.0
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return own + sum(map(cpu_seconds, children(pid)))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-__all__ = ["Memory", "resident"]
+__all__ = ["Memory", "children", "resident"]
 
 
 class Memory:
@@ -26,6 +26,14 @@ class Memory:
 def resident(pid: int) -> int:
     """The bytes of process ``pid`` that are in memory now."""
     return _read(Path(f"/proc/{pid}"), "VmRSS")
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started and that have not ended."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        found += map(int, (task / "children").read_text(encoding="ascii").split())
+    return found
 
 
 def _read(folder: Path, name: str) -> int:

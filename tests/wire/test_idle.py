@@ -17,11 +17,13 @@ from tests.support.wire import B, C, D, E, P, Q, RawClient, S, tags
 
 SESSIONS = 10
 
-IDLE_BYTES = 16 * 1024
-"""Objects of one idle session. The process also keeps two sockets and the allocator's waste for it."""
+IDLE_BYTES = 18 * 1024
+"""Objects of one idle session, its last statements among them. The process also keeps two sockets and the allocator's
+waste for it."""
 
-HELD_BYTES = 26 * 1024
-"""The same with a hold: the statement, why it is held, and what waits for a decision."""
+HELD_BYTES = 40 * 1024
+"""The same with a hold: the statement, why it is held, its preview, what waits for a decision, and the last events
+that pages may ask for."""
 
 
 @pytest.fixture

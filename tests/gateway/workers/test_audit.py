@@ -10,7 +10,7 @@ import pytest
 
 from gateway.audit import AuditRecord, AuditUnavailable, Kind
 from gateway.config.model import Audit
-from gateway.workers.audit import WorkerAudit
+from gateway.workers.audit import BATCH, WorkerAudit
 from gateway.workers.channel import ChannelClosed
 
 CONFIG = Audit(file=Path("audit.jsonl"))
@@ -67,6 +67,16 @@ async def test_what_has_happened_crosses_together_and_in_order() -> None:
     await until(lambda: file.tags[-1] == "later")
     await audit.stop()
     assert audit.queue_depth == 0
+
+
+async def test_many_at_once_cross_in_pieces() -> None:
+    file = File()
+    audit = WorkerAudit(file, CONFIG)
+    for number in range(2 * BATCH + 7):
+        audit.append(record(str(number)))
+    await audit.stop()
+    assert file.batches == [BATCH, BATCH, 7]
+    assert file.tags == [str(number) for number in range(2 * BATCH + 7)]
 
 
 async def test_an_intent_waits_for_the_disk() -> None:
