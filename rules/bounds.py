@@ -20,6 +20,9 @@ _INFINITE: Final = float("inf")
 _ROUNDS: Final = 8
 """Of following equalities from reference to reference: nobody honest chains more."""
 
+_VARYING: Final = VOLATILE | RETURN_SETS
+"""Functions of PostgreSQL's that may give another value for each row, or more than one."""
+
 Subquery = Callable[[Node], Found | None]
 """Gives the single output column of a sub-select that was read before, None where it proves nothing."""
 
@@ -228,7 +231,7 @@ class Conditions:
                 return all(self.is_constant(one) for one in fields.get("elements", ()))
             case "FuncCall":
                 names = [part["String"]["sval"] for part in fields["funcname"]]
-                own = names[:-1] in ([], ["pg_catalog"]) and names[-1] not in VOLATILE | RETURN_SETS
+                own = names[:-1] in ([], ["pg_catalog"]) and names[-1] not in _VARYING
                 return (
                     own
                     and known(None, names[-1]).conduct is Conduct.HARMLESS

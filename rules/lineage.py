@@ -8,7 +8,7 @@ that could be several sources' counts as each one's.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from rules.catalog import Relation
 from rules.facts import ParameterBound
@@ -91,8 +91,7 @@ Origins = frozenset[Origin]
 NOTHING: Final[Origins] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(NamedTuple):
     """A column: what it is made of. ``direct``: of one column of each reference, handed on unchanged."""
 
     name: str
@@ -100,8 +99,7 @@ class Output:
     direct: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """Where a column's values come from; ``certain``: the column is known to exist here."""
 
     origins: Origins
@@ -116,7 +114,7 @@ class Shape:
     ``rows`` are the references whose rows it hands on one by one, so that a limit on it is a limit on them.
     """
 
-    __slots__ = ("_by_name", "open", "outputs", "rest", "rows")
+    __slots__ = ("_by_name", "_outputs", "open", "rest", "rows")
 
     def __init__(
         self,
@@ -126,31 +124,34 @@ class Shape:
         *,
         open_: bool = False,
     ) -> None:
-        self.outputs = list(outputs)
+        self._outputs: list[Output] | None = list(outputs)
         self.rest = rest
         self.rows = frozenset(rows)
         self.open = open_ or bool(rest)
-        self._by_name: dict[str, Output | list[Output]] | None = None
+        self._by_name: dict[str, Found] | None = None
+
+    @property
+    def outputs(self) -> list[Output]:
+        """The columns in order."""
+        assert self._outputs is not None
+        return self._outputs
 
     def column(self, name: str) -> Found | None:
         """Where a column comes from; None if the shape cannot have it."""
-        if self._by_name is None:
-            self._by_name = {}
+        by_name = self._by_name
+        if by_name is None:
+            by_name = self._by_name = {}
             for output in self.outputs:
-                earlier = self._by_name.get(output.name)
-                if earlier is None:
-                    self._by_name[output.name] = output
-                elif isinstance(earlier, list):
-                    earlier.append(output)
-                else:
-                    self._by_name[output.name] = [earlier, output]
-        hit = self._by_name.get(name)
-        if isinstance(hit, Output):
-            return Found(hit.origins, hit.direct, True)
-        if hit is not None:
-            origins: Origins = frozenset().union(*(one.origins for one in hit))
-            return Found(origins, False, True)
-        return Found(self.rest, False, False) if self.open else None
+                earlier = by_name.get(output.name)
+                by_name[output.name] = (
+                    Found(output.origins, output.direct, True)
+                    if earlier is None
+                    else Found(earlier.origins | output.origins, False, True)
+                )
+        hit = by_name.get(name)
+        if hit is None and self.open:
+            return Found(self.rest, False, False)
+        return hit
 
     def everything(self) -> Origins:
         """What all columns together are made of."""
@@ -198,13 +199,42 @@ class Base(Shape):
         return Shape([Output(name, everything) for name in names], self.rest, self.rows, open_=True)
 
 
+class Table(Shape):
+    """A relation whose columns the catalog knows, each worked out when it is asked for."""
+
+    __slots__ = ("_names", "_reference")
+
+    def __init__(self, reference: Reference, names: tuple[str, ...]) -> None:
+        super().__init__(rows=[reference])
+        self._outputs = None
+        self._by_name = {}
+        self._reference = reference
+        self._names = names
+
+    @property
+    def outputs(self) -> list[Output]:
+        if self._outputs is None:
+            reference = self._reference
+            self._outputs = [
+                Output(name, frozenset([(reference, name)]), direct=True) for name in self._names
+            ]
+        return self._outputs
+
+    def column(self, name: str) -> Found | None:
+        """A column of the relation."""
+        assert self._by_name is not None
+        found = self._by_name.get(name)
+        if found is None and name in self._names:
+            found = self._by_name[name] = Found(frozenset([(self._reference, name)]), True, True)
+        return found
+
+
 def relation_shape(reference: Reference) -> Shape:
     """The shape of a relation: its columns where the catalog knows them."""
     known = reference.known
     if known is None or not known.columns:
         return Base(reference)
-    outputs = [Output(name, frozenset([(reference, name)]), direct=True) for name in known.columns]
-    return Shape(outputs, rows=[reference])
+    return Table(reference, known.columns)
 
 
 def merged(finds: Iterable[Found | None]) -> Found | None:
@@ -274,6 +304,17 @@ class Scope:
 
     def find(self, qualifier: str | None, name: str) -> Found | None:
         """A column, of the nearest scope that has it; None where it is nobody's."""
+        if qualifier is not None:
+            # Nearly always there is one source of that name, and the column is known to be there.
+            only: Shape | None = None
+            for alias, shape in self.sources:
+                if alias == qualifier:
+                    if only is not None:
+                        break
+                    only = shape
+            else:
+                if only is not None and (found := only.column(name)) is not None and found.certain:
+                    return found
         possible: list[Found] = []
         for scope in self.around():
             found = merged(

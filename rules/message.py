@@ -49,7 +49,8 @@ def read_message(
         readings = "none"
         try:
             name, effects = reader.message_statement(kind, fields, text)
-            effects, readings = _checked(kind, fields, text, effects)
+            answer = parsed.answer if len(parsed.statements) == 1 else None
+            effects, readings = _checked(kind, fields, text, effects, answer)
         except Unreadable as error:
             unreadable = unreadable or str(error)
         except RecursionError:
@@ -96,13 +97,13 @@ def _unreadable(why: str) -> Facts:
 
 
 def _checked(
-    kind: str, fields: Node, text: str, effects: tuple[EffectFacts, ...]
+    kind: str, fields: Node, text: str, effects: tuple[EffectFacts, ...], answer: bytes | None
 ) -> tuple[tuple[EffectFacts, ...], str]:
     """The effects with what the second reader has to say added, and what it said."""
     if kind not in QUERIES:
         # sqlglot has no reading of its own of other statements.
         return effects, "one"
-    agreement, why = crosscheck(kind, fields, text)
+    agreement, why = crosscheck(kind, fields, text, answer)
     if agreement is Agreement.BOTH:
         return effects, "both"
     if agreement is Agreement.DIFFER:

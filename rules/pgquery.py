@@ -76,12 +76,13 @@ class Parsed:
     """The statements of a text in order: each with its kind, its fields and its own text.
 
     ``relations`` and ``calls`` say how many relation names and function calls the trees hold, counted in the
-    library's answer itself: what reads the trees must have met as many.
+    library's answer itself: what reads the trees must have met as many.  ``answer`` is that answer.
     """
 
     statements: tuple[tuple[str, Node, bytes], ...]
     relations: int
     calls: int
+    answer: bytes = b""
 
 
 def parse(sql: bytes, written: bytes | None = None) -> Parsed:
@@ -112,7 +113,7 @@ def parse(sql: bytes, written: bytes | None = None) -> Parsed:
         if text.count(construct) > most and _nested(statements, construct[1:-3].decode()) > most:
             raise GrammarError(f"more than {most} of {construct[1:-3].decode()} inside one another")
     # In a JSON string every quote is escaped, so these can only be field names.
-    return Parsed(tuple(statements), text.count(b'"relname":'), text.count(b'"funcname":['))
+    return Parsed(tuple(statements), text.count(b'"relname":'), text.count(b'"funcname":['), text)
 
 
 def _nested(root: Any, kind: str) -> int:

@@ -13,6 +13,7 @@ from rules.lexer import Kind, LexError, Token, lex
 
 _OPENING: Final = {"(": ")", "[": "]"}
 _NO_BRACKET: Final = re.compile(r"[^][()]+")
+_NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]()"))
 
 
 class Unreadable(Exception):
@@ -46,7 +47,7 @@ def guard(sql: bytes) -> None:
         text = sql.decode("utf-8")
     except UnicodeDecodeError:
         raise Unreadable("not valid UTF-8") from None
-    if _depth(_NO_BRACKET.sub("", text)) > MAX_NESTING:
+    if _depth(sql.translate(None, _NOT_BRACKETS).decode()) > MAX_NESTING:
         # Brackets in strings and comments were counted too: only now it is worth to tell them apart.
         tokens = _lexed(text)
         signs = "".join(token.value for token in tokens if token.kind is Kind.PUNCTUATION)

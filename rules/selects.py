@@ -189,20 +189,22 @@ class Selects(Sources):
         """Add one entry of a select list; returns the rest of a source whose columns are not all known."""
         value = target["val"]
         reference = value.get("ColumnRef")
-        if reference is not None and "A_Star" in reference["fields"][-1]:
-            return self._star(reference, scope, outputs)
+        if reference is not None:
+            parts = reference["fields"]
+            if "A_Star" in parts[-1]:
+                return self._star(reference, scope, outputs)
+            column = parts[-1]["String"]["sval"]
+            found = None
+            if len(parts) <= 3:
+                found = scope.find(parts[-2]["String"]["sval"] if len(parts) > 1 else None, column)
+            direct = found is not None and found.direct
+            origins = found.origins if found is not None and found.certain else self.origins(value, scope)
+            outputs.append(Output(target.get("name") or column, origins, direct))
+            return None
         if "A_Indirection" in value and "A_Star" in value["A_Indirection"].get("indirection", [{}])[-1]:
             # (t).*: as many columns as the value has.
             return self.origins(value, scope)
-        origins = self.origins(value, scope)
-        name, direct = target.get("name"), False
-        if reference is not None:
-            parts = [part["String"]["sval"] for part in reference["fields"]]
-            name = name or parts[-1]
-            if len(parts) <= 3:
-                found = scope.find(parts[-2] if len(parts) > 1 else None, parts[-1])
-                direct = found is not None and found.direct
-        outputs.append(Output(name or _implied_name(value), origins, direct))
+        outputs.append(Output(target.get("name") or _implied_name(value), self.origins(value, scope)))
         return None
 
     def _star(self, reference: Node, scope: Scope, outputs: list[Output]) -> Origins | None:

@@ -33,3 +33,22 @@ def test_a_difference_is_noticed(other: str) -> None:
 
 def test_what_the_second_cannot_read_was_read_by_one() -> None:
     assert check("SELECT a FROM b", seen_as="SELECT FROM WHERE") is Agreement.ONE
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT a FROM b JOIN c.d USING (a)",
+        "WITH x AS (DELETE FROM a RETURNING 1) INSERT INTO b SELECT * FROM x",
+        'SELECT \'"relname":"x"\' FROM "A b"',
+        'SELECT 1 FROM "with""quote", "back\\slash"',
+        "SELECT 1 FROM a FOR UPDATE OF a",
+        "MERGE INTO a USING b ON true WHEN MATCHED THEN DELETE",
+    ],
+)
+@pytest.mark.parametrize("other", ["SELECT 1", "DELETE FROM a"])
+def test_the_librarys_answer_says_the_same_as_its_tree(sql: str, other: str) -> None:
+    parsed = parse(sql.encode())
+    ((kind, fields, _),) = parsed.statements
+    for text in (sql, other):
+        assert crosscheck(kind, fields, text, parsed.answer) == crosscheck(kind, fields, text)
