@@ -152,6 +152,9 @@ class Bodies:
     def triggers(self, relation: Relation, event: str, columns: Iterable[str], frame: Frame) -> None:
         """The triggers that the event sets off on the relation."""
         written = frozenset(columns)
+        if written:
+            # Setting what a generated column is made of sets the column.
+            written |= {code.column for code in relation.code if code.occasion == "generated" and code.column}
         for trigger in relation.triggers:
             if event not in trigger.events:
                 continue
@@ -167,7 +170,19 @@ class Bodies:
                 continue
             if function.extension is not None and function.language in _INTERNAL:
                 continue
-            self.call(function, frame.into(step, repeated=True, exposes=False, variables=True))
+            shown = frame.exposes and self._fills(function, relation)
+            self.call(function, frame.into(step, repeated=True, exposes=shown, variables=True))
+
+    def _fills(self, function: Function, relation: Relation) -> bool:
+        """Whether a trigger puts values into columns that are not personal: there they can be read."""
+        if function.language != "plpgsql" or function.definition is None:
+            return False
+        try:
+            columns = self._plpgsql.filled(function.definition)
+        except (GrammarError, Unreadable):
+            # It will not be read either.
+            return False
+        return any(not self._is_personal(relation, column) for column in columns)
 
     def _when(self, definition: str, step: str, frame: Frame) -> None:
         """A trigger's WHEN, evaluated for every row; ``definition`` is empty where it could not be read."""
@@ -222,6 +237,11 @@ class Bodies:
                 self._findings.opaque(step, f"{step} calls a function nobody knows", frame.trail)
             elif function.extension is None:
                 self.call(function, frame.into(step, repeated=True, exposes=False, variables=True))
+
+    def own_casts(self, frame: Frame) -> None:
+        """Casts that somebody made between PostgreSQL's own types, which no text names."""
+        for function in self._world.casts_between_own_types:
+            self._called_by((function,), "a cast between PostgreSQL's own types", frame)
 
     def type_code(self, one: Type, frame: Frame) -> None:
         """A value becomes of the type: a domain's checks, casts, orders of somebody's own."""

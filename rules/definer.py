@@ -16,7 +16,8 @@ from rules.pgquery import Node
 if TYPE_CHECKING:
     from rules.statements import Statements
 
-_EXPRESSIONS: Final = frozenset(["raw_default", "raw_expr", "whereClause", "expr"])
+_EXPRESSIONS: Final = frozenset(["raw_default", "raw_expr", "whereClause", "where_clause", "expr"])
+_BOUNDS: Final = frozenset(["listdatums", "lowerdatums", "upperdatums"])
 _STORED: Final = frozenset(["raw_default", "raw_expr"])
 
 
@@ -71,6 +72,8 @@ class Definer:
                 for key, value in one.items():
                     if key in _EXPRESSIONS and isinstance(value, dict):
                         self.statements.expressions([value], frame, shown=key in _STORED)
+                    elif key in _BOUNDS:
+                        self.statements.expressions(value, frame)
                     elif key == "typeName" and isinstance(value, dict):
                         self.statements.types([value], frame)
                     elif key == "opclass":

@@ -494,7 +494,11 @@ def _takes(function: Function, count: int, *, named: bool) -> bool:
 
 def inner_nodes(fields: Any) -> Iterator[Node]:
     """The nodes that stand right inside of a node's fields, whether wrapped in their kind or not."""
-    for value in fields.values() if isinstance(fields, dict) else fields:
+    if isinstance(fields, dict):
+        if "names" in fields.get("typeName", ()):
+            yield {"TypeName": fields["typeName"]}
+        fields = [value for key, value in fields.items() if key != "typeName"]
+    for value in fields:
         if isinstance(value, list):
             yield from inner_nodes(value)
         elif isinstance(value, dict):

@@ -3,13 +3,15 @@
 Source: documentation chapter 41, "PL/pgSQL"; the trees are those of libpg_query's copy of its parser.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from rules.findings import Findings, Frame
 from rules.lexer import Kind, Token
 from rules.lineage import Scope
+from rules.names import split_name
+from rules.personal import ALL
 from rules.pgquery import GrammarError, Node
 from rules.reader import Source, Unreadable, read_text
 
@@ -27,6 +29,8 @@ _DYNAMIC: Final = {
 """Where the text that an EXECUTE runs stands."""
 _STATEMENT, _EXPRESSION = 0, 2
 """As ``RawParseMode`` in the server; beyond are assignments."""
+_HANDED_ON: Final = frozenset(["new", "old", "null", "coalesce", "(", ")", ","])
+"""What RETURN hands on in a trigger that makes no row of its own."""
 _QUOTE: Final = "$holdgate$"
 
 
@@ -51,6 +55,24 @@ class PlPgSql:
         if _QUOTE in text:
             raise Unreadable("a DO block that quotes like its reader")
         self.function(f"CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS {_QUOTE}{text}{_QUOTE}", frame)
+
+    def filled(self, definition: str) -> frozenset[str]:
+        """The columns of its row that a trigger function assigns; ``*`` where it may be any.
+
+        Raises GrammarError, Unreadable.
+        """
+        columns: set[str] = set()
+        for source in read_text(self._body(definition)):
+            words = [token.value for token in source.tokens]
+            for at, token in enumerate(source.tokens):
+                following = words[at + 1 :]
+                if token.word == "new":
+                    # A comparison may be taken for an assignment, which does no harm.
+                    if ":=" in following or "=" in following or "into" in words[:at]:
+                        columns.add(following[1] if following[:1] == ["."] else ALL)
+                elif token.word == "return" and not _HANDED_ON.issuperset(following):
+                    columns.add(ALL)
+        return frozenset(columns)
 
     def expression(self, text: str, frame: Frame) -> None:
         """An expression, or several with commas between them.  Raises GrammarError."""
@@ -120,8 +142,32 @@ class PlPgSql:
 
     def _type(self, name: str, frame: Frame) -> None:
         """A variable's type: a domain checks what is assigned to it."""
-        if self._world.catalog.types and not name.upper().endswith(("%TYPE", "%ROWTYPE", "UNKNOWN")):
-            self.expression(f"NULL::{name}", frame)
+        if not self._world.catalog.types or name.upper() == "UNKNOWN":
+            return
+        written, copied, what = name.rpartition("%")
+        if copied:
+            oids = self._copied(split_name(written) or (), row=what.strip().upper() == "ROWTYPE", frame=frame)
+            types = (self._world.catalog.types_by_oid.get(oid) for oid in oids)
+            names = [f"{_quoted(one.schema)}.{_quoted(one.name)}" for one in types if one is not None]
+        else:
+            names = [name]
+        for each in names:
+            self.expression(f"NULL::{each}", frame)
+
+    def _copied(self, names: tuple[str, ...], *, row: bool, frame: Frame) -> Iterable[int]:
+        """The types (OIDs) in ``relation%ROWTYPE`` and ``relation.column%TYPE``."""
+        relation = names if row else names[:-1]
+        if not relation:
+            return ()
+        schema = relation[-2] if len(relation) > 1 else None
+        known = self._findings.relation(schema, relation[-1], frame).known
+        if known is None:
+            return ()
+        return (
+            known.types
+            if row
+            else (known.types[known.columns.index(c)] for c in names[-1:] if c in known.columns)
+        )
 
     def _declarations(self, definition: str, frame: Frame) -> None:
         """The trees leave out the types and default values of variables of row types and domains."""
@@ -157,6 +203,10 @@ class PlPgSql:
             if element["defname"] == "as":
                 return str(element["arg"]["List"]["items"][0]["String"].get("sval", ""))
         raise Unreadable("a function without a body")
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _sign_of_assignment(tokens: Sequence[Token]) -> int:

@@ -143,6 +143,7 @@ class Statements:
     def query(self, kind: str, fields: Node, frame: Frame, scope: Scope) -> Shape:
         """A query; what it returns."""
         queries = Queries(self.findings, frame)
+        queries.bodies.own_casts(frame)
         shape = queries.statement(kind, fields, scope)
         self._count(queries, frame)
         return shape
@@ -153,6 +154,7 @@ class Statements:
         ``shown``: their values end where they can be read.
         """
         queries = Queries(self.findings, frame)
+        queries.bodies.own_casts(frame)
         scope = Scope(variables=True)
         for node in nodes:
             origins = queries.origins(node, scope)

@@ -49,6 +49,10 @@ class Targets:
         self._findings.followed[key] = []
         self._rules(action, relation, frame)
         self._bodies.triggers(relation, _EVENTS[action], () if ALL in columns else columns, frame)
+        if action is Action.UPDATE and relation.is_partition:
+            # A row may move: it is deleted here, and inserted there.
+            self._bodies.triggers(relation, "delete", (), frame)
+            self._bodies.triggers(relation, "insert", (), frame)
         stored = action is not Action.DELETE
         self._bodies.code(relation, _STORED if stored else _LOOKED_AT, frame)
         if stored:
@@ -98,11 +102,7 @@ class Targets:
         rule = foreign_key.on_delete if action is Action.DELETE else foreign_key.on_update
         if rule not in ("c", "n", "d"):
             return
-        if (
-            action is Action.UPDATE
-            and ALL not in columns
-            and not set(columns) & set(foreign_key.parent_columns)
-        ):
+        if action is Action.UPDATE and not self._may_change(foreign_key, columns):
             return
         child = self._world.catalog.by_oid.get(foreign_key.child)
         if child is None:
@@ -131,3 +131,10 @@ class Targets:
         erases = rule != "c" and any(mention.holds(column) for column in foreign_key.columns)
         self._findings.write(Write(follows, mention, written, " → ".join(inner.trail), erases=erases))
         self.follow(follows, mention, written, inner)
+
+    def _may_change(self, foreign_key: ForeignKey, columns: tuple[str, ...]) -> bool:
+        """Whether an update of these columns may change what the key refers to: by itself, or by a trigger."""
+        if ALL in columns or not set(columns).isdisjoint(foreign_key.parent_columns):
+            return True
+        parent = self._world.catalog.by_oid.get(foreign_key.parent)
+        return parent is not None and any("update" in trigger.events for trigger in parent.triggers)

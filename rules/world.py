@@ -245,6 +245,15 @@ class World:
             + [one.target for one in own]
         )
 
+    @cached_property
+    def casts_between_own_types(self) -> tuple[int, ...]:
+        """The functions (OIDs) of somebody's casts from one of PostgreSQL's own types to another."""
+        return tuple(
+            cast.function
+            for cast in self.catalog.casts
+            if cast.extension is None and max(cast.source, cast.target) < FIRST_NORMAL_OID <= cast.function
+        )
+
     @staticmethod
     def _visible(place: str, schema: str | None, path: tuple[str, ...]) -> bool:
         if schema is None:

@@ -21,6 +21,8 @@ from tests.support.pg_query import Node, parse_tree, walk
 
 SECONDS = float(os.environ.get("HOLDGATE_FUZZ_SECONDS", "4"))
 SEED = int(os.environ.get("HOLDGATE_FUZZ_SEED", "0"))
+PARTS = 8
+"""Of the corpora, each a test: all of them in one would take as long as a test may on a busy machine."""
 STALL = 2.0
 """Seconds of the processor that reading one statement of a few thousand bytes may never take."""
 
@@ -126,11 +128,12 @@ def test_mutated_statements(corpus_catalog: SchemaSnapshot) -> None:
     assert number > SECONDS
 
 
-def test_every_statement_of_the_corpora(corpus_catalog: SchemaSnapshot) -> None:
+@pytest.mark.parametrize("part", range(PARTS))
+def test_every_statement_of_the_corpora(corpus_catalog: SchemaSnapshot, part: int) -> None:
     judge = strict_judge()
     wrong = [
         (text, sql)
-        for sql in seeds()
+        for sql in seeds()[part::PARTS]
         if (text := check(Session(judge, corpus_catalog, search_path=("crm", "public")), sql))
     ]
     assert not wrong

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from rules.catalog import Code, Function, OperatorClass, Relation, SchemaSnapshot, Trigger, Type
+from rules.catalog import Cast, Code, Function, OperatorClass, Relation, SchemaSnapshot, Trigger, Type
 from rules.facts import Action
-from tests.rules.catalogs import effect, facts, function, judgement, shop, table, verdict
+from tests.rules.catalogs import SHOP, effect, facts, function, judgement, shop, table, verdict
 
 
 @pytest.mark.parametrize("sql", ["SELECT vat(1)", "SELECT vat(id) FROM products", "SELECT may_read(1)"])
@@ -205,3 +205,47 @@ def test_personal_values_that_a_default_stores_elsewhere_leave(occasion: str, sq
         ),
     )
     assert verdict(sql, catalog=catalog) == rule
+
+
+@pytest.mark.parametrize(
+    ("body", "rule"),
+    [
+        ("BEGIN new.text := crm.mailing(); RETURN new; END", "bulk"),
+        (
+            "DECLARE t text; BEGIN t := crm.mailing(); IF true THEN new.text = t; END IF; RETURN new; END",
+            "bulk",
+        ),
+        ("BEGIN SELECT crm.mailing() INTO new.text; RETURN new; END", "bulk"),
+        ("DECLARE r record; BEGIN SELECT 1, crm.mailing() INTO r; RETURN r; END", "bulk"),
+        ("BEGIN new := (1, crm.mailing()); RETURN new; END", "bulk"),
+        ("BEGIN new.email := crm.mailing(); RETURN new; END", "allow"),
+        ("BEGIN PERFORM crm.mailing(); RETURN new; END", "allow"),
+        ("BEGIN new.text := now(); RETURN coalesce(new, old); END", "allow"),
+    ],
+)
+def test_a_trigger_may_put_personal_values_where_they_can_be_read(body: str, rule: str) -> None:
+    trigger = (Trigger("t", frozenset(["insert"]), 16501),)
+    catalog = shop(
+        relations=(table(16510, "crm_kept", "id", "text", triggers=trigger),)
+        if "email" not in body
+        else (replace(SHOP.by_name["crm", "customers"], triggers=trigger),),
+        functions=(
+            _sql_function(16500, "mailing", "text", "SELECT string_agg(email, ',') FROM crm.customers"),
+            function(16501, "filling", body, result="trigger"),
+        ),
+    )
+    target = "customers" if "email" in body else "crm_kept"
+    assert verdict(f"INSERT INTO {target} VALUES (1)", catalog=catalog) == rule
+
+
+@pytest.mark.parametrize(
+    ("cast", "rule"),
+    [
+        (Cast(23, 142, 16454, "e"), "erasure"),
+        (Cast(23, 142, 16454, "e", "citext"), "allow"),
+        (Cast(23, 142, 0, "i"), "allow"),
+        (Cast(23, 17000, 16454, "e"), "allow"),
+    ],
+)
+def test_a_cast_between_the_servers_own_types_may_be_anywhere(cast: Cast, rule: str) -> None:
+    assert verdict("SELECT id FROM products", catalog=shop(casts=(cast,))) == rule

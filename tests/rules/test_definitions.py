@@ -36,6 +36,10 @@ from tests.rules.catalogs import effect, facts, verdict
         ("CREATE SEQUENCE s", "allow"),
         ("CREATE TEXT SEARCH CONFIGURATION c (COPY = english)", "allow"),
         ("CREATE AGGREGATE a (int) (SFUNC = int4pl, STYPE = int)", "default:opaque_function"),
+        ("CREATE TABLE t PARTITION OF products FOR VALUES IN (crm.constant())", "erasure"),
+        ("CREATE TABLE t PARTITION OF products FOR VALUES FROM (0) TO (crm.constant())", "erasure"),
+        ("ALTER TABLE products ATTACH PARTITION notes FOR VALUES IN (crm.constant())", "erasure"),
+        ("CREATE TABLE t (a int, EXCLUDE (a WITH =) WHERE (crm.constant() > 0))", "erasure"),
         ("CREATE TABLE t (LIKE products INCLUDING ALL)", "allow"),
     ],
 )

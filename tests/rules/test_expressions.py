@@ -57,3 +57,18 @@ def test_a_later_servers_value_is_a_column_on_older_ones() -> None:
 def test_operators_are_code_wherever_they_stand(sql: str) -> None:
     catalog = shop(operators=(Operator("crm", "<#", 20, 20, 16453),))
     assert verdict(sql, catalog=catalog) == "default:opaque_function"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT JSON_VALUE('1', '$' RETURNING checked)",
+        "SELECT * FROM JSON_TABLE('[1]'::jsonb, '$[*]' COLUMNS (a checked PATH '$')) t",
+        "SELECT * FROM JSON_TABLE('[1]'::jsonb, '$[*]' COLUMNS (NESTED '$.x' COLUMNS (a checked PATH '$'))) t",
+        "SELECT * FROM XMLTABLE('/a' PASSING xmlparse(CONTENT '<a/>') COLUMNS b checked PATH '.') t",
+        "SELECT JSON_SERIALIZE('1' RETURNING checked)",
+        "SELECT * FROM json_to_record('{}') AS t(a checked)",
+    ],
+)
+def test_types_are_checked_wherever_they_stand(sql: str) -> None:
+    assert verdict(sql) == "default:opaque_function"

@@ -2,11 +2,14 @@
 
 import pytest
 
+from rules.catalog import Relation
 from tests.rules.catalogs import function, shop, verdict
 
 
 def _verdict(body: str) -> str:
-    return verdict("SELECT crm.body()", catalog=shop(functions=(function(16500, "body", body),)))
+    holding = Relation(16510, "crm", "holding", "r", ("a",), (16471,))
+    catalog = shop(relations=(holding,), functions=(function(16500, "body", body),))
+    return verdict("SELECT crm.body()", catalog=catalog)
 
 
 @pytest.mark.parametrize(
@@ -45,6 +48,9 @@ def test_what_return_query_executes_is_run() -> None:
         "DECLARE c refcursor; BEGIN OPEN c FOR EXECUTE 'SELECT ' || 1; RETURN 1; END",
         "DECLARE x checked := 'a'; BEGIN RETURN 1; END",
         "DECLARE x checked[]; BEGIN RETURN 1; END",
+        "DECLARE x holding.a%TYPE; BEGIN RETURN 1; END",
+        "DECLARE x crm.holding.a%TYPE := 'a'; BEGIN RETURN 1; END",
+        "DECLARE x crm.holding%ROWTYPE; BEGIN RETURN 1; END",
     ],
 )
 def test_what_is_computed_or_checked_elsewhere_is_opaque(body: str) -> None:
