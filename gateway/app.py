@@ -27,6 +27,7 @@ from gateway.listener import Listener
 from gateway.logs import log_to_stderr
 from gateway.metrics import Metrics
 from gateway.people import People
+from gateway.reviews import Reviews
 from gateway.seats import Seats
 from gateway.sessions import SessionInfo
 from gateway.store import Storage, StoreInUse, StoreUnavailable, open_store
@@ -119,6 +120,7 @@ class Gateway:
         self.store: Storage
         self.holds: Holds
         self.fleet: Fleet
+        self.reviews: Reviews
         self.people: People
         self.tokens: Tokens
         self.listener: Listener | Crew
@@ -146,6 +148,7 @@ class Gateway:
         self.bus.listen(_HoldMetrics(self.metrics))
         self.people = People(self.store, lambda: self.config)
         self.holds = Holds(self.store, self.bus, self.audit, config.limits, self.people)
+        self.reviews = Reviews(self.store, self.bus, self.audit)
         self.fleet = Fleet(self.store, self.holds, self.bus, self.metrics)
         started.push_async_callback(self.fleet.stop)
         await self.fleet.start()
@@ -156,6 +159,7 @@ class Gateway:
             Services(
                 config=lambda: self.config,
                 holds=self.holds,
+                reviews=self.reviews,
                 audit=self.audit,
                 bus=self.bus,
                 metrics=self.render_metrics,

@@ -78,6 +78,7 @@ class Fleet:
         while not self._stopping.is_set():
             try:
                 await self._live()
+                self._metrics.reviews_open.set(len(await self._store.unreviewed()))
                 self._metrics.store_up.set(1)
             except StoreUnavailable as error:
                 self._metrics.store_up.set(0)

@@ -13,10 +13,11 @@ __all__ = ["HoldBook", "Waiter"]
 class Waiter:
     """A hold whose session is in this process."""
 
-    __slots__ = ("escalated", "hold", "left", "moved", "opened", "resolved", "timer")
+    __slots__ = ("breaks_glass", "escalated", "hold", "left", "moved", "opened", "resolved", "timer")
 
-    def __init__(self, hold: Hold) -> None:
+    def __init__(self, hold: Hold, *, breaks_glass: bool = False) -> None:
         self.hold = hold
+        self.breaks_glass = breaks_glass
         self.opened = False
         self.left = False
         self.resolved = asyncio.Event()

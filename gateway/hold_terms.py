@@ -24,6 +24,7 @@ __all__ = [
     "InvalidReason",
     "MaxRows",
     "NotAllowed",
+    "ReviewClosed",
     "checked_reason",
     "chosen",
     "storable",
@@ -47,7 +48,8 @@ class HoldRequest:
 
     ``parameters`` are display strings, None for NULL; ``expires`` is in seconds; ``digest`` binds the
     approval to what would be forwarded. ``obligations`` bind the statement after the approval. ``recent`` are the
-    session's statements before it, ``intent`` is what the requester says of it. ``margin`` is by how much it may
+    session's statements before it, ``intent`` is what the requester says of it, and
+    ``breaks_glass`` that they may, and want to, let it run without anybody's approval. ``margin`` is by how much it may
     change more rows than were previewed, and ``uncounted`` why no number of them can be enforced.
     """
 
@@ -72,6 +74,7 @@ class HoldRequest:
     digest: str
     obligations: Sequence[str] = ()
     intent: Intent = UNSAID
+    breaks_glass: bool = False
     recent: Sequence[Mapping[str, object]] = ()
     margin: Margin = NO_MARGIN
     uncounted: str | None = None
@@ -111,6 +114,14 @@ class AlreadyDecided(HoldError):
 
     def __init__(self, why: str, hold: Hold) -> None:
         super().__init__(why)
+        self.hold = hold
+
+
+class ReviewClosed(HoldError):
+    """There is no review of this hold that is open: somebody has closed it, or it ran with an approval."""
+
+    def __init__(self, hold: Hold) -> None:
+        super().__init__(f"no review of {hold.id} is open")
         self.hold = hold
 
 

@@ -1,6 +1,7 @@
 """What a requester says of a statement, and what a session is told of its user's holds.
 
-The reason and the ticket are settings of the session, ``holdgate.reason`` and ``holdgate.ticket``. Nothing of SET,
+The reason and the ticket are settings of the session, ``holdgate.reason`` and ``holdgate.ticket``, and so is why it
+cannot wait, ``holdgate.break_glass``; that no comment can say, since lines are copied. Nothing of SET,
 ROLLBACK and connection options is imitated here: the server is asked at the moment somebody needs to know. What waits
 is told by the setting ``holdgate.pending``, which is set just before a session shows it.
 """
@@ -21,7 +22,8 @@ __all__ = ["Intents"]
 
 _QUESTION: Final = (
     "SELECT pg_catalog.current_setting('holdgate.reason', true), "
-    "pg_catalog.current_setting('holdgate.ticket', true)"
+    "pg_catalog.current_setting('holdgate.ticket', true), "
+    "pg_catalog.current_setting('holdgate.break_glass', true)"
 )
 _PENDING: Final = b"holdgate.pending"
 _SHORT: Final = 1_000
@@ -44,11 +46,11 @@ class Intents:
         for sql in texts:
             said = said.over(spoken_in(sql.decode("utf-8", "backslashreplace")))
         try:
-            ((reason, ticket),) = await self._asking.ask(_QUESTION)
+            ((reason, ticket, break_glass),) = await self._asking.ask(_QUESTION)
         except (AskError, CannotAsk):
-            reason = ticket = None
-        said = said.over(Intent.of(reason, ticket))
-        return Intent(*(text and storable(text) for text in (said.reason, said.ticket)))
+            reason = ticket = break_glass = None
+        said = said.over(Intent.of(reason, ticket, break_glass))
+        return Intent(*(text and storable(text) for text in (said.reason, said.ticket, said.break_glass)))
 
     @staticmethod
     def shows_pending(request: Request) -> bool:

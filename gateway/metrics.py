@@ -300,6 +300,11 @@ class Metrics:
         self.audit_queue = Gauge(
             "holdgate_audit_queue", "Audit records waiting to be written.", registry=registry
         )
+        self.reviews_open = Gauge(
+            "holdgate_reviews_open",
+            "Statements that ran without an approval and that nobody has reviewed.",
+            registry=registry,
+        )
         self.store_up = Gauge(
             "holdgate_store_up",
             "Whether the store answers: 0 means that nothing can be held or decided.",

@@ -13,7 +13,7 @@ from gateway.hold_terms import AlreadyDecided, NotAllowed
 from gateway.people import same_person
 from gateway.store import Decision, Hold, HoldState, Standing
 
-__all__ = ["Voter", "after", "next_escalation", "open_groups", "seat"]
+__all__ = ["Voter", "after", "has_say", "next_escalation", "open_groups", "seat"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,16 @@ def seat(hold: Hold, voter: Voter, now: datetime, *, approve: bool) -> tuple[int
         if as_whom:
             return standing.number, as_whom[0]
     raise NotAllowed(_who_may(hold, dict.fromkeys(group for some in everywhere for group in some)))
+
+
+def has_say(hold: Hold, voter: Voter) -> None:
+    """Raises :class:`NotAllowed` for whoever is asked in no stage of a hold, and for whoever asked."""
+    if Role.APPROVER not in voter.roles:
+        raise NotAllowed("deciding takes the role approver")
+    if same_person(voter.name, hold.user):
+        raise NotAllowed("nobody decides about their own statement")
+    if not any(_as_whom(hold, stage.all_groups, voter) for stage in hold.stages):
+        raise NotAllowed(_who_may(hold, hold.approval_groups))
 
 
 def after(hold: Hold, decision: Decision) -> HoldState:

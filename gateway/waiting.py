@@ -6,7 +6,7 @@ store then says decides: of an approval and a withdrawal at the same moment exac
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -22,7 +22,7 @@ from gateway.people import Person, same_person
 from gateway.previews import Previewed, Previews, Subject
 from gateway.recorder import Recorder
 from gateway.step_up import satisfied
-from gateway.store import Decision, Standing, StoreUnavailable
+from gateway.store import BREAK_GLASS, Decision, Standing, StoreUnavailable
 from gateway.tasks import spawn
 from protocol import enclosure, sqlstate
 from protocol.errors import ServerError
@@ -166,6 +166,7 @@ class Waiting:
                 obligations=tuple(map(str, verdict.obligations)),
                 recent=recorder.recent(),
                 intent=intent,
+                breaks_glass=_breaks_glass(approval, who.groups, intent),
                 margin=approval.margin,
                 uncounted=uncounted(request, ruling, self._standing()),
                 digest=arbiter.digest(request, ruling.policy_version),
@@ -294,6 +295,14 @@ class Waiting:
         left = max(0, round((hold.expires_at - clock.now()).total_seconds()))
         url = self._config().admin.public_url
         where = f" at {url}/#{hold.id}" if url else " on the management port"
+        if hold.breaks_glass:
+            return ServerError(
+                sqlstate.WARNING,
+                f"statement runs without an approval: hold {hold.id}",
+                detail=f"Rule {hold.rule}: {hold.reason}. You broke the glass: {hold.intent.break_glass}",
+                hint=f"Somebody else has to review it{where}. RESET holdgate.break_glass when the emergency is over.",
+                severity="NOTICE",
+            )
         return ServerError(
             sqlstate.WARNING,
             f"statement {'waits' if first else 'still waits'} for approval: hold {hold.id}",
@@ -372,6 +381,8 @@ def _refusal(hold: Hold) -> ServerError:
 
 def _void(config: Config, hold: Hold, decision: Decision, people: Mapping[str, Person | None]) -> str | None:
     """Why an approval does not count any more, None where it does. ``people`` are those in whose name it was given."""
+    if decision.how == BREAK_GLASS:
+        return None
     for person, known in people.items():
         if same_person(person, hold.user):
             return "nobody may approve their own statement"
@@ -387,6 +398,11 @@ def _void(config: Config, hold: Hold, decision: Decision, people: Mapping[str, P
     if groups and (known is None or known.groups.isdisjoint(groups)):
         return f"approver {voice} is no longer in {_groups(groups)}"
     return None
+
+
+def _breaks_glass(approval: Approval, groups: Set[str], intent: Intent) -> bool:
+    """Whether whoever asks wants it to run without anybody's approval, and may."""
+    return intent.break_glass is not None and not groups.isdisjoint(approval.break_glass)
 
 
 def _approved(hold: Hold) -> str:

@@ -67,6 +67,8 @@ class Approval:
     stages: tuple[Stage, ...] = (Stage(),)
     expires: float = DEFAULT_EXPIRY
     margin: Margin = NO_MARGIN
+    break_glass: tuple[str, ...] = ()
+    """Groups whose members may let it run at once, and be reviewed afterwards."""
 
     @property
     def groups(self) -> tuple[str, ...]:

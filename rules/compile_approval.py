@@ -12,7 +12,7 @@ __all__ = ["ApprovalReading", "known_members"]
 _STAGE_KEYS: Final = ("from", "quorum", "escalate", "repeat", "step_up")
 _SHORT_KEYS: Final = ("from", "quorum", "escalate", "step_up")
 """What may stand beside ``expires``, where one stage is all."""
-_WHOLE_KEYS: Final = ("expires", "margin")
+_WHOLE_KEYS: Final = ("expires", "margin", "break_glass")
 _ESCALATION_KEYS: Final = ("to", "after")
 _PERCENT: Final = re.compile(r"([0-9]{1,5}) ?%")
 MAX_MARGIN: Final = 10**12
@@ -59,7 +59,9 @@ class ApprovalReading(Reading):
         expires = DEFAULT_EXPIRY
         if value.get("expires") is not None:
             expires = self._duration(value["expires"], (*path, "expires"), DEFAULT_EXPIRY)
-        approval = Approval(stages, expires, self._margin(value.get("margin"), (*path, "margin")))
+        margin = self._margin(value.get("margin"), (*path, "margin"))
+        glass = self._existing(value.get("break_glass", ()), (*path, "break_glass"))
+        approval = Approval(stages, expires, margin, glass)
         if len(self._problems) == before:
             self._check_quorum(approval, path, several=several, askers=askers)
         return approval

@@ -21,22 +21,28 @@ class Intent:
 
     reason: str | None = None
     ticket: str | None = None
+    break_glass: str | None = None
+    """Why it cannot wait for anybody's approval."""
 
     @classmethod
-    def of(cls, reason: str | None, ticket: str | None) -> "Intent":
+    def of(cls, reason: str | None, ticket: str | None, break_glass: str | None = None) -> "Intent":
         """The words without white space around them."""
-        return cls(_said(reason, MAX_REASON), _said(ticket, MAX_TICKET))
+        return cls(_said(reason, MAX_REASON), _said(ticket, MAX_TICKET), _said(break_glass, MAX_REASON))
 
     def __bool__(self) -> bool:
-        return self.reason is not None or self.ticket is not None
+        return self != UNSAID
 
     def over(self, other: "Intent") -> "Intent":
         """This, and what ``other`` says where this says nothing."""
-        return Intent(self.reason or other.reason, self.ticket or other.ticket)
+        return Intent(
+            self.reason or other.reason,
+            self.ticket or other.ticket,
+            self.break_glass or other.break_glass,
+        )
 
     def to_dict(self) -> dict[str, str | None]:
         """Ready for JSON."""
-        return {"reason": self.reason, "ticket": self.ticket}
+        return {"reason": self.reason, "ticket": self.ticket, "break_glass": self.break_glass}
 
 
 UNSAID: Final = Intent()

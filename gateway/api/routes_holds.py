@@ -9,10 +9,10 @@ from fastapi import Depends, FastAPI, Path, Query, Request
 from gateway.api.guard import Guard, Principal
 from gateway.api.problems import Problem
 from gateway.api.routes_step_up import no_key, step_up_failed
-from gateway.api.schemas import ApproveIn, HoldOut, HoldPage, RejectIn
+from gateway.api.schemas import ApproveIn, HoldOut, HoldPage, RejectIn, ReviewIn
 from gateway.api.services import Services
 from gateway.api.sign_ins import address_of, note
-from gateway.hold_terms import PREVIEWED, MaxRows
+from gateway.hold_terms import PREVIEWED, MaxRows, ReviewClosed
 from gateway.holds import (
     AlreadyDecided,
     AlreadyResolved,
@@ -25,6 +25,7 @@ from gateway.holds import (
 )
 from gateway.step_up import Prove, StepUpFailed, StepUpRequired, nothing_proven
 from gateway.totp import NoKey
+from gateway.voting import Voter
 
 __all__ = ["add_hold_routes"]
 
@@ -76,6 +77,21 @@ def add_hold_routes(app: FastAPI, services: Services, guard: Guard) -> None:
     ) -> HoldOut:
         """It does not run; the requester reads the reason. Refused as an approval would be."""
         return await _answered(_decide(services, hold_id, principal, False, body.reason))
+
+    @app.get("/api/v1/reviews", tags=["holds"], summary="List open reviews", dependencies=[Depends(guard)])
+    async def reviews() -> HoldPage:
+        """The holds that ran without an approval and that nobody has reviewed yet, the oldest first; all of them."""
+        return HoldPage(holds=[_shown(hold) for hold in await services.reviews.unreviewed()], next=None)
+
+    @app.post("/api/v1/holds/{hold_id}/review", tags=["holds"], summary="Close a review")
+    async def review(
+        hold_id: HoldId, body: ReviewIn, principal: Annotated[Principal, Depends(guard)]
+    ) -> HoldOut:
+        """Say what was found of a statement that ran without an approval. 403 for one's own, and for whoever could
+        not have approved it; 409 when no review of it is open."""
+        absent = services.config().stands_in_for(principal.name, services.clock.now())
+        voter = Voter(principal.name, principal.groups, principal.roles, absent)
+        return await _answered(services.reviews.close(_id(hold_id), voter, body.note))
 
 
 def _prover(services: Services, principal: Principal, given: ApproveIn, request: Request) -> Prove:
@@ -140,6 +156,8 @@ async def _answered(call: Awaitable[Hold]) -> HoldOut:
         raise Problem(422, f"The reason is not accepted: {error}.", kind="invalid-request") from None
     except InvalidCeiling as error:
         raise Problem(422, f"Not accepted: {error}.", kind="invalid-request") from None
+    except ReviewClosed as error:
+        raise Problem(409, f"{error}.", kind="review-closed", extra={"hold": error.hold.to_dict()}) from None
     except AlreadyDecided as error:
         raise Problem(
             409, f"{error}.", kind="already-decided", extra={"hold": error.hold.to_dict()}

@@ -37,6 +37,8 @@ __all__ = [
     "ReachedOut",
     "ReadinessOut",
     "RejectIn",
+    "ReviewIn",
+    "ReviewOut",
     "SessionOut",
     "SessionsOut",
     "SignedOut",
@@ -295,6 +297,21 @@ class IntentOut(BaseModel):
 
     reason: str | None
     ticket: str | None
+    break_glass: str | None
+
+
+class ReviewOut(BaseModel):
+    """What somebody made afterwards of a statement that ran without an approval."""
+
+    who: str
+    note: str
+    at: Time
+
+
+class ReviewIn(_In):
+    """What a review found; it closes the review."""
+
+    note: Reason
 
 
 class HoldOut(BaseModel):
@@ -333,6 +350,8 @@ class HoldOut(BaseModel):
     resolved_at: Time | None
     released_at: Time | None
     end_reason: str | None
+    break_glass: bool
+    review: ReviewOut | None
     decisions: list[DecisionOut]
     digest: str
     outcome: OutcomeOut | None

@@ -11,6 +11,7 @@ from gateway.clock import SYSTEM_CLOCK, Clock
 from gateway.config import Config
 from gateway.holds import Holds
 from gateway.people import People
+from gateway.reviews import Reviews
 from gateway.tokens import Tokens
 from gateway.totp import Totp
 from rules import Explanation
@@ -78,6 +79,7 @@ class Services:
 
     config: Callable[[], Config]
     holds: Holds
+    reviews: Reviews
     audit: AuditLog
     bus: Bus
     metrics: RenderMetrics

@@ -23,6 +23,7 @@ _EVENTS = {
     "hold.decided": "approved in part",
     "hold.escalated": "escalated",
     "hold.released": "runs",
+    "hold.reviewed": "reviewed",
     "hold.outcome": "done",
 }
 _BY_PEOPLE = ("hold.decided", "hold.resolved")
@@ -97,6 +98,8 @@ def show(options: Namespace) -> None:
             "reason": hold["reason"],
             "asked because": hold["intent"]["reason"],
             "ticket": hold["intent"]["ticket"],
+            "broke the glass": hold["intent"]["break_glass"] if hold["break_glass"] else None,
+            "review": _review(hold),
             "actions": ", ".join(hold["actions"]),
             "relations": ", ".join(hold["relations"]),
             "columns": ", ".join(hold["columns"]),
@@ -185,6 +188,13 @@ def _how(decision: dict[str, Any]) -> str:
     return ", ".join(filter(None, (decision["how"], decision["step_up"])))
 
 
+def _review(hold: dict[str, Any]) -> str | None:
+    review = hold["review"]
+    if review is None:
+        return "open: somebody else has to close it" if hold["break_glass"] else None
+    return f"by {review['who']} at {moment(review['at'])}: {review['note']}"
+
+
 def _who(decision: dict[str, Any]) -> str:
     deputy_for = decision["deputy_for"]
     return f"{decision['who']} for {deputy_for}" if deputy_for else str(decision["who"])
@@ -204,6 +214,41 @@ def _stage(stage: dict[str, Any]) -> str:
             when = f" from {moment(escalation['at'])}" if escalation["at"] else " later"
             text += f"; {' or '.join(escalation['to'])} too{when}"
     return text
+
+
+def reviews(options: Namespace) -> None:
+    """What ran without an approval and nobody has reviewed: a table, or one JSON object a line."""
+    with Client(options) as client:
+        holds = client.get("/api/v1/reviews")["holds"]
+    if options.json:
+        for hold in holds:
+            print_json(hold)
+        return
+    print_table(
+        ("ID", "USER", "DATABASE", "RAN", "BECAUSE", "STATEMENT"),
+        [
+            (
+                hold["id"],
+                hold["user"],
+                hold["database"],
+                moment(hold["resolved_at"]),
+                one_line(hold["intent"]["break_glass"] or "", _SQL_WIDTH),
+                one_line(hold["sql"], _SQL_WIDTH),
+            )
+            for hold in holds
+        ],
+        empty="nothing is to be reviewed",
+    )
+
+
+def review(options: Namespace) -> None:
+    """Close a review."""
+    with Client(options) as client:
+        hold = client.post(f"/api/v1/holds/{part(options.id)}/review", {"note": options.note})
+    if options.json:
+        print_json(hold)
+        return
+    print(f"{hold['id']} reviewed: {one_line(hold['sql'], _SQL_WIDTH)}")
 
 
 def decide(options: Namespace) -> None:

@@ -143,6 +143,18 @@ def _add_holds(commands: "argparse._SubParsersAction[_Parser]") -> None:
         _remote(decide)
         decide.set_defaults(run="holds:decide", verdict=verdict)
 
+    reviews = holds.add_parser(
+        "reviews", help="list what ran without an approval and nobody has reviewed", allow_abbrev=False
+    )
+    _remote(reviews)
+    reviews.set_defaults(run="holds:reviews")
+
+    review = holds.add_parser("review", help="close the review of a statement", allow_abbrev=False)
+    review.add_argument("id", metavar="ID")
+    review.add_argument("--note", metavar="N", required=True, help="what was found")
+    _remote(review)
+    review.set_defaults(run="holds:review")
+
     watch = holds.add_parser("watch", help="print holds as they open and end", allow_abbrev=False)
     _remote(watch)
     watch.set_defaults(run="holds:watch")

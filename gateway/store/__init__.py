@@ -13,11 +13,13 @@ from gateway.store.port import (
     TotpStore,
 )
 from gateway.store.records import (
+    BREAK_GLASS,
     Decision,
     Hold,
     HoldState,
     Outcome,
     PersonRecord,
+    Review,
     Standing,
     TokenRecord,
     TotpRecord,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from gateway.store.sql import SqlStore
 
 __all__ = [
+    "BREAK_GLASS",
     "Decision",
     "Hold",
     "HoldLimit",
@@ -36,6 +39,7 @@ __all__ = [
     "Outcome",
     "PeopleStore",
     "PersonRecord",
+    "Review",
     "Standing",
     "Storage",
     "StoreInUse",

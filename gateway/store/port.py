@@ -9,7 +9,16 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import Protocol
 
-from gateway.store.records import Decision, Hold, HoldState, Outcome, PersonRecord, TokenRecord, TotpRecord
+from gateway.store.records import (
+    Decision,
+    Hold,
+    HoldState,
+    Outcome,
+    PersonRecord,
+    Review,
+    TokenRecord,
+    TotpRecord,
+)
 
 __all__ = [
     "HoldLimit",
@@ -64,6 +73,12 @@ class HoldStore(Protocol):
         False: too late, or not the next one. It has to be pending, not past its expiry at ``decision.at``, and
         have exactly ``votes`` decisions: those that ``state`` was found with.
         """
+
+    async def review_hold(self, hold_id: str, review: Review) -> bool:
+        """Close the review of a hold that ran without an approval. False: there is none that is open."""
+
+    async def unreviewed(self) -> list[Hold]:
+        """The holds whose review is open, the oldest first."""
 
     async def end_hold(self, hold_id: str, state: HoldState, at: datetime, reason: str) -> bool:
         """End a hold that is pending or approved and not yet used. False: it had ended, or was used."""

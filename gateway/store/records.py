@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from rules import NO_MARGIN, UNSAID, Approval, Intent, Margin, Stage
 
@@ -41,6 +41,23 @@ def iso(moment: datetime | None) -> str | None:
     if moment is None:
         return None
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+BREAK_GLASS: Final = "break-glass"
+"""How somebody approved their own statement without waiting for anybody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """What somebody else made afterwards of a statement that ran without an approval."""
+
+    who: str
+    note: str
+    at: datetime
+
+    def to_dict(self) -> dict[str, object]:
+        """Ready for JSON."""
+        return {"who": self.who, "note": self.note, "at": iso(self.at)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +201,7 @@ class Hold:
     margin: Margin = NO_MARGIN
     uncounted: str | None = None
     decisions: tuple[Decision, ...] = ()
+    review: Review | None = None
     outcome: Outcome | None = None
 
     @property
@@ -197,6 +215,11 @@ class Hold:
     def decided(self) -> bool:
         """Whether a person's word ended the wait."""
         return self.state in (HoldState.APPROVED, HoldState.REJECTED)
+
+    @property
+    def breaks_glass(self) -> bool:
+        """Whether whoever asked let it run without anybody's approval."""
+        return any(one.how == BREAK_GLASS for one in self.decisions)
 
     @property
     def decided_by(self) -> tuple[str, ...]:
@@ -235,7 +258,9 @@ class Hold:
 
     @property
     def standing(self) -> Standing | None:
-        """The stage that waits, or waited, for people; None where each was finished."""
+        """The stage that waits, or waited, for people; None where each was finished, or nobody was waited for."""
+        if self.breaks_glass:
+            return None
         return next((one for one in self.standings if one.missing), None)
 
     @property
@@ -279,6 +304,8 @@ class Hold:
             "resolved_at": iso(self.resolved_at),
             "released_at": iso(self.released_at),
             "end_reason": self.end_reason,
+            "break_glass": self.breaks_glass,
+            "review": None if self.review is None else self.review.to_dict(),
             "decisions": [decision.to_dict() for decision in self.decisions],
             "digest": self.digest,
             "outcome": None if self.outcome is None else self.outcome.to_dict(),

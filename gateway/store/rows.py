@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import RowMapping
 
-from gateway.store.records import Decision, Hold, HoldState, Outcome, TokenRecord
+from gateway.store.records import Decision, Hold, HoldState, Outcome, Review, TokenRecord
 from rules import Escalation, Intent, Margin, Stage
 
 __all__ = ["decision_of", "decision_values", "hold_of", "hold_values", "token_of"]
@@ -111,6 +111,9 @@ def hold_of(row: RowMapping, decisions: tuple[Decision, ...]) -> Hold:
         end_reason=row["end_reason"],
         decisions=decisions,
         outcome=outcome,
+        review=None
+        if row["reviewed_at"] is None
+        else Review(row["reviewed_by"], row["review_note"], row["reviewed_at"]),
     )
 
 

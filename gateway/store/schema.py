@@ -22,6 +22,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
 )
 
 __all__ = [
@@ -99,6 +100,10 @@ holds = Table(
     Column("obligations", Json, nullable=False, server_default="[]"),
     Column("recent", Json, nullable=False, server_default="[]"),
     Column("impact", Json),
+    Column("break_glass", Boolean, nullable=False, server_default=false()),
+    Column("reviewed_by", Text),
+    Column("review_note", Json),
+    Column("reviewed_at", Moment),
     Column("intent", Json, nullable=False, server_default="{}"),
     Column("margin", Json, nullable=False, server_default="{}"),
     Column("uncounted", Json),

@@ -21,6 +21,7 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    true,
     update,
 )
 from sqlalchemy.exc import SQLAlchemyError
@@ -30,7 +31,7 @@ from gateway.store import schema
 from gateway.store.engine import WRITE, make_engine, migrate
 from gateway.store.listening import CHANNEL, listen
 from gateway.store.port import HoldLimit, StoreInUse, StoreUnavailable
-from gateway.store.records import Decision, Hold, HoldState, Outcome, TokenRecord
+from gateway.store.records import BREAK_GLASS, Decision, Hold, HoldState, Outcome, Review, TokenRecord
 from gateway.store.rows import decision_of, decision_values, hold_of, hold_values, token_of
 from gateway.store.sql_people import SqlPeople
 from gateway.store.sql_totp import SqlTotp
@@ -50,6 +51,7 @@ _CHUNK = 500
 _holds, _decisions, _tokens, _codes = schema.holds, schema.decisions, schema.tokens, schema.codes
 _gateways = schema.gateways
 
+_UNREVIEWED = and_(_holds.c.break_glass, _holds.c.reviewed_at.is_(None))
 _OPEN = or_(
     _holds.c.state == HoldState.PENDING.value,
     and_(_holds.c.state == HoldState.APPROVED.value, _holds.c.released_at.is_(None)),
@@ -176,6 +178,7 @@ class SqlStore(SqlPeople, SqlTotp):
                 state=state.value,
                 resolved_at=None if state is HoldState.PENDING else decision.at,
                 votes=votes + 1,
+                break_glass=_holds.c.break_glass if decision.how != BREAK_GLASS else true(),
             )
         )
         async with self._write() as connection:
@@ -187,6 +190,21 @@ class SqlStore(SqlPeople, SqlTotp):
             word = "decided" if state is HoldState.PENDING else "resolved"
             await self._tell(connection, word, hold_id)
         return True
+
+    async def review_hold(self, hold_id: str, review: Review) -> bool:
+        """Close an open review."""
+        change = (
+            update(_holds)
+            .where(_holds.c.id == hold_id, _UNREVIEWED)
+            .values(reviewed_by=review.who, review_note=review.note, reviewed_at=review.at)
+        )
+        return await self._change_one(change, "reviewed", hold_id)
+
+    async def unreviewed(self) -> list[Hold]:
+        """The holds whose review is open."""
+        async with self._read() as connection:
+            ids = await connection.scalars(select(_holds.c.id).where(_UNREVIEWED).order_by(_holds.c.id))
+            return await self._load(connection, list(ids))
 
     async def end_hold(self, hold_id: str, state: HoldState, at: datetime, reason: str) -> bool:
         """End a hold whose statement has not run."""

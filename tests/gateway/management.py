@@ -26,6 +26,7 @@ from gateway.demo.server import free_port
 from gateway.holds import Hold, HoldRequest, Holds
 from gateway.metrics import Metrics
 from gateway.people import People
+from gateway.reviews import Reviews
 from gateway.store import Storage, open_store
 from gateway.tokens import Tokens
 from gateway.totp import Totp
@@ -292,6 +293,7 @@ async def management(folder: Path, **changes: Any) -> AsyncIterator[Desk]:
             Services(
                 config=lambda: desk.config,
                 holds=holds,
+                reviews=Reviews(store, bus, audit, clock=clock),
                 audit=audit,
                 bus=bus,
                 metrics=desk.render_metrics,

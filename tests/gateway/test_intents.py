@@ -51,7 +51,7 @@ async def said(client: RawClient, carol: ApproverClient, *request: bytes) -> dic
 
 
 def words(reason: str | None, ticket: str | None) -> dict[str, str | None]:
-    return {"reason": reason, "ticket": ticket}
+    return {"reason": reason, "ticket": ticket, "break_glass": None}
 
 
 async def test_settings_of_the_session_in_psql(

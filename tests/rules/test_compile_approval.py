@@ -54,6 +54,10 @@ def problems(approval: object, **rule: object) -> list[str]:
             {"stages": [{"from": ["legal"]}, {"from": ["legal"], "repeat": True}, {}]},
             Approval((Stage(("legal",)), Stage(("legal",), repeat=True), Stage())),
         ),
+        (
+            {"from": ["dpo"], "break_glass": ["lead"]},
+            Approval((Stage(("dpo",)),), break_glass=("lead",)),
+        ),
         # Nobody is in it yet; that is as good as nobody being there.
         ({"from": ["empty"]}, Approval((Stage(("empty",)),))),
     ],
@@ -74,14 +78,21 @@ def test_what_is_written_and_what_it_means(written: object, meant: Approval) -> 
         ({"from": ["dpo"], "quorum": "2"}, [".quorum: must be a whole number from 1 to 100"]),
         (
             {"from": ["dpo"], "repeat": True},
-            [".repeat: unknown key; known here: from, quorum, escalate, step_up, stages, expires, margin"],
+            [
+                ".repeat: unknown key; known here: from, quorum, escalate, step_up, stages, expires, margin, "
+                "break_glass"
+            ],
         ),
         (
             {"stages": [], "from": ["dpo"]},
             [
-                ".from: unknown key; known here: stages, expires, margin",
+                ".from: unknown key; known here: stages, expires, margin, break_glass",
                 ".stages: 1 to 20 stages are needed",
             ],
+        ),
+        (
+            {"from": ["dpo"], "break_glass": ["x"]},
+            [".break_glass: no group x under groups, nor in any user's groups"],
         ),
         ({"stages": "dpo"}, [".stages: a list is needed"]),
         ({"margin": -1}, [".margin: must be a number of rows, or a part of those counted such as 10%"]),

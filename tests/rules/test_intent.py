@@ -26,6 +26,8 @@ from rules.intent import MAX_REASON, MAX_TICKET
         ("DELETE /* reason: no */ FROM t", None, None),
         ("DELETE FROM t -- ticket: no", None, None),
         ("SELECT '/* reason: no */'", None, None),
+        # What lets it run at once is not said by a line that may have been copied.
+        ("/* break_glass: now */ DELETE", None, None),
         ("/* treason: no */ DELETE", None, None),
         ("/* reasons: no */ DELETE", None, None),
         ("/* reason: not closed", "not closed", None),
@@ -45,7 +47,7 @@ def test_what_is_nearer_counts() -> None:
     assert Intent("a", None).over(Intent("b", "c")) == Intent("a", "c")
     assert Intent.of("  ", "\t x ") == Intent(None, "x")
     assert not Intent()
-    assert Intent(ticket="x").to_dict() == {"reason": None, "ticket": "x"}
+    assert Intent(ticket="x").to_dict() == {"reason": None, "ticket": "x", "break_glass": None}
 
 
 @given(st.text("/*- \nreasonticket:x"))

@@ -36,6 +36,8 @@ WHO = {
     ("GET", "/api/v1/holds/{hold_id}"): "viewer approver auditor admin",
     ("POST", "/api/v1/holds/{hold_id}/approve"): "approver",
     ("POST", "/api/v1/holds/{hold_id}/reject"): "approver",
+    ("POST", "/api/v1/holds/{hold_id}/review"): "approver",
+    ("GET", "/api/v1/reviews"): "viewer approver auditor admin",
     ("GET", "/api/v1/sessions"): "viewer approver auditor admin",
     ("DELETE", "/api/v1/sessions/{session_id}"): "admin",
     ("GET", "/api/v1/audit"): "auditor admin",
@@ -58,6 +60,7 @@ GUARDED = {key: set(roles.split()) for key, roles in WHO.items() if roles != ANY
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/api/v1/holds/{hold_id}/approve"): {"reason": "as asked"},
     ("POST", "/api/v1/holds/{hold_id}/reject"): {"reason": "no ticket"},
+    ("POST", "/api/v1/holds/{hold_id}/review"): {"note": "seen"},
     ("POST", "/api/v1/check"): {"sql": "SELECT 1"},
     ("POST", "/api/v1/device/token"): {"device_code": "x"},
     ("POST", "/api/v1/tokens"): {"user": "grafana", "roles": ["viewer"]},

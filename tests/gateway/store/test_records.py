@@ -27,7 +27,7 @@ def test_a_hold_has_the_members_that_are_promised() -> None:
     assert set(promised.split()) <= set(shown)
     # Everything but which process it belongs to, all of its groups once more, and what comes of its margin.
     fields = {field.name for field in dataclasses.fields(Hold)}
-    followed = {"approval_groups", "max_rows", "proposed_rows"}
+    followed = {"approval_groups", "break_glass", "max_rows", "proposed_rows"}
     assert set(shown) == fields - {"instance", "margin"} | followed
 
 
@@ -73,6 +73,7 @@ def test_a_hold_is_shown_with_what_became_of_it() -> None:
             "stage": 0,
             "deputy_for": None,
             "max_rows": None,
+            "step_up": None,
         }
     ]
     assert shown["outcome"] == {"tag": "DELETE 1", "rows": 1, "sqlstate": None, "duration_ms": 1.5}
@@ -145,6 +146,7 @@ class TestStages:
                 "groups": ["lead"],
                 "quorum": 1,
                 "repeat": False,
+                "step_up": [],
                 "escalation": {"to": ["dpo"], "at": "2030-01-31T12:01:01.000Z"},
                 "since": "2030-01-31T12:00:01.000Z",
                 "approved_by": ["lea"],
@@ -154,6 +156,7 @@ class TestStages:
                 "groups": ["dpo"],
                 "quorum": 2,
                 "repeat": False,
+                "step_up": [],
                 "escalation": {"to": ["legal"], "at": "2030-01-31T12:11:00.000Z"},
                 "since": "2030-01-31T12:01:00.000Z",
                 "approved_by": [],
@@ -163,6 +166,7 @@ class TestStages:
                 "groups": [],
                 "quorum": 1,
                 "repeat": False,
+                "step_up": [],
                 "escalation": None,
                 "since": None,
                 "approved_by": [],

@@ -14,10 +14,12 @@ import pytest
 import gateway.store.engine
 import gateway.store.sql
 from gateway.store import (
+    BREAK_GLASS,
     Decision,
     HoldLimit,
     HoldState,
     Outcome,
+    Review,
     Storage,
     StoreInUse,
     StoreUnavailable,
@@ -486,6 +488,29 @@ class TestOneGateway:
             async with place.open() as second:
                 with pytest.raises(StoreInUse):
                     await second.acquire()
+
+
+class TestReviews:
+    async def test_only_what_broke_the_glass_is_reviewed_and_once(self, place: Place) -> None:
+        glass = dataclasses.replace(approval("alice"), how=BREAK_GLASS)
+        async with place.open() as one, place.open() as other:
+            for number in (1, 2, 3):
+                await add(one, number)
+            await one.decide_hold(hold(1).id, glass, HoldState.APPROVED)
+            await one.decide_hold(hold(2).id, approval(), HoldState.APPROVED)
+            found = await other.unreviewed()
+            assert [(each.id, each.breaks_glass, each.standing) for each in found] == [
+                (hold(1).id, True, None)
+            ]
+            review = Review("carol", HOSTILE, LATER)
+            for number in (2, 3):
+                assert not await one.review_hold(hold(number).id, review)
+            reviewing = (store.review_hold(hold(1).id, review) for store in (one, other, one, other))
+            assert sorted(await asyncio.gather(*reviewing)) == [False, False, False, True]
+            kept = await other.hold(hold(1).id)
+            assert kept is not None
+            assert kept.review == review
+            assert await one.unreviewed() == []
 
 
 class TestFleet:
