@@ -534,18 +534,18 @@ class TestFleet:
         for number, instance in enumerate(("unknown", "living", "silent", "gone"), 1):
             await add(store, number, instance=instance)
         await store.beat("silent")
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(2.5)
         for instance in ("living", "gone"):
             await store.beat(instance)
         await store.beat("living")
         await store.farewell("gone")
-        ended = await store.interrupt_silent(seconds=0.2, at=LATER, reason="gone")
+        ended = await store.interrupt_silent(seconds=2.0, at=LATER, reason="gone")
         assert sorted(one.instance for one in ended) == ["gone", "silent", "unknown"]
         assert {(one.state, one.resolved_at, one.end_reason) for one in ended} == {
             (HoldState.INTERRUPTED, LATER, "gone")
         }
         assert await state_of(store, hold(2).id) is HoldState.PENDING
-        assert await store.interrupt_silent(seconds=0.2, at=LATER, reason="gone") == []
+        assert await store.interrupt_silent(seconds=2.0, at=LATER, reason="gone") == []
 
     async def test_every_change_is_heard_by_the_others_once_it_is_made(
         self, postgres: Postgres, empty_database: str
