@@ -136,7 +136,8 @@ class Facts:
     ``prepares`` and ``deallocates`` (None: all) name what SQL-level commands create or drop, and ``cursors`` tells, in
     order, what becomes of the session's cursors.
     ``changes_catalog``: once it succeeded, the definitions of the database may differ.  ``creates`` are the
-    relations it makes, for the session to know until the catalog is read again.  ``missing`` are the relations and
+    relations it makes, for the session to know until the catalog is read again; ``fills`` those that are there and
+    into which it puts copies of personal columns, with these in ``copied``.  ``missing`` are the relations and
     functions it names that the catalog does not know: reading the catalog again may help.
     ``session_dependent``: the effects came from prepared statements or cursors of the session.
     """
@@ -150,6 +151,7 @@ class Facts:
     cursors: tuple[CursorStep, ...] = ()
     changes_catalog: bool = False
     creates: tuple[Relation, ...] = ()
+    fills: tuple[Relation, ...] = ()
     missing: tuple[str, ...] = ()
     session_dependent: bool = field(default=False, compare=False)
     ungrammatical: bool = False

@@ -11,12 +11,14 @@ from typing import Final, Protocol
 from rules.bounds import Settled
 from rules.catalog import Relation
 from rules.facts import UNBOUNDED, Action, EffectFacts, Nature, RowBound
-from rules.lineage import Origins, Reference, Scope, Shape
+from rules.lineage import NOTHING, Found, Origins, Reference, Scope, Shape
 from rules.pgquery import Node
 from rules.reader import Unreadable
 from rules.world import Named, World
 
 _NAMES_HANG_ON: Final = frozenset([None, "search_path", "role", "session_authorization"])
+_STORES: Final = frozenset("rpf")
+"""Kinds of relations that have rows of their own."""
 MAX_REFERENCES: Final = 2000
 """Mentions of relations in one statement, those inside of views and functions included."""
 
@@ -77,6 +79,8 @@ class Findings:
     effects: list[EffectFacts] = field(default_factory=list)
     missing: dict[str, None] = field(default_factory=dict)
     creates: list[Relation] = field(default_factory=list)
+    fills: dict[int, Relation] = field(default_factory=dict)
+    """Relations into which copies of personal columns are put, by OID."""
     changes_context: bool = False
     changes_path: bool = False
     changes_catalog: bool = False
@@ -109,6 +113,22 @@ class Findings:
     def write(self, write: Write) -> None:
         """Take a write in."""
         self.writes.append(write)
+
+    def fill(self, target: Found | None, value: Origins, *, direct: bool = False) -> None:
+        """A value is stored in a column; where it is personal and the column is not, it is a copy."""
+        personal = any(reference.holds(column) for reference, column in value)
+        subject = direct and any(reference.is_subject(column) for reference, column in value)
+        origins = target.origins if target is not None else NOTHING
+        for reference, column in sorted(origins, key=lambda origin: (origin[0].relation, origin[1])):
+            known = reference.known
+            if known is None or known.kind not in _STORES or reference.planned:
+                continue
+            if personal and not reference.holds(column):
+                known = self.fills.get(known.oid, _bare(known))
+                self.fills[known.oid] = replace(known, copied=tuple(dict.fromkeys((*known.copied, column))))
+            elif subject and reference.mark is None:
+                known = self.fills.get(known.oid, _bare(known))
+                self.fills[known.oid] = replace(known, copied_subject=(column,))
 
     def expose(self, origins: Origins) -> None:
         """Values of these columns leave."""
@@ -220,3 +240,8 @@ def _written(write: Write, bound: RowBound) -> EffectFacts:
         () if reference.repeated or reference.per else tuple(reference.parameter_bounds),
     )
     return replace(effect, erases=True) if write.erases else effect
+
+
+def _bare(known: Relation) -> Relation:
+    """What names the relation, and nothing of its definition."""
+    return Relation(known.oid, known.schema, known.name, known.kind, known.columns, known.types)

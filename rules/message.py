@@ -76,6 +76,7 @@ def read_message(
         cursors=tuple(reader.cursor_steps),
         changes_catalog=reader.changes_catalog or unreadable is not None,
         creates=tuple(reader.created_relations),
+        fills=tuple(reader.filled_relations.values()),
         missing=tuple(reader.missing),
         session_dependent=reader.session_dependent,
     )

@@ -89,10 +89,8 @@ class Queries(Selects):
     def _insert(self, fields: Node, outer: Scope) -> Shape:
         scope = Scope(outer)
         reference = self.target(fields["relation"], scope)
-        known = reference.known
         columns = tuple(one["ResTarget"]["name"] for one in fields.get("cols", ()))
-        if not columns:
-            columns = known.columns if known is not None and known.columns else (ALL,)
+        columns = columns or self._columns_of(reference)
         select = fields.get("selectStmt")
         if select is None:
             reference.limits.append(1)
@@ -100,7 +98,9 @@ class Queries(Selects):
             kind, source = next(iter(select.items()))
             if "valuesLists" in source and source.get("op", "SETOPNO_COLUMN") == "SETOPNO_COLUMN":
                 reference.limits.append(len(source["valuesLists"]))
-            self.findings.expose(self.statement(kind, source, Scope(outer)).everything())
+            shape = self.statement(kind, source, Scope(outer))
+            self.findings.expose(shape.everything())
+            self._stored(scope, columns, shape)
         for one in fields.get("cols", ()):
             self.consider(list(inner_nodes(one["ResTarget"].get("indirection", []))), scope)
         self.changed(Action.INSERT, reference, scope, columns)
@@ -117,6 +117,22 @@ class Queries(Selects):
                 written, erases = self._assign(conflict["targetList"], reference, scope)
                 self.changed(Action.UPDATE, reference, scope, written, erases=erases)
         return self._returning(fields, scope)
+
+    @staticmethod
+    def _columns_of(reference: Reference) -> tuple[str, ...]:
+        known = reference.known
+        return known.columns if known is not None and known.columns else (ALL,)
+
+    def _stored(self, scope: Scope, columns: tuple[str, ...], shape: Shape) -> None:
+        """Rows of a shape are stored in columns of the target."""
+        target = scope.sources[0][1]
+        if shape.open:
+            # Which of them comes to which column is not known.
+            for column in columns:
+                self.findings.fill(target.column(column), shape.everything())
+            return
+        for column, output in zip(columns, shape.outputs, strict=False):
+            self.findings.fill(target.column(column), output.origins, direct=output.direct)
 
     def _update(self, fields: Node, outer: Scope) -> Shape:
         scope = Scope(outer)
@@ -151,8 +167,11 @@ class Queries(Selects):
                     self.changed(Action.UPDATE, reference, scope, written, erases=erases)
                 case "CMD_INSERT":
                     columns = tuple(each["ResTarget"]["name"] for each in when.get("targetList", ()))
-                    for value in when.get("values", ()):
-                        self.findings.expose(self.origins(value, scope))
+                    values = [self.origins(value, scope) for value in when.get("values", ())]
+                    for column, value in zip(columns or self._columns_of(reference), values, strict=False):
+                        self.findings.fill(scope.sources[0][1].column(column), value)
+                    for value in values:
+                        self.findings.expose(value)
                     self.changed(Action.INSERT, reference, scope, columns or (ALL,))
                 case "CMD_NOTHING":
                     pass
@@ -180,6 +199,7 @@ class Queries(Selects):
             self.consider(list(inner_nodes(fields.get("indirection", []))), scope)
             origins = self.origins(fields["val"], scope)
             stays = self._is_personal(name, scope)
+            self.findings.fill(scope.sources[0][1].column(name), origins)
             self.findings.expose(
                 frozenset(
                     (reference, column)

@@ -82,6 +82,7 @@ class Statements:
         self.cursor_steps: list[CursorStep] = []
         self._position = -1
         self.created_relations: list[Relation] = []
+        self.filled_relations: dict[int, Relation] = {}
         self.changes_context = self.changes_catalog = self.calls_code = False
         self.missing: dict[str, None] = {}
         self._relations_met = self._calls_met = 0
@@ -185,6 +186,11 @@ class Statements:
         self.changes_context |= found.changes_context
         self.changes_catalog |= found.changes_catalog
         self.calls_code |= found.calls_code
+        for oid, filled in found.fills.items():
+            if filled.copied:
+                earlier = self.filled_relations.get(oid, filled)
+                copied = tuple(dict.fromkeys((*earlier.copied, *filled.copied)))
+                self.filled_relations[oid] = replace(filled, copied=copied)
         self.missing.update(found.missing)
         self.missing.update((one.relation, None) for one in found.references if not one.exists)
 

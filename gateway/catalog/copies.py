@@ -13,7 +13,7 @@ from typing import Final
 from rules.catalog import Relation, SchemaSnapshot
 from rules.personal import ALL
 
-__all__ = ["Copies", "Copy", "Expected"]
+__all__ = ["Copies", "Copy", "Expected", "filled"]
 
 logger = logging.getLogger(__name__)
 
@@ -26,19 +26,23 @@ _ROWS: Final = frozenset("rpf")
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A relation that a statement makes, with the columns that hold copies of personal ones (``*``: any may) and of
-    those that tell people apart."""
+    """A relation that a statement makes or fills, with the columns that hold copies of personal ones (``*``: any may)
+    and of those that tell people apart. ``oid`` is its number, 0 of one that is not there yet."""
 
     schema: str
     name: str
     columns: tuple[str, ...]
     subject: tuple[str, ...] = ()
+    oid: int = 0
 
     @staticmethod
-    def among(creates: Iterable[Relation]) -> "tuple[Copy, ...]":
-        """The copies among the relations that a message creates."""
+    def among(relations: Iterable[Relation]) -> "tuple[Copy, ...]":
+        """The copies among relations that a message creates or fills."""
         return tuple(
-            Copy(one.schema, one.name, one.copied, one.copied_subject) for one in creates if one.copied
+            # What has no number of the server's yet is known by its name alone.
+            Copy(one.schema, one.name, one.copied, one.copied_subject, max(one.oid, 0))
+            for one in relations
+            if one.copied
         )
 
 
@@ -60,6 +64,7 @@ class Copies:
         self._label = label
         self._expected: dict[Expected, None] = {}
         self._numbered: dict[int, Copy] = {}
+        self._seen: set[int] = set()
 
     def expect(self, copies: Iterable[Copy], snapshot: SchemaSnapshot | None) -> list[Expected]:
         """These are about to be made, in a database that looks like ``snapshot``."""
@@ -84,40 +89,76 @@ class Copies:
         for one in expected:
             self._expected.pop(one, None)
 
-    def marked(self, snapshot: SchemaSnapshot, changes: int | None = None) -> SchemaSnapshot:
-        """The snapshot with copies marked. ``changes`` says how many it takes account of; None: it is one session's
-        own, and proves nothing for others."""
+    def fill(self, copies: Iterable[Copy]) -> bool:
+        """Copies are put into relations that are there; whether anything of that is new."""
+        new = False
+        for copy in copies:
+            known = self._numbered.get(copy.oid)
+            if known is not None:
+                columns = tuple(dict.fromkeys((*known.columns, *copy.columns)))
+                copy = replace(copy, columns=columns, subject=known.subject or copy.subject)
+            if known is None or copy.columns != known.columns:
+                new = True
+                self._follow(copy)
+        return new
+
+    def marked(
+        self, snapshot: SchemaSnapshot, changes: int | None = None, generation: int | None = None
+    ) -> SchemaSnapshot:
+        """The snapshot with copies marked, under another ``generation`` if one is given.
+
+        ``changes`` says how many it takes account of; None: it is one session's own, and proves nothing for others.
+        """
         for one in list(self._expected):
             copy = one.copy
             found = snapshot.by_name.get((copy.schema, copy.name))
             if found is not None and found.oid != one.before:
                 if found.kind in _ROWS:
-                    self._follow(found, copy)
+                    self._follow(replace(copy, oid=found.oid))
                 if changes is not None:
                     del self._expected[one]
             elif changes is not None and one.since is not None and changes >= one.since:
                 del self._expected[one]
         if changes is not None:
-            self._numbered = {oid: copy for oid, copy in self._numbered.items() if oid in snapshot.by_oid}
+            # What was never there for others may be in a transaction that is still open.
+            gone = {oid for oid in self._seen if oid not in snapshot.by_oid}
+            self._numbered = {oid: copy for oid, copy in self._numbered.items() if oid not in gone}
+            self._seen = {oid for oid in self._numbered if oid in snapshot.by_oid}
         copies = tuple(
             _as_copy(relation, copy)
             for oid, copy in self._numbered.items()
             if (relation := snapshot.by_oid.get(oid)) is not None
         )
-        return (
-            snapshot.extended(SchemaSnapshot(relations=copies), snapshot.generation) if copies else snapshot
-        )
+        if not copies:
+            return snapshot
+        number = snapshot.generation if generation is None else generation
+        return snapshot.extended(SchemaSnapshot(relations=copies), number)
 
-    def _follow(self, found: Relation, copy: Copy) -> None:
-        if found.oid not in self._numbered and self._label:
+    def _follow(self, copy: Copy) -> None:
+        if copy.oid not in self._numbered and self._label:
             logger.warning(
-                "%s in database %s holds copies of personal data (%s); that is known until the gateway is restarted: "
+                "%s.%s in database %s holds copies of personal data (%s); the gateway forgets it when restarted: "
                 "list it in personal_data",
-                found.full_name,
+                copy.schema,
+                copy.name,
                 self._label,
                 ", ".join(copy.columns),
             )
-        self._numbered[found.oid] = copy
+        self._numbered[copy.oid] = copy
+
+
+def filled(snapshot: SchemaSnapshot, fills: Iterable[Relation], generation: int) -> SchemaSnapshot:
+    """The snapshot once copies have been put into these relations."""
+    known = (
+        replace(
+            found,
+            copied=(*found.copied, *one.copied),
+            copied_subject=found.copied_subject or one.copied_subject,
+        )
+        for one in fills
+        if (found := snapshot.by_oid.get(one.oid)) is not None
+    )
+    return snapshot.extended(SchemaSnapshot(relations=tuple(known)), generation)
 
 
 def _as_copy(relation: Relation, copy: Copy) -> Relation:

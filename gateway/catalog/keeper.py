@@ -118,10 +118,11 @@ class Keeper:
             catalog.changes += 1
 
     def copied_elsewhere(self, place: Place, copies: tuple[Copy, ...]) -> None:
-        """Copies of personal data are about to be made through another process."""
+        """Copies of personal data are made through another process, or put where something is."""
         catalog = self._catalogs.get(place)
         if catalog is not None:
-            catalog.copies.expect(copies, catalog.snapshot)
+            catalog.copies.expect((copy for copy in copies if not copy.oid), catalog.snapshot)
+            catalog.fill(copy for copy in copies if copy.oid)
 
     def measure(self) -> None:
         """Tell the metrics how old each snapshot is."""

@@ -138,6 +138,20 @@ class Catalog:
         self._tell_copies(copies)
         return self.copies.expect(copies, self.snapshot)
 
+    def fill(self, copies: Iterable[Copy]) -> bool:
+        """Copies of personal data are put into relations that are there; whether that is new."""
+        new = self.copies.fill(copies)
+        if new and self.snapshot is not None:
+            self.snapshot = self.copies.marked(self.snapshot, generation=next(self._generations))
+        return new
+
+    def filled(self, copies: tuple[Copy, ...]) -> bool:
+        """The same, by a session of this process: others are told if it is new."""
+        new = self.fill(copies)
+        if new:
+            self._tell_copies(copies)
+        return new
+
     def is_of(self, identity: str | None) -> bool:
         """Whether what is known is known of this database, as far as anybody can tell."""
         return None in (identity, self.identity) or identity == self.identity

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from gateway import clock
 from gateway.catalog.build import Row
-from gateway.catalog.copies import Copies, Copy, Expected
+from gateway.catalog.copies import Copies, Copy, Expected, filled
 from gateway.catalog.kept import Catalog
 from gateway.catalog.queries import FINGERPRINT, HAS_TEMPORARY, ISOLATION
 from gateway.catalog.read import AskError, Run, read
@@ -143,7 +143,11 @@ class SessionCatalog:
     def after(self, snapshot: SchemaSnapshot, facts: Facts) -> SchemaSnapshot:
         """What the next statement of the same request sees, before the server has run any of them."""
         changes, takes_away = _changes(facts), self._may_take_away(facts)
-        if not self._wanted() or not (changes or takes_away):
+        if not self._wanted():
+            return snapshot
+        if facts.fills:
+            snapshot = filled(snapshot, facts.fills, next(self._generations))
+        if not (changes or takes_away):
             return snapshot
         if takes_away or facts.unreadable is not None or _definitions(facts) != len(facts.creates):
             return self.catalog.nothing("an earlier statement of the same request may change it")
@@ -263,9 +267,11 @@ class SessionCatalog:
         """A statement is on its way to the server."""
         self._unsettled = self._unsettled or _changes(facts) or self._may_take_away(facts)
         self._forwarded = self._forwarded or _changes(facts)
-        expected = self._expect(Copy.among(facts.creates))
-        if expected:
+        copies = Copy.among((*facts.creates, *facts.fills))
+        if copies:
+            expected = self._expect(tuple(copy for copy in copies if not copy.oid))
             self._expected.append((facts, expected))
+            self._fill(tuple(copy for copy in copies if copy.oid))
 
     def settled(self) -> None:
         """The server owes nothing: what was under way has ended."""
@@ -319,6 +325,15 @@ class SessionCatalog:
             self._copies.expect(copies, self.snapshot)
         shared = tuple(copy for copy in copies if copy.schema != TEMPORARY)
         return self.catalog.expect(shared) if shared else []
+
+    def _fill(self, copies: tuple[Copy, ...]) -> None:
+        """Copies are put into what is there: that counts for everybody at once, rolled back or not."""
+        shared = tuple(copy for copy in copies if copy.schema != TEMPORARY)
+        if shared and self.catalog.filled(shared) and self._own is not None:
+            self._own = self.catalog.copies.marked(self._own, generation=next(self._generations))
+        own = [copy for copy in copies if copy.schema == TEMPORARY]
+        if self._temporary is not None and self._copies.fill(own):
+            self._temporary = self._copies.marked(self._temporary, generation=next(self._generations))
 
     def _follow_copies(self, facts: Facts, tag: str) -> None:
         """A statement succeeded: what it made, kept or took back."""

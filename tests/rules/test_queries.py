@@ -104,3 +104,47 @@ def test_a_text_that_is_read_again_has_the_same_effects_in_the_same_order(
     assert len(first.effects) > 3
     for _ in range(20):
         assert judge.read(b"DELETE FROM contact_v2 WHERE ref = 1", session) == first
+
+
+class TestCopiesIntoOtherTables:
+    """Values of personal columns that are stored where nothing is personal."""
+
+    @pytest.mark.parametrize(
+        ("sql", "filled"),
+        [
+            ("INSERT INTO products SELECT id, email FROM customers", {"name"}),
+            ("INSERT INTO products (name, id) SELECT lower(email), id FROM customers", {"name"}),
+            (
+                "INSERT INTO products SELECT id, contact FROM (SELECT 1 AS id, contact FROM contacts) x",
+                {"name"},
+            ),
+            ("INSERT INTO products (name) VALUES ((SELECT max(email) FROM customers))", {"name"}),
+            ("UPDATE products SET name = email FROM customers c WHERE c.id = products.id", {"name"}),
+            (
+                "UPDATE products p SET (id, name) = (SELECT id, email FROM customers LIMIT 1)",
+                {"id", "name"},
+            ),
+            (
+                "MERGE INTO products p USING customers c ON c.id = p.id WHEN MATCHED THEN UPDATE SET name = c.email",
+                {"name"},
+            ),
+            (
+                "MERGE INTO products USING customers c ON false WHEN NOT MATCHED THEN INSERT VALUES (c.id, c.phone)",
+                {"name"},
+            ),
+            ("INSERT INTO products SELECT * FROM nowhere", set()),
+            ("INSERT INTO products SELECT id, 'x' FROM customers", set()),
+            ("INSERT INTO products SELECT count(*), 'x' FROM customers", set()),
+            ("INSERT INTO customers (id, email) SELECT id, email FROM customers", set()),
+            ("EXPLAIN INSERT INTO products SELECT id, email FROM customers", set()),
+            ("INSERT INTO nowhere SELECT email FROM customers", set()),
+        ],
+    )
+    def test_which_columns_take_them(self, sql: str, filled: set[str]) -> None:
+        found = facts(sql).fills
+        assert {column for relation in found for column in relation.copied} == filled
+        assert all(relation.full_name == "public.products" for relation in found)
+
+    def test_the_subject_goes_along(self) -> None:
+        (relation,) = facts("INSERT INTO products SELECT id, email FROM customers").fills
+        assert (relation.copied, relation.copied_subject) == (("name",), ("id",))

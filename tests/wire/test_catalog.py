@@ -332,6 +332,64 @@ class TestCopies:
         await ok(client, "SET application_name = 'somebody'")
         assert await said(client, "SELECT e FROM innocent") == "bulk"
 
+    @pytest.mark.parametrize(
+        "way",
+        [
+            ["INSERT INTO plain SELECT customer_id, email FROM customer"],
+            ["INSERT INTO plain (e, id) SELECT email, customer_id FROM customer WHERE customer_id = 1"],
+            [
+                "INSERT INTO plain VALUES (1)",
+                "UPDATE plain SET e = email FROM customer WHERE customer_id = id",
+            ],
+            ["INSERT INTO plain (e) VALUES ((SELECT email FROM customer WHERE customer_id = 1))"],
+            [
+                "MERGE INTO plain p USING customer c ON c.customer_id = p.id"
+                " WHEN NOT MATCHED THEN INSERT (id, e) VALUES (c.customer_id, c.email)"
+            ],
+            ["WITH x AS (SELECT customer_id, email AS y FROM customer) INSERT INTO plain SELECT * FROM x"],
+            ["BEGIN", "INSERT INTO plain SELECT customer_id, email FROM customer", "COMMIT"],
+            ["BEGIN; INSERT INTO plain SELECT customer_id, email FROM customer; COMMIT"],
+            [
+                "CREATE VIEW over AS SELECT * FROM plain",
+                "INSERT INTO over SELECT customer_id, email FROM customer",
+            ],
+        ],
+    )
+    async def test_what_is_copied_into_a_table_marks_it(
+        self, copying: tuple[RunningGateway, RawClient], database: str, way: list[str]
+    ) -> None:
+        gateway, client = copying
+        async with await gateway.raw(database) as other:
+            await ok(client, "CREATE TABLE plain (id int, e text)")
+            await ok(other, "SELECT e FROM plain", "INSERT INTO plain SELECT genre_id, name FROM genre")
+            await ok(other, "SELECT e FROM plain")
+            await ok(client, *way)
+            assert await said(other, "SELECT e FROM plain") == "bulk"
+            await ok(other, "SELECT id FROM plain", "SELECT e FROM plain LIMIT 1")
+            await ok(client, "ALTER TABLE plain RENAME TO innocent")
+            assert await said(other, "SELECT e FROM innocent") == "bulk"
+
+    async def test_what_is_copied_in_the_same_transaction(
+        self, copying: tuple[RunningGateway, RawClient], database: str
+    ) -> None:
+        gateway, client = copying
+        insert = "INSERT INTO plain SELECT customer_id, email FROM customer"
+        await ok(client, "BEGIN", "CREATE TABLE plain (id int, e text)", insert)
+        async with await gateway.raw(database) as other:
+            assert await said(other, "SELECT e FROM plain") == "unknown_relation"
+            await ok(client, "COMMIT")
+            assert await said(other, "SELECT e FROM plain") == "bulk"
+
+    async def test_a_temporary_table_that_is_filled(self, copying: tuple[RunningGateway, RawClient]) -> None:
+        _, client = copying
+        await ok(
+            client,
+            "CREATE TEMPORARY TABLE mine (id int, e text)",
+            "INSERT INTO mine SELECT customer_id, email FROM customer",
+            "SET application_name = 'somebody'",
+        )
+        assert await said(client, "SELECT e FROM mine") == "bulk"
+
     async def test_a_copy_that_is_not_committed_marks_nothing(
         self, copying: tuple[RunningGateway, RawClient], postgres: Postgres, database: str
     ) -> None:

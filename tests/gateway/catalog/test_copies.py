@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.catalog import copies as module
-from gateway.catalog.copies import Copies, Copy
+from gateway.catalog.copies import Copies, Copy, filled
 from rules.catalog import Relation, SchemaSnapshot
 
 PLAIN = Relation(20_000, "public", "plain", "r", ("a",), (25,))
@@ -124,3 +124,35 @@ def test_those_that_never_come_are_not_kept_without_end(monkeypatch: pytest.Monk
     copies = expecting("copy", "b", "c")
     assert marks(copies.marked(SNAPSHOT, 1)) == {}
     assert len(copies._expected) == 2
+
+
+class TestFilled:
+    def test_what_is_put_into_a_table_marks_it_at_once(self) -> None:
+        copies = Copies()
+        assert copies.fill([Copy("public", "copy", ("e",), ("a",), COPY.oid)])
+        marked = copies.marked(SNAPSHOT, generation=20)
+        assert (marks(marked), marked.generation) == ({"copy": ("e",)}, 20)
+        assert not copies.fill([Copy("public", "copy", ("e",), (), COPY.oid)])
+        assert copies.fill([Copy("public", "copy", ("a",), (), COPY.oid)])
+        assert copies.marked(SNAPSHOT).by_oid[COPY.oid].copied == ("e", "a")
+        assert copies.marked(SNAPSHOT).by_oid[COPY.oid].copied_subject == ("a",)
+
+    def test_a_table_that_is_not_committed_yet_is_remembered(self) -> None:
+        copies = Copies()
+        copies.fill([Copy("public", "copy", ("e",), (), COPY.oid)])
+        assert copies.marked(BEFORE, 1) is BEFORE
+        assert marks(copies.marked(SNAPSHOT, 2)) == {"copy": ("e",)}
+        copies.marked(BEFORE, 3)
+        assert marks(copies.marked(SNAPSHOT, 4)) == {}
+
+    def test_the_next_statement_of_a_request_finds_it_marked(self) -> None:
+        fills = [
+            Relation(COPY.oid, "public", "copy", "r", copied=("e",)),
+            Relation(-1, "x", "x", "r", copied=("e",)),
+        ]
+        found = filled(SNAPSHOT, fills, 20)
+        assert (marks(found), found.generation) == ({"copy": ("e",)}, 20)
+
+    def test_what_the_server_has_not_numbered_is_known_by_name(self) -> None:
+        made = Relation(-3, "public", "c", "r", ("a", "e"), copied=("e",))
+        assert Copy.among([made]) == (Copy("public", "c", ("e",)),)

@@ -253,3 +253,11 @@ async def test_other_processes_are_told_of_copies_and_tell_of_theirs(
             "one": ("e",),
             "other": ("e",),
         }
+        table = snapshot.by_name["public", "one"]
+        kept.keeper.copied_elsewhere(place, (Copy("public", "one", ("f",), oid=table.oid),))
+        assert catalog.snapshot is not None
+        assert catalog.snapshot.by_oid[table.oid].copied == ("*",)
+        assert catalog.snapshot.generation > snapshot.generation
+        filled = (Copy("public", "one", ("g",), oid=table.oid),)
+        assert [catalog.filled(filled), catalog.filled(filled)] == [True, False]
+        assert told[1:] == [(place, filled)]
