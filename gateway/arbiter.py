@@ -3,7 +3,7 @@
 import hashlib
 import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -207,7 +207,7 @@ class Arbiter:
 
     def reads(self, sql: bytes) -> Facts:
         """What a text would do in this session now; nothing is decided about it, and nothing is kept."""
-        return self._judge.read(sql, self._context())
+        return self._judge.read(sql, self._context([sql]))
 
     @property
     def policy(self) -> Policy:
@@ -239,7 +239,7 @@ class Arbiter:
         still not read after ``MAX_ROUNDS`` is unreadable.
         """
         version = self._judge.policy.version
-        context = before = self._context()
+        context = before = self._context(sql for one in request.executions for sql in one.sql)
         ruled: list[Ruled] = []
         redacts = False
         unread: list[UnreadText] = []
@@ -313,11 +313,15 @@ class Arbiter:
         conducts = {one.execution: _conduct(one) for one in ruling.ruled}
         return enclose(request, conducts, standing)
 
-    def _context(self) -> Context:
-        prepared = {
-            name: tuple(text.decode("utf-8", "surrogateescape") for text in texts)
-            for name, texts in self._names.candidates().items()
-        }
+    def _context(self, texts: Iterable[bytes]) -> Context:
+        """The session as these texts find it."""
+        prepared: dict[str, tuple[str, ...]] = {}
+        # A driver may keep hundreds of prepared statements, and what is no EXECUTE says nothing of them.
+        if any(b"execute" in sql.lower() for sql in texts):
+            prepared = {
+                name: tuple(text.decode("utf-8", "surrogateescape") for text in texts)
+                for name, texts in self._names.candidates().items()
+            }
         if self._lapses != self._state.lapses:
             self._lapses = self._state.lapses
             self._names.doubt_texts()

@@ -31,9 +31,9 @@ class SessionState:
     """What the server said about how texts are read in this session.
 
     ``stale`` says that a statement may have changed it since, ``unknown`` why it cannot be known now.
-    ``defaults`` are the settings the session began with, ``reported`` what the server last said of the ones that
-    decide how dates and intervals are read. ``lapses`` counts how often texts began to be read as
-    usual again.
+    ``bad_defaults`` are the guarded settings that the session did not begin with as they have to be, ``reported`` what
+    the server last said of the ones that decide how dates and intervals are read. ``lapses`` counts how often texts
+    began to be read as usual again.
     """
 
     user: str
@@ -44,7 +44,7 @@ class SessionState:
     role: str | None = None
     stale: bool = True
     unknown: str | None = None
-    defaults: dict[str, str] = field(default_factory=dict)
+    bad_defaults: frozenset[str] = frozenset()
     lapses: int = 0
     cursors: OpenCursors = NO_CURSORS
     reported: dict[str, str] = field(default_factory=dict)
@@ -72,9 +72,15 @@ class SessionState:
             client_encoding=self.client_encoding,
             unknown=self.unknown,
             catalog=catalog,
-            bad_defaults=frozenset(
-                name for name, value in self.defaults.items() if not is_harmless(name, value)
-            ),
+            bad_defaults=self.bad_defaults,
+        )
+
+    def begins_with(self, parameters: Mapping[str, str]) -> None:
+        """Take what the server reported at login: these are the values that a reset goes back to."""
+        for name, value in parameters.items():
+            self.parameter(name, value)
+        self.bad_defaults = frozenset(
+            name for name, value in parameters.items() if not is_harmless(name, value)
         )
 
     @property

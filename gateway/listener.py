@@ -272,9 +272,7 @@ class Listener:
     ) -> Session:
         ports = self._ports
         who, state = _identity(link, startup, config, role)
-        for name, value in upstream.parameters.items():
-            state.parameter(name, value)
-        state.defaults.update(upstream.parameters)
+        state.begins_with(upstream.parameters)
         limits = config.limits
         recorder = Recorder(ports.audit, ports.metrics, who, state, new_session_id())
         target = upstream.cancel

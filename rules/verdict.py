@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from functools import cached_property
 
 from rules.approval import Approval
 from rules.facts import Action, Facts, RowBound
@@ -57,12 +58,13 @@ class Effect:
     obligations: Obligations = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Verdict:
     """The strictest effect's decision, with its rule and reason; ``approval`` only where it is a hold.
 
     ``rule`` is a rule's name or ``default:<key>``.  ``obligations`` are those of all effects, since they can be
     met for a message as a whole only; they bind what is allowed, and what is held once it was approved.
+    A verdict is kept and told of for each statement it holds for, so what it says in sum is put together once.
     """
 
     decision: Decision
@@ -72,17 +74,17 @@ class Verdict:
     effects: tuple[Effect, ...]
     obligations: Obligations = ()
 
-    @property
+    @cached_property
     def actions(self) -> tuple[str, ...]:
         """Every action once, in the order met."""
         return tuple(dict.fromkeys(effect.action.value for effect in self.effects))
 
-    @property
+    @cached_property
     def relations(self) -> tuple[str, ...]:
         """Every relation or function named, once, in the order met."""
         return tuple(dict.fromkeys(effect.relation for effect in self.effects if effect.relation))
 
-    @property
+    @cached_property
     def columns(self) -> tuple[str, ...]:
         """Every column exposed or written as ``relation.column``, once, in the order met."""
         return tuple(
@@ -93,7 +95,7 @@ class Verdict:
             )
         )
 
-    @property
+    @cached_property
     def row_bound(self) -> str:
         """The widest bound of all effects that touch rows, as text; empty when none does."""
         rows = (Action.READ, Action.INSERT, Action.UPDATE, Action.DELETE)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
+
 from gateway.arbiter import Arbiter, Ruling
 from gateway.identity import Principal, SessionState
 from gateway.metrics import Metrics
@@ -130,3 +132,23 @@ def test_a_bind_alone_is_redacted_though_it_is_not_ruled_on() -> None:
     assert ruling.ruled == []
     assert ruling.redacts
     assert not bench.arbiter.rule(bench.batch(P("SELECT 1"), B(portal="q")), IDLE).redacts
+
+
+def test_prepared_statements_are_looked_through_only_for_what_executes_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench(READ_ONLY)
+    asked: list[None] = []
+    candidates = SessionNames.candidates
+
+    def counted(names: SessionNames) -> dict[str, tuple[bytes, ...]]:
+        asked.append(None)
+        return candidates(names)
+
+    monkeypatch.setattr(SessionNames, "candidates", counted)
+    bench.names.prepared_by_sql(b"s", b"SELECT 1")
+    bench.query("SELECT 2")
+    bench.arbiter.rule(bench.batch(P("SELECT 3"), B(), E()), IDLE)
+    assert not asked
+    assert bench.query("eXeCuTe s").ruled[0].prepared == {"s": ("SELECT 1",)}
+    assert asked

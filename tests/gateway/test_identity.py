@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.identity import split_search_path
+from gateway.identity import Principal, SessionState, split_search_path
 from tests.support.postgres import Postgres
 
 PATHS = [
@@ -27,3 +27,13 @@ def test_a_search_path_is_split_as_the_server_does(
         connection.execute("SELECT set_config('search_path', %s, false)", (path,))
         ((there,),) = connection.execute("SELECT current_schemas(false)").fetchall()
     assert [name for name in names if name != "$user"] == there
+
+
+def test_what_a_reset_goes_back_to_is_what_the_session_began_with() -> None:
+    state, who = SessionState("alice"), Principal("alice", frozenset(), "shop", None)
+    state.begins_with({"client_encoding": "SJIS", "standard_conforming_strings": "on", "TimeZone": "UTC"})
+    began = state.context(who, {})
+    assert (began.client_encoding, began.bad_defaults) == ("SJIS", frozenset(["client_encoding"]))
+    state.parameter("client_encoding", "UTF8")
+    later = state.context(who, {})
+    assert (later.client_encoding, later.bad_defaults) == ("UTF8", frozenset(["client_encoding"]))
