@@ -64,8 +64,11 @@ class Described:
 
 
 async def read_described(run: Run) -> Described:
-    """Read both. Raises as :func:`gateway.catalog.read.read` does."""
+    """Read both. Raises as :func:`gateway.catalog.read.read` does, and OSError while somebody keeps a definition from
+    being read: what is judged or written down for later must not depend on the moment."""
     reading = await read(run)
+    if not reading.complete:
+        raise OSError("somebody is changing a definition at this moment; try again")
     return Described(reading.snapshot, await read_search_paths(run))
 
 

@@ -44,3 +44,15 @@ async def test_an_answer_that_is_an_error_is_one_line(
             await inspector.run(["SELECT 1/0"])
     assert isinstance(refused.value.__cause__, AskError)
     assert "\n" not in str(refused.value)
+
+
+async def test_what_somebody_is_changing_is_not_left_out(
+    postgres: Postgres, tmp_path: Path, database: str
+) -> None:
+    postgres.execute("CREATE VIEW people AS SELECT email FROM customer", database)
+    found = config(postgres, tmp_path, **{"*": LOGIN})
+    with postgres.connect(database) as changing, changing.transaction():
+        changing.execute("LOCK TABLE customer")
+        with pytest.raises(LiveError, match="somebody is changing a definition at this moment; try again"):
+            await read_live(found, database)
+    assert (await read_live(found, database)).snapshot.by_name["public", "people"].definition
