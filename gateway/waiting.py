@@ -27,7 +27,8 @@ from gateway.tasks import spawn
 from protocol import enclosure, sqlstate
 from protocol.errors import ServerError
 from protocol.request import Request
-from rules import Approval, Intent
+from rules import Approval, Intent, joined
+from rules import Decision as Decided
 
 __all__ = ["Ending", "Released", "Waiting", "unavailable"]
 
@@ -142,7 +143,7 @@ class Waiting:
         recorder, who = self._recorder, self._recorder.who
         assert ruling.deciding is not None, "something executes in what is held"
         verdict = ruling.deciding.judgement.verdict
-        approval = verdict.approval or Approval()
+        approval = _approval(ruling)
         return await self._holds.open(
             HoldRequest(
                 user=who.user,
@@ -398,6 +399,14 @@ def _void(config: Config, hold: Hold, decision: Decision, people: Mapping[str, P
     if groups and (known is None or known.groups.isdisjoint(groups)):
         return f"approver {voice} is no longer in {_groups(groups)}"
     return None
+
+
+def _approval(ruling: Ruling) -> Approval:
+    """What the request takes: whoever has to approve any execution in it that is held has to approve all of it."""
+    held = [one for one in ruling.ruled if one.decision is Decided.HOLD]
+    held.sort(key=lambda one: one is not ruling.deciding)
+    approvals = list(dict.fromkeys(one.judgement.verdict.approval or Approval() for one in held))
+    return approvals[0] if len(approvals) == 1 else joined(approvals)
 
 
 def _breaks_glass(approval: Approval, groups: Set[str], intent: Intent) -> bool:

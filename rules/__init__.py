@@ -4,7 +4,7 @@
 certainty is unreadable and gets the policy's default for that; nothing here raises for what a client sends.
 """
 
-from rules.approval import NO_MARGIN, Approval, Escalation, Margin, Stage, unmet
+from rules.approval import NO_MARGIN, Approval, Escalation, Margin, Stage, joined, unmet
 from rules.caps import Allowance
 from rules.catalog import SchemaSnapshot
 from rules.compile import compile_policy
@@ -61,6 +61,7 @@ __all__ = [
     "containment",
     "format_sql",
     "is_harmless",
+    "joined",
     "joint",
     "slim",
     "spoken_in",

@@ -1,10 +1,20 @@
 """Who may release a hold: stages in order, each with its groups, a quorum and an escalation."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-__all__ = ["DEFAULT_EXPIRY", "NO_MARGIN", "STEP_UPS", "Approval", "Escalation", "Margin", "Stage", "unmet"]
+__all__ = [
+    "DEFAULT_EXPIRY",
+    "NO_MARGIN",
+    "STEP_UPS",
+    "Approval",
+    "Escalation",
+    "Margin",
+    "Stage",
+    "joined",
+    "unmet",
+]
 
 DEFAULT_EXPIRY: Final = 15 * 60.0
 """Seconds that a hold waits where nothing else was said."""
@@ -74,6 +84,37 @@ class Approval:
     def groups(self) -> tuple[str, ...]:
         """Every group that may have a say, once; none: anyone with the role approver."""
         return tuple(dict.fromkeys(group for stage in self.stages for group in stage.all_groups))
+
+
+def joined(approvals: Sequence[Approval]) -> Approval:
+    """What a hold takes that several rules ask for: the stages of each, but for those that others make needless.
+
+    Whoever approved for one rule may approve for the next. The shortest wait and margin count, and the glass may be
+    broken only by those who may for each.
+    """
+    first, *others = approvals
+    stages = list(first.stages)
+    for other in others:
+        if other.stages == first.stages:
+            continue
+        begin, *more = other.stages
+        if more or not any(_implies(one, begin) for one in stages):
+            stages += [replace(begin, repeat=True), *more]
+    return Approval(
+        tuple(stages),
+        min(one.expires for one in approvals),
+        Margin(min(one.margin.percent for one in approvals), min(one.margin.rows for one in approvals)),
+        tuple(group for group in first.break_glass if all(group in one.break_glass for one in others)),
+    )
+
+
+def _implies(done: Stage, wanted: Stage) -> bool:
+    """Whether nobody is left to be asked for ``wanted`` once ``done`` is finished."""
+    if done.quorum < wanted.quorum:
+        return False
+    if wanted.step_up and (not done.step_up or not set(done.step_up) <= set(wanted.step_up)):
+        return False
+    return not wanted.groups or (bool(done.groups) and set(done.all_groups) <= set(wanted.groups))
 
 
 def unmet(stages: Sequence[Stage], members: Mapping[str, Collection[str]]) -> int | None:

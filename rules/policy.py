@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Literal
 
-from rules.approval import Approval
+from rules.approval import Approval, joined
 from rules.bulk import narrow
 from rules.context import Context, Parameter
 from rules.facts import Action, EffectFacts, Facts, Nature, RowBound
@@ -292,7 +292,7 @@ class Policy:
             decision,
             strictest.rule,
             strictest.reason,
-            self._approval(rule) if decision is Decision.HOLD else None,
+            self._approval_of(decided, rule) if decision is Decision.HOLD else None,
             effects,
             () if decision is Decision.DENY else united((everywhere, *(one.obligations for one in effects))),
         )
@@ -346,6 +346,14 @@ class Policy:
             approval=self.approval,
             obligations=others,
         )
+
+    def _approval_of(self, decided: Sequence[tuple[Effect, Rule | None]], strictest: Rule | None) -> Approval:
+        """What the hold takes: whoever has to approve any of what is held has to approve all of it."""
+        rules = dict.fromkeys(
+            [strictest, *(rule for effect, rule in decided if effect.decision is Decision.HOLD)]
+        )
+        approvals = list(dict.fromkeys(map(self._approval, rules)))
+        return approvals[0] if len(approvals) == 1 else joined(approvals)
 
     def _approval(self, rule: Rule | None) -> Approval:
         return rule.approval if rule is not None and rule.approval is not None else self.approval

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules import Approval, Escalation, Margin, Stage, unmet
+from rules import Approval, Escalation, Margin, Stage, joined, unmet
 
 MEMBERS = {"lead": {"lea"}, "dpo": {"carol", "dave"}, "legal": {"carol"}, "none": set[str]()}
 
@@ -45,6 +45,50 @@ def test_where_everybody_may_decide_nothing_escalates() -> None:
 )
 def test_whether_a_quorum_can_be_met(stages: list[Stage], stuck: int | None) -> None:
     assert unmet(stages, MEMBERS) == stuck
+
+
+DPO, LEGAL = Stage(("dpo",)), Stage(("legal",))
+
+
+@pytest.mark.parametrize(
+    ("first", "other", "stages"),
+    [
+        ((DPO,), (DPO,), (DPO,)),
+        ((DPO,), (LEGAL,), (DPO, Stage(("legal",), repeat=True))),
+        # Whom the first asks is somebody whom the other asks, too.
+        ((DPO,), (Stage(),), (DPO,)),
+        ((DPO,), (Stage(("dpo", "legal")),), (DPO,)),
+        ((Stage(("dpo",), 2),), (DPO,), (Stage(("dpo",), 2),)),
+        # The other way round they are not enough.
+        ((Stage(),), (DPO,), (Stage(), Stage(("dpo",), repeat=True))),
+        ((Stage(("dpo", "legal")),), (DPO,), (Stage(("dpo", "legal")), Stage(("dpo",), repeat=True))),
+        ((DPO,), (Stage(("dpo",), 2),), (DPO, Stage(("dpo",), 2, repeat=True))),
+        (
+            (DPO,),
+            (Stage(("dpo",), step_up=("totp",)),),
+            (DPO, Stage(("dpo",), repeat=True, step_up=("totp",))),
+        ),
+        ((Stage(("dpo",), step_up=("totp",)),), (DPO,), (Stage(("dpo",), step_up=("totp",)),)),
+        (
+            (Stage(("dpo",), escalation=Escalation(("lead",), 1)),),
+            (DPO,),
+            (Stage(("dpo",), escalation=Escalation(("lead",), 1)), Stage(("dpo",), repeat=True)),
+        ),
+        # Two people for the other rule stay two.
+        ((DPO,), (DPO, DPO), (DPO, Stage(("dpo",), repeat=True), DPO)),
+    ],
+)
+def test_what_several_rules_ask_for(
+    first: tuple[Stage, ...], other: tuple[Stage, ...], stages: tuple[Stage, ...]
+) -> None:
+    assert joined([Approval(first), Approval(other)]).stages == stages
+
+
+def test_of_several_rules_the_stricter_terms_count() -> None:
+    one = Approval((DPO,), 60, Margin(percent=10, rows=5), ("a", "b"))
+    other = Approval((DPO,), 90, Margin(percent=20), ("b", "c"))
+    assert joined([one, other]) == Approval((DPO,), 60, Margin(percent=10), ("b",))
+    assert joined([one, other, Approval((DPO,), 30)]) == Approval((DPO,), 30)
 
 
 PEOPLE = "abcde"

@@ -21,7 +21,7 @@ from tests.support.gateway import (
 )
 from tests.support.postgres import Postgres
 from tests.support.psql import psql
-from tests.support.wire import Q, RawClient, tags
+from tests.support.wire import B, E, P, Q, RawClient, S, tags
 
 DELETE = "DELETE FROM invoice_line WHERE invoice_line_id = 7"
 COUNT = "SELECT count(*) FROM invoice_line"
@@ -225,4 +225,44 @@ async def test_votes_survive_while_the_process_lives_and_end_with_it(
             assert [one["who"] for one in left["decisions"]] == ["lea", "carol"]
             assert (await dave.approve(hold["id"])).status_code == 409
     postgres.drop_database(store)
+    assert count(postgres, database) == before
+
+
+BULK = "SELECT email FROM customer"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        [Q(f"WITH d AS (DELETE FROM invoice_line RETURNING 1) {BULK}")],
+        [Q(f"DELETE FROM invoice_line; {BULK}")],
+        # A series is one transaction, and one hold.
+        [P("DELETE FROM invoice_line"), B(), E(), P(BULK), B(), E(), S()],
+    ],
+    ids=["one statement", "one message", "one series"],
+)
+async def test_what_two_rules_hold_takes_the_people_of_both(
+    postgres: Postgres, tmp_path: Path, database: str, message: list[bytes]
+) -> None:
+    """A deletion that returns everybody's address is a bulk read, whoever may approve deletions."""
+    rules = [
+        {"name": "erasure", "when": {"action": "delete"}, "then": "hold", "approval": {"from": ["lead"]}},
+        {
+            "name": "bulk",
+            "when": {"action": "read", "data": "personal", "rows": "> 20"},
+            "then": "hold",
+            "approval": {"from": ["dpo"]},
+        },
+    ]
+    before = count(postgres, database)
+    made = merged(config(postgres, {}), {"rules": rules})
+    async with running_gateway(tmp_path, made) as gateway, await gateway.raw(database) as client:
+        lea, carol = await gateway.client("lea"), await gateway.client("carol")
+        hold = await held(client, lea, *message)
+        assert [one["groups"] for one in hold["stages"]] == [["lead"], ["dpo"]]
+        assert (await lea.approve(hold["id"])).json()["state"] == "pending"
+        assert (await lea.approve(hold["id"])).status_code == 403
+        await carol.reject(hold["id"], "no")
+        answer = [one for one in await client.read_until("Z") if one.tag != "N"]
+        assert tags(answer) == "EZ"
     assert count(postgres, database) == before
