@@ -97,17 +97,15 @@ class Crew:
         listen = self._config().listen
         self._sockets = await listening_sockets(listen.address, listen.port, listen.workers)
         self._places = [(sock.family, sock.getsockname()) for sock in self._sockets[0]]
-        starting = [spawn(self._start(at), name=f"worker {at + 1}") for at in range(listen.workers)]
         try:
-            await asyncio.gather(*starting)
-        except BaseException as error:
-            for task in starting:
-                task.cancel()
-            await asyncio.wait(starting)
+            failures = await asyncio.gather(*map(self._attempt, range(listen.workers)))
+        except BaseException:
             await self.stop(0.0)
-            if isinstance(error, _FAILURES):
-                raise WorkerFailed(f"a worker could not be started: {error}") from error
             raise
+        failure = next(filter(None, failures), None)
+        if failure is not None:
+            await self.stop(0.0)
+            raise WorkerFailed(f"a worker could not be started: {failure}") from failure
         self._keepers = [
             spawn(self._keep(at), name=f"keeper of worker {at + 1}") for at in range(listen.workers)
         ]
@@ -143,6 +141,14 @@ class Crew:
         if text != self._config().text:
             await self._reload(member)
 
+    async def _attempt(self, at: int) -> Exception | None:
+        """Start a worker; why that failed, None where it did not."""
+        try:
+            await self._start(at)
+        except _FAILURES as error:
+            return error
+        return None
+
     async def _keep(self, at: int) -> None:
         """Replace one worker after the other in a place."""
         pause = 0.0
@@ -170,12 +176,14 @@ class Crew:
             try:
                 if not self._sockets[at]:
                     self._sockets[at] = listen_on(self._places, shared=True)
-                await self._start(at)
-            except _FAILURES as error:
-                pause = _longer(pause)
-                logger.error("worker %d could not be started again: %s", at + 1, error)
+            except OSError as error:
+                failure: Exception | None = error
             else:
+                failure = await self._attempt(at)
+            if failure is None:
                 return pause
+            pause = _longer(pause)
+            logger.error("worker %d could not be started again: %s", at + 1, failure)
 
     def _close(self, at: int) -> None:
         for sock in self._sockets[at]:
