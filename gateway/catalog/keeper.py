@@ -22,6 +22,9 @@ __all__ = ["Keeper", "Place"]
 START_SECONDS: Final = 10.0
 """How long the start of the gateway waits for the catalogs it can read by itself."""
 
+MAX_COPIES: Final = 10_000
+"""Copies that are remembered of each database; of more, the oldest are forgotten."""
+
 _ANY: Final = "*"
 
 Place = tuple[str, int, str]
@@ -41,6 +44,8 @@ class Keeper:
         """Told where a definition may have changed, for other processes that keep the same catalog."""
         self.tell_copies: Callable[[Place, tuple[Copy, ...]], None] = lambda place, copies: None
         """Told of copies of personal data that are about to be made, for the same."""
+        self._copies: dict[Place, dict[Copy, None]] = {}
+        """Every copy of personal data that was heard of, for catalogs that are begun later, or anew."""
         self.generations = itertools.count(1)
 
     async def start(self) -> None:
@@ -83,9 +88,11 @@ class Keeper:
                 generations=self.generations,
                 metrics=self._metrics,
                 tell=lambda: self.tell(place),
-                tell_copies=lambda copies: self.tell_copies(place, copies),
+                tell_copies=lambda copies: self._copied_here(place, copies),
             )
             self._equip(catalog, database)
+            if place in self._copies:
+                self.copied_elsewhere(place, tuple(self._copies[place]))
         return catalog
 
     async def described(self, name: str) -> Described:
@@ -119,10 +126,27 @@ class Keeper:
 
     def copied_elsewhere(self, place: Place, copies: tuple[Copy, ...]) -> None:
         """Copies of personal data are made through another process, or put where something is."""
+        self._remember(place, copies)
         catalog = self._catalogs.get(place)
         if catalog is not None:
             catalog.copies.expect((copy for copy in copies if not copy.oid), catalog.snapshot)
             catalog.fill(copy for copy in copies if copy.oid)
+
+    @property
+    def known_copies(self) -> tuple[tuple[Place, tuple[Copy, ...]], ...]:
+        """All copies that were heard of, for a process that begins now."""
+        return tuple((place, tuple(copies)) for place, copies in self._copies.items())
+
+    def _copied_here(self, place: Place, copies: tuple[Copy, ...]) -> None:
+        self._remember(place, copies)
+        self.tell_copies(place, copies)
+
+    def _remember(self, place: Place, copies: tuple[Copy, ...]) -> None:
+        if copies:
+            known = self._copies.setdefault(place, {})
+            known.update(dict.fromkeys(copies))
+            while len(known) > MAX_COPIES:
+                del known[next(iter(known))]
 
     def measure(self) -> None:
         """Tell the metrics how old each snapshot is."""

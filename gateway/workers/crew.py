@@ -134,10 +134,15 @@ class Crew:
     async def _start(self, at: int) -> None:
         member = Member(str(at + 1))
         text = self._config().text
-        settings = Settings(str(self._config().path), text, self._secret)
+        copies = self._catalogs.known_copies
+        settings = Settings(str(self._config().path), text, self._secret, copies)
         await member.start(self._sockets[at], settings, self._shared, _Others(self, at))
         self._members[at] = member
         logger.info("worker %s (process %d) accepts clients", member.name, member.pid)
+        # What was said while it began was not said to it.
+        if copies != self._catalogs.known_copies:
+            for place, made in self._catalogs.known_copies:
+                member.port.copies_made(place, made)
         if text != self._config().text:
             await self._reload(member)
 

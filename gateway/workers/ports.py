@@ -20,11 +20,12 @@ WORKER_ERRORS: Final[tuple[type[Exception], ...]] = (ListenerError, TlsError)
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What a worker begins with: the configuration's file and the text that is in force, whatever the file holds by
-    now, and ``secret`` of :class:`gateway.front.Front`."""
+    now, ``secret`` of :class:`gateway.front.Front`, and the copies of personal data that others have heard of."""
 
     path: str
     text: str
     secret: bytes
+    copies: tuple[tuple[Place, tuple[Copy, ...]], ...] = ()
 
 
 class RecordPort(Protocol):

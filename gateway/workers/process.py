@@ -90,6 +90,8 @@ class Worker(WorkerPort):
         front.catalogs.tell = self._others.definitions_changed
         front.catalogs.tell_copies = self._others.copies_made
         front.cancels.elsewhere = self._others.cancel
+        for place, copies in settings.copies:
+            front.catalogs.copied_elsewhere(place, copies)
         await front.start()
         await front.listen(self._holds, self._seats, self._sockets)
         front.pool.warm()

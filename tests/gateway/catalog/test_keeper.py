@@ -261,3 +261,19 @@ async def test_other_processes_are_told_of_copies_and_tell_of_theirs(
         filled = (Copy("public", "one", ("g",), oid=table.oid),)
         assert [catalog.filled(filled), catalog.filled(filled)] == [True, False]
         assert told[1:] == [(place, filled)]
+
+
+async def test_copies_are_remembered_for_catalogs_that_begin_later(
+    tmp_path: Path, postgres: Postgres, database: str
+) -> None:
+    postgres.execute("CREATE TABLE copied AS SELECT email AS e FROM customer", database)
+    place = (postgres.host, postgres.port, database)
+    oid = postgres.scalar("SELECT 'genre'::regclass::oid::int", database)
+    made, filled = Copy("public", "copied", ("e",)), Copy("public", "genre", ("name",), oid=oid)
+    async with keeping(tmp_path, databases(postgres, **{database: LOGIN})) as kept:
+        for copy in (made, filled):
+            kept.keeper.copied_elsewhere(place, (copy,))
+        assert kept.keeper.known_copies == ((place, (made, filled)),)
+        snapshot = await kept.keeper.of(database).ready()
+        assert snapshot.by_name["public", "copied"].copied == ("e",)
+        assert snapshot.by_name["public", "genre"].copied == ("name",)

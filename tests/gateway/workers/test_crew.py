@@ -377,3 +377,22 @@ async def test_a_start_without_workers_is_none(
         await running.raw("postgres") as client,
     ):
         assert tags(await client.query("SELECT 1")) == "TDCZ"
+
+
+async def test_copies_are_known_to_workers_that_come_later(
+    gateway: RunningGateway, database: str, postgres: Postgres
+) -> None:
+    carol = await gateway.client()
+    maker, other = await one_of_each(gateway, database)
+    await maker.query("CREATE TABLE copied AS SELECT email AS e FROM customer WHERE customer_id = 1")
+    victim = await worker_of(gateway, maker)
+    os.kill(victim.pid, signal.SIGKILL)
+    await other.close()
+    await replaced(gateway, victim)
+    # One of these has a worker that was not there when the copy was made.
+    for client in await one_of_each(gateway, database):
+        hold = await held(client, carol, Q("SELECT e FROM copied"))
+        await carol.reject(hold["id"], "no")
+        await client.read_until("Z")
+        client.abort()
+    maker.abort()
