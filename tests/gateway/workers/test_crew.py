@@ -32,7 +32,7 @@ from tests.support.gateway import (
 from tests.support.postgres import Postgres
 from tests.support.wire import Q, RawClient, send_cancel, tags
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 HELD = "DELETE FROM customer WHERE customer_id = 7"
 
@@ -74,7 +74,7 @@ async def one_of_each(gateway: RunningGateway, database: str) -> tuple[RawClient
 
 async def replaced(gateway: RunningGateway, dead: Member) -> None:
     """Until another worker has taken the place of one that died."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while len(crew(gateway).members) < 2 or dead in crew(gateway).members:
             await asyncio.sleep(0.02)
 

@@ -15,7 +15,7 @@ from tests.support.gateway import SHOP_POLICY, GatewayProcess, held, make_config
 from tests.support.postgres import Postgres
 from tests.support.wire import ConnectionClosed, Q, RawClient, tags
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 HELD = "DELETE FROM customer WHERE customer_id = 7"
 TWO = {"listen": {"workers": 2}}
@@ -23,7 +23,7 @@ TWO = {"listen": {"workers": 2}}
 
 async def logged(gateway: GatewayProcess, pattern: str, times: int = 1) -> list[str]:
     """What matches a pattern, once another process's log has it so many times; it is only a file."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while len(found := re.findall(pattern, gateway.log_text())) < times:
             await asyncio.sleep(0.02)
     return found
@@ -53,7 +53,7 @@ async def test_a_supervisor_that_dies_takes_its_workers_with_it(
     tmp_path: Path, postgres: Postgres, database: str
 ) -> None:
     config = make_config(postgres, SHOP_POLICY, TWO)
-    async with GatewayProcess(tmp_path, config, patience=60) as gateway:
+    async with GatewayProcess(tmp_path, config, patience=120) as gateway:
         pids = await workers(gateway)
         clients = [
             await RawClient.connect(gateway.host, gateway.port, database=database, user="postgres")
@@ -83,7 +83,7 @@ async def test_a_stop_lets_what_runs_finish_in_every_worker(
     tmp_path: Path, postgres: Postgres, database: str
 ) -> None:
     config = make_config(postgres, SHOP_POLICY, TWO, {"shutdown": {"grace": "15s"}})
-    async with GatewayProcess(tmp_path, config, patience=60) as gateway:
+    async with GatewayProcess(tmp_path, config, patience=120) as gateway:
         pids = await workers(gateway)
         busy = [await RawClient.connect(gateway.host, gateway.port, database=database) for _ in range(4)]
         idle = [await RawClient.connect(gateway.host, gateway.port, database=database) for _ in range(4)]
@@ -118,7 +118,7 @@ async def test_a_configuration_is_taken_by_all_and_a_bad_one_by_none(
     tmp_path: Path, postgres: Postgres, database: str
 ) -> None:
     config = make_config(postgres, SHOP_POLICY, TWO)
-    async with GatewayProcess(tmp_path, config, patience=60) as gateway:
+    async with GatewayProcess(tmp_path, config, patience=120) as gateway:
         await workers(gateway)
         clients = [await RawClient.connect(gateway.host, gateway.port, database=database) for _ in range(6)]
         deny = {"rules": [{"name": "nothing", "when": {"action": "delete"}, "then": "deny"}]}
@@ -144,7 +144,7 @@ async def test_a_configuration_is_taken_by_all_and_a_bad_one_by_none(
 
 
 async def test_signals_are_the_supervisors(tmp_path: Path, postgres: Postgres, database: str) -> None:
-    async with GatewayProcess(tmp_path, make_config(postgres, SHOP_POLICY, TWO), patience=60) as gateway:
+    async with GatewayProcess(tmp_path, make_config(postgres, SHOP_POLICY, TWO), patience=120) as gateway:
         pids = await workers(gateway)
         clients = [await RawClient.connect(gateway.host, gateway.port, database=database) for _ in range(4)]
         for pid in pids:
@@ -167,7 +167,7 @@ async def test_a_port_that_is_taken_is_one_line_and_exit_code_1(tmp_path: Path, 
     (tmp_path / "one").mkdir()
     (tmp_path / "other").mkdir()
     config = make_config(postgres, TWO)
-    async with GatewayProcess(tmp_path / "one", config, patience=60) as first:
+    async with GatewayProcess(tmp_path / "one", config, patience=120) as first:
         other = merged(config, {"admin": {"port": free_port()}})
         process = await asyncio.create_subprocess_exec(
             *first.command("serve")[:-1],
