@@ -26,6 +26,7 @@ from gateway.holds import Holds
 from gateway.listener import Listener
 from gateway.logs import log_to_stderr
 from gateway.metrics import Metrics
+from gateway.passkeys import Passkeys
 from gateway.people import People
 from gateway.reviews import Reviews
 from gateway.seats import Seats
@@ -167,6 +168,7 @@ class Gateway:
                 tokens=self.tokens,
                 people=self.people,
                 totp=Totp(self.store, lambda: self.config),
+                passkeys=Passkeys(self.store, lambda: self.config),
                 authenticate=PasswordCheck(lambda: self.config, self._mock_secret),
                 check=self.front.check,
                 readiness=self.readiness,

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from gateway.audit import AuditRecord, Kind
 from gateway.store import Decision, Hold, HoldState, Standing
 
-__all__ = ["decision_record", "escalation_record", "hold_record"]
+__all__ = ["decision_record", "escalation_record", "hold_record", "opened_record"]
 
 
 def hold_record(hold: Hold, kind: Kind, tag: str, *, reason: str | None) -> AuditRecord:
@@ -40,6 +40,13 @@ def hold_record(hold: Hold, kind: Kind, tag: str, *, reason: str | None) -> Audi
     )
 
 
+def opened_record(hold: Hold) -> AuditRecord:
+    """A record of a new hold, with the digest that approvals of it are bound to."""
+    record = hold_record(hold, Kind.HOLD, "opened", reason=hold.reason)
+    record.details["digest"] = hold.digest
+    return record
+
+
 def escalation_record(hold: Hold, standing: Standing, at: datetime) -> AuditRecord:
     """A record that more groups may decide from ``at`` on."""
     escalation = standing.stage.escalation
@@ -63,4 +70,6 @@ def decision_record(hold: Hold, decision: Decision, state: HoldState) -> AuditRe
         record.details["deputy_for"] = decision.deputy_for
     if decision.step_up is not None:
         record.details["step_up"] = decision.step_up
+    if decision.proof is not None:
+        record.details.update(digest=hold.digest, proof=dict(decision.proof))
     return record

@@ -14,12 +14,12 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Final
 
-from gateway.audit import AuditLog, AuditUnavailable, Kind
+from gateway.audit import AuditLog, AuditUnavailable
 from gateway.bus import Bus
 from gateway.clock import SYSTEM_CLOCK, Clock
 from gateway.config.model import Limits
 from gateway.hold_book import HoldBook, Waiter
-from gateway.hold_records import decision_record, escalation_record, hold_record
+from gateway.hold_records import decision_record, escalation_record, opened_record
 from gateway.hold_terms import (
     PREVIEWED,
     AlreadyDecided,
@@ -314,8 +314,10 @@ class Holds(HoldBook):
         verdict = "approve" if approve else "reject"
         most = chosen(hold, max_rows) if approve else None
         ways = hold.stages[stage].step_up if approve else ()
-        step_up = await proven(hold, ways, prove)
-        decision = Decision(who, verdict, text, self._clock.now(), how, stage, deputy_for, most, step_up)
+        proof = await proven(hold, ways, prove)
+        decision = Decision(who, verdict, text, self._clock.now(), how, stage, deputy_for, most)
+        if proof is not None:
+            decision = dataclasses.replace(decision, step_up=proof.way, proof=proof.evidence)
         return await complete(self._decide(hold, voter, decision), name=f"decide {hold_id}")
 
     async def get(self, hold_id: str) -> Hold:
@@ -391,7 +393,7 @@ class Holds(HoldBook):
             del self._waiting[hold.id]
             raise
         try:
-            await self._audit.intent(hold_record(hold, Kind.HOLD, "opened", reason=hold.reason))
+            await self._audit.intent(opened_record(hold))
         except AuditUnavailable:
             await self._end(hold.id, HoldState.INTERRUPTED, "the audit could not be written")
             raise

@@ -4,17 +4,26 @@ Being signed in proves that somebody was here some time ago, or that a token was
 said by the stage; whoever asks for a decision brings one.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from gateway.hold_terms import HoldError
 from gateway.store import Decision, Hold
 from rules import Stage
 
-__all__ = ["Prove", "StepUpFailed", "StepUpRequired", "nothing_proven", "proven", "satisfied"]
+__all__ = ["Proof", "Prove", "StepUpFailed", "StepUpRequired", "nothing_proven", "proven", "satisfied"]
 
-Prove = Callable[[Hold, Sequence[str]], Awaitable[str]]
-"""Proves, for this hold, in one of these ways, who decides; returns the way. Raises :class:`StepUpRequired` where there
+Prove = Callable[[Hold, Sequence[str]], Awaitable["Proof"]]
+"""Proves, for this hold, in one of these ways, who decides. Raises :class:`StepUpRequired` where there
 is no proof, :class:`StepUpFailed` where it is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """In which way it was proven, and what of it can be checked afterwards; None where nothing can."""
+
+    way: str
+    evidence: Mapping[str, str] | None = None
 
 
 class StepUpRequired(HoldError):
@@ -33,19 +42,19 @@ class StepUpFailed(HoldError):
         self.wait = wait
 
 
-async def nothing_proven(hold: Hold, ways: Sequence[str]) -> str:
+async def nothing_proven(hold: Hold, ways: Sequence[str]) -> Proof:
     """The proof of whoever brings none."""
     raise StepUpRequired(hold, ways)
 
 
-async def proven(hold: Hold, ways: Sequence[str], prove: Prove) -> str | None:
-    """The way in which it was proven, None where no proof is asked for."""
+async def proven(hold: Hold, ways: Sequence[str], prove: Prove) -> Proof | None:
+    """The proof, None where none is asked for."""
     if not ways:
         return None
-    way = await prove(hold, ways)
-    if way not in ways:
+    proof = await prove(hold, ways)
+    if proof.way not in ways:
         raise StepUpRequired(hold, ways)
-    return way
+    return proof
 
 
 def satisfied(stage: Stage, decision: Decision) -> bool:

@@ -19,7 +19,7 @@ __all__ = [
 DEFAULT_EXPIRY: Final = 15 * 60.0
 """Seconds that a hold waits where nothing else was said."""
 
-STEP_UPS: Final = ("totp",)
+STEP_UPS: Final = ("totp", "passkey")
 """How an approver can prove, at that moment, that they are not just a browser that was left open."""
 
 

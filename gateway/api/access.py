@@ -38,6 +38,13 @@ ACCESS: Final[dict[tuple[str, str], frozenset[Role]]] = {
     ("POST", "/api/v1/me/totp/confirm"): _ANY,
     ("POST", "/api/v1/me/totp/remove"): _ANY,
     ("DELETE", "/api/v1/people/{person}/totp"): _ADMIN,
+    ("GET", "/api/v1/me/passkeys"): _ANY,
+    ("POST", "/api/v1/me/passkeys"): _ANY,
+    ("POST", "/api/v1/me/passkeys/options"): _ANY,
+    ("POST", "/api/v1/me/passkeys/proof"): _ANY,
+    ("POST", "/api/v1/me/passkeys/{passkey}/remove"): _ANY,
+    ("DELETE", "/api/v1/people/{person}/passkeys"): _ADMIN,
+    ("POST", "/api/v1/holds/{hold_id}/passkey"): _APPROVER,
     ("GET", "/api/v1/people"): _ADMIN,
     ("DELETE", "/api/v1/people/{person}"): _ADMIN,
 }

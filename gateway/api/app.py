@@ -21,6 +21,7 @@ from gateway.api.routes_change import add_changing_routes
 from gateway.api.routes_holds import add_hold_routes
 from gateway.api.routes_look import add_looking_routes
 from gateway.api.routes_oidc import add_oidc_routes
+from gateway.api.routes_passkeys import add_passkey_routes
 from gateway.api.routes_people import add_people_routes
 from gateway.api.routes_step_up import add_step_up_routes
 from gateway.api.schemas import ProblemOut
@@ -72,6 +73,7 @@ def create_app(services: Services, *, heartbeat: float = HEARTBEAT_SECONDS) -> M
     add_people_routes(app, services, guard, provider)
     add_oidc_routes(app, services, guard, provider)
     add_step_up_routes(app, services, guard)
+    add_passkey_routes(app, services, guard)
     add_hold_routes(app, services, guard)
     add_looking_routes(app, services, guard, app.streams)
     add_changing_routes(app, services, guard)

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Awaitable, Sequence
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import Depends, FastAPI, Path, Query, Request
 
 from gateway.api.guard import Guard, Principal
 from gateway.api.problems import Problem
-from gateway.api.routes_step_up import no_key, step_up_failed
+from gateway.api.routes_passkeys import no_passkeys_here
+from gateway.api.routes_step_up import no_key, step_up_failed, step_up_required
 from gateway.api.schemas import ApproveIn, HoldOut, HoldPage, RejectIn, ReviewIn
 from gateway.api.services import Services
 from gateway.api.sign_ins import address_of, note
@@ -23,14 +24,14 @@ from gateway.holds import (
     InvalidReason,
     NotAllowed,
 )
-from gateway.step_up import Prove, StepUpFailed, StepUpRequired, nothing_proven
+from gateway.passkeys import NoPasskeysHere
+from gateway.step_up import Proof, Prove, StepUpFailed, StepUpRequired, nothing_proven
 from gateway.totp import NoKey
 from gateway.voting import Voter
 
 __all__ = ["add_hold_routes"]
 
 HoldId = Annotated[str, Path(description="H- and 26 characters")]
-_PROOFS: Final = {"totp": "a code of your authenticator (totp)"}
 _ID = re.compile("H-[0-9A-Z]{26}")
 
 
@@ -97,15 +98,18 @@ def add_hold_routes(app: FastAPI, services: Services, guard: Guard) -> None:
 def _prover(services: Services, principal: Principal, given: ApproveIn, request: Request) -> Prove:
     """Proves who approves with what came along."""
 
-    async def prove(hold: Hold, ways: Sequence[str]) -> str:
-        if "totp" not in ways or given.totp is None:
-            raise StepUpRequired(hold, ways)
+    async def prove(hold: Hold, ways: Sequence[str]) -> Proof:
         try:
-            await services.totp.check(principal.name, given.totp)
+            if "passkey" in ways and given.passkey is not None:
+                signed = await services.passkeys.prove_approval(principal.name, hold, given.passkey)
+                return Proof("passkey", signed)
+            if "totp" in ways and given.totp is not None:
+                await services.totp.check(principal.name, given.totp)
+                return Proof("totp")
         except StepUpFailed as error:
             note(services, "step-up failed", principal.name, address_of(request), f"{hold.id}: {error}")
             raise
-        return "totp"
+        raise StepUpRequired(hold, ways)
 
     return prove
 
@@ -142,16 +146,13 @@ async def _answered(call: Awaitable[Hold]) -> HoldOut:
     except NotAllowed as error:
         raise Problem(403, f"Not allowed: {error}.", kind="decision-not-allowed") from None
     except StepUpRequired as error:
-        raise Problem(
-            403,
-            f"This takes a proof that it is you who approves: {' or '.join(map(_PROOFS.__getitem__, error.ways))}.",
-            kind="step-up-required",
-            extra={"step_up": list(error.ways)},
-        ) from None
+        raise step_up_required(error.ways) from None
     except StepUpFailed as error:
         raise step_up_failed(error) from None
     except NoKey as error:
         raise no_key(error) from None
+    except NoPasskeysHere as error:
+        raise no_passkeys_here(error) from None
     except InvalidReason as error:
         raise Problem(422, f"The reason is not accepted: {error}.", kind="invalid-request") from None
     except InvalidCeiling as error:

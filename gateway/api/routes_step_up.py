@@ -1,7 +1,8 @@
 """What somebody proves anew with that it is they who approve: authenticators, set up by their owner."""
 
 import math
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Final
 
 from fastapi import Depends, FastAPI, Path, Request
 
@@ -11,10 +12,13 @@ from gateway.api.schemas import CodeIn, TotpMade, TotpOut
 from gateway.api.services import Services
 from gateway.api.sign_ins import address_of, note
 from gateway.audit import AuditRecord, AuditUnavailable, Kind
+from gateway.passkeys import NoPasskey
 from gateway.step_up import StepUpFailed
 from gateway.totp import AlreadyEnrolled, NoKey, NotEnrolled
 
-__all__ = ["add_step_up_routes", "no_key", "step_up_failed"]
+__all__ = ["add_step_up_routes", "no_key", "step_up_failed", "step_up_required"]
+
+_PROOFS: Final = {"totp": "a code of your authenticator (totp)", "passkey": "your passkey, on the page"}
 
 PersonName = Annotated[str, Path(max_length=256)]
 
@@ -43,6 +47,11 @@ def add_step_up_routes(app: FastAPI, services: Services, guard: Guard) -> None:
     async def begin(principal: Annotated[Principal, Depends(guard)]) -> TotpMade:
         """A new secret for the caller's app, in this answer and nowhere else; the first code confirms it. 409 if there
         is an authenticator."""
+        if await services.passkeys.list(principal.name):
+            # Otherwise a browser that was left open could set up another way to approve.
+            raise Problem(
+                409, "You have a passkey: remove it first, with itself, or use it alone.", kind="enrolled"
+            )
         try:
             secret, uri = await services.totp.begin(principal.name)
         except AlreadyEnrolled:
@@ -56,6 +65,8 @@ def add_step_up_routes(app: FastAPI, services: Services, guard: Guard) -> None:
         body: CodeIn, request: Request, principal: Annotated[Principal, Depends(guard)]
     ) -> None:
         """With its first code; that code is used up by it."""
+        if await services.passkeys.list(principal.name):
+            raise Problem(409, "You have a passkey meanwhile; begin again without it.", kind="enrolled")
         try:
             await services.totp.confirm(principal.name, body.code)
         except AlreadyEnrolled:
@@ -95,9 +106,19 @@ def add_step_up_routes(app: FastAPI, services: Services, guard: Guard) -> None:
             raise Problem(404, "They have no authenticator.", kind="not-enrolled")
 
 
+def step_up_required(ways: Sequence[str]) -> Problem:
+    """The problem of a proof that is missing."""
+    return Problem(
+        403,
+        f"This takes a proof that it is you: {' or '.join(_PROOFS[way] for way in ways)}.",
+        kind="step-up-required",
+        extra={"step_up": list(ways)},
+    )
+
+
 def step_up_failed(error: StepUpFailed) -> Problem:
     """The problem of a proof that is none."""
-    if isinstance(error, NotEnrolled):
+    if isinstance(error, NotEnrolled | NoPasskey):
         return Problem(403, f"Not proven: {error}.", kind="not-enrolled")
     if error.wait > 0:
         return Problem(

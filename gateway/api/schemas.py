@@ -29,11 +29,16 @@ __all__ = [
     "LoginIn",
     "MeOut",
     "OidcOut",
+    "OptionsOut",
     "OutcomeOut",
+    "PasskeyIn",
+    "PasskeyOut",
+    "PasskeysOut",
     "PastOut",
     "PeopleOut",
     "PersonOut",
     "ProblemOut",
+    "ProofIn",
     "ReachedOut",
     "ReadinessOut",
     "RejectIn",
@@ -148,11 +153,47 @@ class PeopleOut(BaseModel):
 class ApproveIn(_In):
     """An approval; the reason may be left out. ``max_rows``: it may delete, update or merge no more rows than these;
     null: any number; left out: ``proposed_rows`` of the hold. ``totp`` is a code of the approver's authenticator, where
-    the stage asks for one."""
+    the stage asks for one; ``passkey`` is what the browser signed (AuthenticationResponseJSON)."""
 
     reason: Reason = ""
     max_rows: Annotated[int, Strict(), Field(ge=0, le=2**62)] | None = None
     totp: str | None = Field(default=None, max_length=16)
+    passkey: dict[str, Any] | None = None
+
+
+class ProofIn(_In):
+    """A proof of who changes their proofs: a code of their authenticator, or what the browser signed with a passkey."""
+
+    totp: str | None = Field(default=None, max_length=16)
+    passkey: dict[str, Any] | None = None
+
+
+class PasskeyIn(ProofIn):
+    """A new passkey, as the browser made it (RegistrationResponseJSON), and what its owner calls it."""
+
+    label: Readable = Field(min_length=1, max_length=100)
+    credential: dict[str, Any]
+
+
+class OptionsOut(BaseModel):
+    """What a browser needs to make or use a passkey, in the JSON form of Web Authentication Level 3."""
+
+    options: dict[str, Any]
+
+
+class PasskeyOut(BaseModel):
+    """A passkey."""
+
+    id: str
+    label: str
+    created_at: Time
+    used_at: Time | None
+
+
+class PasskeysOut(BaseModel):
+    """Somebody's passkeys, oldest first."""
+
+    passkeys: list[PasskeyOut]
 
 
 class CodeIn(_In):
@@ -214,6 +255,7 @@ class DecisionOut(BaseModel):
     deputy_for: str | None
     max_rows: int | None
     step_up: str | None
+    proof: dict[str, str] | None
 
 
 class OutcomeOut(BaseModel):

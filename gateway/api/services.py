@@ -10,6 +10,7 @@ from gateway.bus import Bus
 from gateway.clock import SYSTEM_CLOCK, Clock
 from gateway.config import Config
 from gateway.holds import Holds
+from gateway.passkeys import Passkeys
 from gateway.people import People
 from gateway.reviews import Reviews
 from gateway.tokens import Tokens
@@ -87,6 +88,7 @@ class Services:
     tokens: Tokens
     people: People
     totp: Totp
+    passkeys: Passkeys
     authenticate: Authenticate
     check: Check
     readiness: Readiness

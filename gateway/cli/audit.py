@@ -10,7 +10,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol
 
 from gateway.audit import AuditFilter, Page, export, verify
 from gateway.audit import search as search_file
@@ -20,6 +20,9 @@ from gateway.cli.spans import seconds_of
 from gateway.clock import now
 from gateway.config import ConfigError, load_config
 from gateway.text import one_line
+
+if TYPE_CHECKING:
+    from gateway.audit.proofs import ProofCheck
 
 __all__ = ["export_records", "search", "tail", "verify_chain"]
 
@@ -136,16 +139,42 @@ def verify_chain(options: Namespace) -> int:
         result = verify(source.path, contains=options.contains)
     except OSError as error:
         raise CliError(f"the audit cannot be read: {error.strerror or error}") from None
+    proofs = _check_proofs(source.path if result.ok else None)
     if options.json:
-        print_json(dataclasses.asdict(result))
+        print_json({**dataclasses.asdict(result), "proofs": proofs.checked, "proof_faults": proofs.faults})
     elif result.ok:
         last = f", the last with hash {result.last_hash}" if result.last_hash else ""
         note = f" ({result.why})" if result.why else ""
         print(one_line(f"{result.records} records, unbroken{last}{note}"))
+        if proofs.checked:
+            print(_said_of(proofs))
     else:
         place = f"{result.file}:{result.first_bad_line}" if result.first_bad_line else result.file
         print(one_line(f"holdgate: {place}: {result.why}"), file=sys.stderr)
-    return 0 if result.ok else FAILED
+    for fault in proofs.faults:
+        print(one_line(f"holdgate: {fault}"), file=sys.stderr)
+    return 0 if result.ok and not proofs.faults else FAILED
+
+
+def _check_proofs(path: Path | None) -> "ProofCheck":
+    """Every signature of an approver in the audit, checked once more; none where there is no path."""
+    from gateway.audit.proofs import ProofCheck
+
+    check = ProofCheck()
+    if path is None:
+        return check
+    lines = export(path, AuditFilter())
+    while (line := _next(lines)) is not None:
+        check.take(json.loads(line))
+    return check
+
+
+def _said_of(proofs: "ProofCheck") -> str:
+    good = proofs.checked - len(proofs.faults)
+    early = (
+        f", {proofs.unregistered} by passkeys set up before the first record" if proofs.unregistered else ""
+    )
+    return f"{proofs.checked} signed approvals, {good} good{early}"
 
 
 def _source(options: Namespace) -> _Source:

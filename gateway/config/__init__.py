@@ -25,6 +25,7 @@ from gateway.config.model import (
     Store,
     User,
     is_loopback,
+    passkey_host,
 )
 
 __all__ = [
@@ -50,4 +51,5 @@ __all__ = [
     "User",
     "is_loopback",
     "load_config",
+    "passkey_host",
 ]

@@ -112,7 +112,7 @@ def _assemble(top: Section, file: Path, text: str) -> Config | None:
     oidc = read_oidc(top, admin, users, groups)
     policy = _policy(top, databases, users, groups, open_groups(oidc, users, groups))
     if policy is not None:
-        check_step_ups(top, policy, store)
+        check_step_ups(top, policy, store, admin)
     tests = read_policy_tests(top)
     if policy is None:
         return None

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from rules import Policy
@@ -34,6 +35,7 @@ __all__ = [
     "Store",
     "User",
     "is_loopback",
+    "passkey_host",
 ]
 
 SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
@@ -295,6 +297,20 @@ class Config:
         """The users in ``group``, whichever of ``users`` and ``groups`` says so."""
         listed = self.groups.get(group, frozenset())
         return listed | {user.name for user in self.users.values() if group in user.groups}
+
+
+def passkey_host(public_url: str | None) -> str | None:
+    """The host for which browsers make passkeys when the management port is reached by ``public_url``, None if they
+    make none: they want https, or http on localhost, and a name (Web Authentication Level 2, "RP ID")."""
+    if public_url is None:
+        return None
+    parts = urlsplit(public_url)
+    host = parts.hostname or ""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return host if parts.scheme == "https" or host == "localhost" else None
+    return None
 
 
 def is_loopback(address: str) -> bool:

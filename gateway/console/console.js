@@ -486,6 +486,10 @@ function wireDecision(card, hold) {
       const rowsSaid = verdict === "approve" && !part("ceiling").hidden && (most.dataset.touched || most.value);
       if (rowsSaid) body.max_rows = most.value.trim() === "" ? null : Number(most.value);
       if (verdict === "approve" && part("totp").value.trim()) body.totp = part("totp").value;
+      else if (verdict === "approve" && card.dataset.stepUp.includes("passkey")) {
+        const { options } = await call("POST", `/api/v1/holds/${hold.id}/passkey`);
+        body.passkey = await passkeySign(options);
+      }
       const done = await call("POST", `/api/v1/holds/${hold.id}/${verdict}`, body);
       const said = { approved: "Approved", rejected: "Rejected", pending: "Your approval counts, more are needed" }[done.state] || done.state;
       reason.value = "";

@@ -14,6 +14,7 @@ from gateway.store.records import (
     Hold,
     HoldState,
     Outcome,
+    PasskeyRecord,
     PersonRecord,
     Review,
     TokenRecord,
@@ -23,6 +24,7 @@ from gateway.store.records import (
 __all__ = [
     "HoldLimit",
     "HoldStore",
+    "PasskeyStore",
     "PeopleStore",
     "Storage",
     "StoreInUse",
@@ -151,6 +153,31 @@ class PeopleStore(Protocol):
         """Let go of a name. False: nobody has it."""
 
 
+class PasskeyStore(Protocol):
+    """Passkeys, and the challenges that are to be signed with them."""
+
+    async def add_passkey(self, record: PasskeyRecord) -> bool:
+        """Keep a passkey. False: there is one with this id, whosever."""
+
+    async def passkey(self, passkey_id: str) -> PasskeyRecord | None:
+        """The passkey with this id."""
+
+    async def passkeys(self, user: str) -> list[PasskeyRecord]:
+        """Those of ``user``, oldest first."""
+
+    async def use_passkey(self, passkey_id: str, sign_count: int, at: datetime) -> bool:
+        """Note a use. False: it does not count further than the last one did, where keys count."""
+
+    async def remove_passkey(self, user: str, passkey_id: str) -> bool:
+        """Forget one of ``user``. False: there is none."""
+
+    async def add_challenge(self, digest: str, user: str, expires_at: datetime) -> None:
+        """Remember a challenge for ``user``."""
+
+    async def use_challenge(self, digest: str, at: datetime) -> str | None:
+        """Whose challenge it is; each answers once and none after its time. Old ones are forgotten on the way."""
+
+
 class TotpStore(Protocol):
     """Authenticators: one for each user, and what was tried with it."""
 
@@ -170,7 +197,7 @@ class TotpStore(Protocol):
         """Forget the authenticator of ``user``. False: there is none."""
 
 
-class Storage(HoldStore, TokenStore, PeopleStore, TotpStore, Protocol):
+class Storage(HoldStore, TokenStore, PeopleStore, TotpStore, PasskeyStore, Protocol):
     """A whole store."""
 
     @property

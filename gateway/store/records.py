@@ -13,6 +13,7 @@ __all__ = [
     "Hold",
     "HoldState",
     "Outcome",
+    "PasskeyRecord",
     "PersonRecord",
     "Standing",
     "TokenRecord",
@@ -66,7 +67,8 @@ class Decision:
 
     ``verdict`` is ``approve`` or ``reject``; ``how`` is the way: console, api, cli. ``stage`` counts from 0;
     ``deputy_for`` is whom the person stood in for. ``max_rows``: an approval is for no more rows than these.
-    ``step_up`` is how they proved anew who they are: totp.
+    ``step_up`` is how they proved anew who they are: totp or passkey, ``proof`` what of that can be checked
+    afterwards.
     """
 
     who: str
@@ -78,6 +80,7 @@ class Decision:
     deputy_for: str | None = None
     max_rows: int | None = None
     step_up: str | None = None
+    proof: Mapping[str, str] | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Ready for JSON."""
@@ -91,6 +94,7 @@ class Decision:
             "deputy_for": self.deputy_for,
             "max_rows": self.max_rows,
             "step_up": self.step_up,
+            "proof": None if self.proof is None else dict(self.proof),
         }
 
 
@@ -379,3 +383,26 @@ class TotpRecord:
     created_at: datetime
     confirmed_at: datetime | None = None
     last_step: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PasskeyRecord:
+    """Somebody's passkey: the credential's id and its public key (COSE), both in base64url. ``sign_count`` is how often
+    the authenticator says it was used, 0 where it does not count."""
+
+    id: str
+    user: str
+    public_key: str
+    sign_count: int
+    label: str
+    created_at: datetime
+    used_at: datetime | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """Ready for JSON."""
+        return {
+            "id": self.id,
+            "label": self.label,
+            "created_at": iso(self.created_at),
+            "used_at": iso(self.used_at),
+        }

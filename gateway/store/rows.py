@@ -143,6 +143,7 @@ def decision_values(decision: Decision) -> dict[str, object]:
         "deputy_for": decision.deputy_for,
         "max_rows": decision.max_rows,
         "step_up": decision.step_up,
+        "proof": None if decision.proof is None else dict(decision.proof),
     }
 
 
@@ -158,4 +159,5 @@ def decision_of(row: RowMapping) -> Decision:
         deputy_for=row["deputy_for"],
         max_rows=row["max_rows"],
         step_up=row["step_up"],
+        proof=row["proof"],
     )

@@ -28,11 +28,13 @@ from sqlalchemy import (
 __all__ = [
     "Json",
     "Moment",
+    "challenges",
     "codes",
     "decisions",
     "gateways",
     "holds",
     "metadata",
+    "passkeys",
     "people",
     "tokens",
     "totp",
@@ -137,6 +139,7 @@ decisions = Table(
     Column("deputy_for", Text),
     Column("max_rows", BigInteger),
     Column("step_up", Text),
+    Column("proof", Json),
 )
 
 gateways = Table(
@@ -193,4 +196,25 @@ totp = Table(
     Column("last_step", BigInteger, nullable=False, server_default="0"),
     Column("failures", Integer, nullable=False, server_default="0"),
     Column("blocked_until", Moment),
+)
+
+passkeys = Table(
+    "passkeys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("user", Text, nullable=False),
+    Column("public_key", Text, nullable=False),
+    Column("sign_count", BigInteger, nullable=False),
+    Column("label", Json, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("used_at", Moment),
+)
+Index("passkeys_by_user", passkeys.c.user)
+
+challenges = Table(
+    "challenges",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("user", Text, nullable=False),
+    Column("expires_at", Moment, nullable=False),
 )

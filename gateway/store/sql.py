@@ -33,6 +33,7 @@ from gateway.store.listening import CHANNEL, listen
 from gateway.store.port import HoldLimit, StoreInUse, StoreUnavailable
 from gateway.store.records import BREAK_GLASS, Decision, Hold, HoldState, Outcome, Review, TokenRecord
 from gateway.store.rows import decision_of, decision_values, hold_of, hold_values, token_of
+from gateway.store.sql_passkeys import SqlPasskeys
 from gateway.store.sql_people import SqlPeople
 from gateway.store.sql_totp import SqlTotp
 
@@ -78,7 +79,7 @@ async def open_store(url: str) -> "SqlStore":
     return store
 
 
-class SqlStore(SqlPeople, SqlTotp):
+class SqlStore(SqlPeople, SqlTotp, SqlPasskeys):
     """See :class:`gateway.store.port.Storage`, which this class satisfies."""
 
     def __init__(self, engine: AsyncEngine, aside: AsyncEngine | None = None) -> None:

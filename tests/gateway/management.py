@@ -25,6 +25,7 @@ from gateway.config import Config, Role, load_config
 from gateway.demo.server import free_port
 from gateway.holds import Hold, HoldRequest, Holds
 from gateway.metrics import Metrics
+from gateway.passkeys import Passkeys
 from gateway.people import People
 from gateway.reviews import Reviews
 from gateway.store import Storage, open_store
@@ -200,6 +201,7 @@ class Desk:
     tokens: Tokens
     people: People
     totp: Totp
+    passkeys: Passkeys
     sessions: SessionList
     clock: SteppedClock
     judge: Judge
@@ -285,6 +287,7 @@ async def management(folder: Path, **changes: Any) -> AsyncIterator[Desk]:
             tokens=Tokens(store, lambda: desk.config, people, clock=clock),
             people=people,
             totp=Totp(store, lambda: desk.config, clock=clock),
+            passkeys=Passkeys(store, lambda: desk.config, clock=clock),
             sessions=SessionList(),
             clock=clock,
             judge=Judge(config.policy),
@@ -301,6 +304,7 @@ async def management(folder: Path, **changes: Any) -> AsyncIterator[Desk]:
                 tokens=desk.tokens,
                 people=people,
                 totp=desk.totp,
+                passkeys=desk.passkeys,
                 authenticate=PasswordCheck(lambda: desk.config, b"secret"),
                 check=desk.check,
                 readiness=desk.readiness,

@@ -60,3 +60,15 @@ def test_a_provider_may_know_more_people_than_the_file(tmp_path: Path) -> None:
     load(tmp_path, f"{rules}{admin}oidc: {{{provider}, groups: {{map: {{x: legal}}}}}}")
     mapped = f"{rules}{admin}oidc: {{{provider}, groups: {{map: {{x: dpo}}}}}}"
     assert "is more than the 0 people of legal" in faults(tmp_path, mapped)[0]
+
+
+def test_passkeys_need_an_address_for_which_browsers_make_them(tmp_path: Path) -> None:
+    rules = "approval: {step_up: [passkey, totp]}\nstore: {key: 0123456789abcdef0123456789abcdef}\n"
+    needs = (
+        "step_up: passkey needs admin.public_url: https and a host's name, for which browsers make passkeys"
+    )
+    for url in ("", "admin: {public_url: http://hold.example}", "admin: {public_url: https://10.0.0.1}"):
+        assert faults(tmp_path, rules + url) == [f"3: approval: {needs}"]
+    for url in ("https://hold.example", "http://localhost:7433"):
+        policy = load(tmp_path, f"{rules}admin: {{public_url: {url}}}").policy
+        assert policy.approval.stages[0].step_up == ("totp", "passkey")

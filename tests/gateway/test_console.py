@@ -15,6 +15,7 @@ from gateway.api.server import ManagementServer
 from gateway.config import Role
 from gateway.demo.server import free_port
 from gateway.holds import Hold, HoldState
+from gateway.passkey_proof import check_approval
 from rules import Escalation, Stage
 from tests.gateway.management import PASSWORD, Desk, management, signing_in_by
 from tests.support.browser import MISSING, Browser, Page, chromium, open_browser
@@ -372,7 +373,7 @@ async def test_an_approval_that_takes_a_code(browser: Browser, tmp_path: Path) -
         await page.click(".approve")
         await page.click(".yes")
         await page.until("document.querySelector('.hold .error').innerText")
-        assert "This takes a proof that it is you who approves" in await page.text(".hold .error")
+        assert "This takes a proof that it is you" in await page.text(".hold .error")
         page.problems.clear()
         await page.click(".approve")
         await page.until("document.activeElement.classList.contains('totp')")
@@ -381,6 +382,60 @@ async def test_an_approval_that_takes_a_code(browser: Browser, tmp_path: Path) -
         await cards(page, 0)
         (decision,) = (await desk.holds.get(hold.id)).decisions
         assert (decision.who, decision.how, decision.step_up) == ("carol", "console", "totp")
+        assert page.problems == []
+
+
+async def test_an_approval_that_is_signed_with_a_passkey(browser: Browser, tmp_path: Path) -> None:
+    """A passkey is made and used by a real browser, with an authenticator that the browser plays."""
+    port = free_port()
+    admin = {"port": port, "public_url": f"http://localhost:{port}"}
+    async with management(tmp_path, admin=admin) as desk:
+        hold = await desk.open(stages=(Stage(("dpo",), step_up=("passkey",)),), digest="ab" * 32)
+        page = await browser.page()
+        await page.call("WebAuthn.enable")
+        authenticator = {
+            "protocol": "ctap2",
+            "transport": "internal",
+            "hasResidentKey": True,
+            "hasUserVerification": True,
+            "isUserVerified": True,
+            "automaticPresenceSimulation": True,
+        }
+        await page.call("WebAuthn.addVirtualAuthenticator", options=authenticator)
+        await page.goto(f"http://localhost:{port}/")
+        await page.type("#user", "carol")
+        await page.type("#password", PASSWORD)
+        await page.press("Enter")
+        await page.until(LIVE)
+        await cards(page, 1)
+        page.problems.clear()
+
+        await page.click(".approve")
+        await page.click(".yes")
+        await page.until("document.querySelector('.hold .error').innerText")
+        assert "you have no passkey; set one up first" in await page.text(".hold .error")
+        page.problems.clear()
+
+        await page.click("#security-open")
+        for label in ("telephone", "laptop"):
+            await page.type("#passkey-label", label)
+            await page.press("Enter")
+            if label == "telephone":
+                await page.until("document.querySelectorAll('#passkeys li').length === 1")
+        # The same authenticator makes no second one; it was asked to prove who adds it, and did.
+        await page.until("!document.querySelector('#passkey-error').hidden")
+        assert (await page.text("#passkeys li")).startswith("telephone, since ")
+        await page.click("#security-close")
+        page.problems.clear()
+
+        await page.click(".approve")
+        assert not await page.visible(".totp")
+        await page.click(".yes")
+        await cards(page, 0)
+        (decision,) = (await desk.holds.get(hold.id)).decisions
+        assert (decision.who, decision.how, decision.step_up) == ("carol", "console", "passkey")
+        assert decision.proof is not None
+        check_approval(decision.proof, hold_id=hold.id, digest="ab" * 32, who="carol")
         assert page.problems == []
 
 

@@ -400,7 +400,7 @@ class TestStages:
             ("decision", "approved"),
         ]
         assert [record.get("details") for record in records(desk.path)] == [
-            None,
+            {"digest": DIGEST},
             {"stage": 0},
             {"stage": 1},
             {"stage": 1},

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.step_up import StepUpRequired, nothing_proven, proven, satisfied
+from gateway.step_up import Proof, StepUpRequired, nothing_proven, proven, satisfied
 from gateway.store import Decision, Hold
 from rules import Stage
 from tests.gateway.store.samples import NOON, hold
@@ -13,8 +13,8 @@ from tests.gateway.store.samples import NOON, hold
 APPROVAL = Decision("carol", "approve", "", NOON, "api")
 
 
-async def by(way: str, held: Hold, ways: Sequence[str]) -> str:
-    return way
+async def by(way: str, held: Hold, ways: Sequence[str]) -> Proof:
+    return Proof(way)
 
 
 async def test_where_none_is_asked_for_nobody_is_asked() -> None:
@@ -22,7 +22,7 @@ async def test_where_none_is_asked_for_nobody_is_asked() -> None:
 
 
 async def test_a_proof_in_one_of_the_ways() -> None:
-    assert await proven(hold(), ("totp",), lambda held, ways: by("totp", held, ways)) == "totp"
+    assert await proven(hold(), ("totp",), lambda held, ways: by("totp", held, ways)) == Proof("totp")
 
 
 async def test_a_proof_of_another_kind_is_none() -> None:

@@ -38,8 +38,8 @@ def problems(approval: object, **rule: object) -> list[str]:
         ({"from": ["dpo", "dpo"], "quorum": 2}, Approval((Stage(("dpo",), 2),))),
         ({"from": ["dpo"], "step_up": "totp"}, Approval((Stage(("dpo",), step_up=("totp",)),))),
         (
-            {"stages": [{"from": ["lead"]}, {"step_up": ["totp", "totp"]}]},
-            Approval((Stage(("lead",)), Stage(step_up=("totp",)))),
+            {"stages": [{"from": ["lead"]}, {"step_up": ["passkey", "totp", "totp"]}]},
+            Approval((Stage(("lead",)), Stage(step_up=("totp", "passkey")))),
         ),
         # Whoever is to be asked later counts.
         (
@@ -182,9 +182,9 @@ def test_members_are_named_by_groups_and_by_users() -> None:
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ("password", ".step_up: unknown: password; known: totp"),
-        (["totp", "sms"], ".step_up: unknown: sms; known: totp"),
-        ([], ".step_up: name at least one of totp, or leave it out"),
+        ("password", ".step_up: unknown: password; known: totp, passkey"),
+        (["totp", "sms"], ".step_up: unknown: sms; known: totp, passkey"),
+        ([], ".step_up: name at least one of totp, passkey, or leave it out"),
         (True, ".step_up: a text or a list of texts is needed"),
     ],
 )

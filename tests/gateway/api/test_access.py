@@ -12,6 +12,7 @@ from gateway.api.access import ACCESS, PUBLIC, allowed
 from gateway.config import Role
 from gateway.store import PersonRecord
 from tests.gateway.management import Desk, SessionValue, management
+from tests.support.passkey import SoftKey
 
 ANYBODY = "anybody"
 WHO = {
@@ -51,6 +52,13 @@ WHO = {
     ("POST", "/api/v1/me/totp/confirm"): "viewer approver auditor admin",
     ("POST", "/api/v1/me/totp/remove"): "viewer approver auditor admin",
     ("DELETE", "/api/v1/people/{person}/totp"): "admin",
+    ("GET", "/api/v1/me/passkeys"): "viewer approver auditor admin",
+    ("POST", "/api/v1/me/passkeys"): "viewer approver auditor admin",
+    ("POST", "/api/v1/me/passkeys/options"): "viewer approver auditor admin",
+    ("POST", "/api/v1/me/passkeys/proof"): "viewer approver auditor admin",
+    ("POST", "/api/v1/me/passkeys/{passkey}/remove"): "viewer approver auditor admin",
+    ("DELETE", "/api/v1/people/{person}/passkeys"): "admin",
+    ("POST", "/api/v1/holds/{hold_id}/passkey"): "approver",
     ("GET", "/api/v1/people"): "admin",
     ("DELETE", "/api/v1/people/{person}"): "admin",
 }
@@ -82,7 +90,10 @@ def test_what_is_not_in_the_table_is_closed() -> None:
 @pytest.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     """A management port that can keep secrets."""
-    async with management(tmp_path, store={"key": "0123456789abcdef0123456789abcdef"}) as running:
+    admin = {"public_url": "http://localhost:7433"}
+    async with management(
+        tmp_path, admin=admin, store={"key": "0123456789abcdef0123456789abcdef"}
+    ) as running:
         yield running
 
 
@@ -100,6 +111,20 @@ async def authenticator(desk: Desk, path: str, user: str) -> dict[str, Any] | No
     return {"code": one_time.generate_otp(step + 1)}
 
 
+async def passkey(desk: Desk, path: str, user: str) -> tuple[str, dict[str, Any] | None]:
+    """What a request about passkeys needs: one where there has to be one, and something new or signed."""
+    key, owner = SoftKey("http://localhost:7433"), "zoe" if "{person}" in path else user
+    for one in await desk.passkeys.list(owner):
+        await desk.passkeys.remove(owner, one.id)
+    made = key.make(await desk.passkeys.begin(owner))
+    if path == "/api/v1/me/passkeys":
+        return "", {"label": "telephone", "credential": made}
+    await desk.passkeys.finish(owner, "telephone", made)
+    if path.endswith("/remove"):
+        return key.id, {"passkey": key.sign(await desk.passkeys.change_options(owner))}
+    return "", None
+
+
 async def ask(desk: Desk, key: tuple[str, str], user: str | None, *roles: Role) -> int:
     """The status of a request that is in order but for who sends it."""
     method, path = key
@@ -109,14 +134,22 @@ async def ask(desk: Desk, key: tuple[str, str], user: str | None, *roles: Role) 
     now = desk.clock.now()
     await desk.store.keep_person(PersonRecord("zoe", "https://login.example", "7", "zoe", (), now, now))
     address = path.format(
-        hold_id=hold.id, session_id="S-1", token_id=token.id, name="console.css", person="zoe"
+        hold_id=hold.id,
+        session_id="S-1",
+        token_id=token.id,
+        name="console.css",
+        person="zoe",
+        passkey="{passkey}",
     )
     body = BODIES.get(key)
+    key_id = ""
     if "totp" in path:
         body = await authenticator(desk, path, user or "nobody")
+    elif "passkey" in path:
+        key_id, body = await passkey(desk, path, user or "nobody")
     async with (
         await desk.client(user, *roles) as client,
-        client.stream(method, address, json=body) as answer,
+        client.stream(method, address.replace("{passkey}", key_id), json=body) as answer,
     ):
         if answer.status_code >= 400:
             await answer.aread()
@@ -138,7 +171,7 @@ async def test_each_role_may_what_the_table_says(desk: Desk, key: tuple[str, str
 @pytest.mark.parametrize("key", GUARDED, ids=" ".join)
 async def test_nobody_may_anything(desk: Desk, key: tuple[str, str]) -> None:
     assert await ask(desk, key, None) == 401
-    path = key[1].format(hold_id="x", session_id="x", token_id="x", person="x")
+    path = key[1].format(hold_id="x", session_id="x", token_id="x", person="x", passkey="x")
     async with await desk.client() as client:
         for header in (b"Bearer", b"Bearer hg_x", b"Basic cm9vdDpyb290", b"hg_x", b"Bearer \x80"):
             answer = await client.request(key[0], path, headers={b"authorization": header})
@@ -165,7 +198,7 @@ async def test_anybody_may_what_is_public(desk: Desk, key: tuple[str, str]) -> N
 
 @pytest.mark.parametrize("key", GUARDED, ids=" ".join)
 async def test_every_other_method_is_refused(desk: Desk, key: tuple[str, str]) -> None:
-    path = key[1].format(hold_id="H-" + "0" * 26, session_id="S-1", token_id="T-1", person="zoe")
+    path = key[1].format(hold_id="H-" + "0" * 26, session_id="S-1", token_id="T-1", person="zoe", passkey="x")
     known = {method for method, other in (*ACCESS, *PUBLIC) if other == key[1]}
     async with await desk.client("root", *Role) as client:
         for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"} - known:

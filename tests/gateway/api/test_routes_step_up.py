@@ -56,7 +56,7 @@ class TestApproving:
                 "type": "urn:holdgate:problem:step-up-required",
                 "title": "Forbidden",
                 "status": 403,
-                "detail": "This takes a proof that it is you who approves: a code of your authenticator (totp).",
+                "detail": "This takes a proof that it is you: a code of your authenticator (totp).",
                 "step_up": ["totp"],
             }
             answer = await approve(desk, carol, hold.id, totp="123456")

@@ -4,7 +4,7 @@ import asyncio
 import csv
 import io
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,13 @@ import pytest
 from gateway.audit import AuditRecord, Kind, verify
 from gateway.clock import now
 from gateway.config import Role
-from tests.gateway.audit.samples import NOON, lines, record, records
+from gateway.demo.server import free_port
+from rules import Stage
+from tests.gateway.audit.samples import NOON, lines, record, records, write
 from tests.gateway.cli.running import command, holdgate
-from tests.gateway.management import Desk
+from tests.gateway.management import Desk, management
 from tests.support.disk import full_disk
+from tests.support.passkey import SoftKey
 
 HOSTILE = "SELECT '\x1b[2J\u202e'"
 
@@ -206,7 +209,41 @@ class TestVerify:
             "why": None,
             "file": str(file(filled)),
             "last_hash": last,
+            "proofs": 0,
+            "proof_faults": [],
         }
+
+    async def test_what_approvers_signed_is_checked_once_more(self, tmp_path: Path) -> None:
+        port = free_port()
+        admin = {"port": port, "public_url": f"http://localhost:{port}"}
+        async with management(tmp_path, admin=admin) as desk, await desk.browser("carol") as carol:
+            key = SoftKey(f"http://localhost:{port}")
+            asked = (await carol.post("/api/v1/me/passkeys/options")).json()["options"]
+            made = {"label": "telephone", "credential": key.make(asked)}
+            assert (await carol.post("/api/v1/me/passkeys", json=made)).status_code == 201
+            hold = await desk.open(stages=(Stage(("dpo",), step_up=("passkey",)),))
+            asked = (await carol.post(f"/api/v1/holds/{hold.id}/passkey")).json()["options"]
+            body = {"passkey": key.sign(asked)}
+            approved = await carol.post(f"/api/v1/holds/{hold.id}/approve", json=body)
+            assert approved.status_code == 200
+            said = await holdgate("audit", "verify", "-c", str(desk.config.path))
+            assert (said.code, said.err) == (0, "")
+            assert said.out.endswith("1 signed approvals, 1 good\n")
+            # A whole new chain, in which somebody else approved: the hashes fit, the signature does not.
+            forged = tmp_path / "forged.jsonl"
+            told = []
+            for one in records(desk.config.audit.file):
+                kept = {name: one[name] for name in AuditRecord.__dataclass_fields__ if name in one}
+                if one["kind"] == "decision":
+                    kept["approved_by"] = ["dave"]
+                told.append(AuditRecord(**{**kept, "at": datetime.fromisoformat(one["at"])}))
+            write(forged, told)
+        said = await holdgate("audit", "verify", "--file", str(forged))
+        assert said.code == 1
+        assert said.out.endswith("1 signed approvals, 0 good\n")
+        assert "its proof is not good: it was signed for something else (who)" in said.err
+        (found,) = (await holdgate("audit", "verify", "--json", "--file", str(forged))).json
+        assert (found["ok"], found["proofs"], len(found["proof_faults"])) == (True, 1, 1)
 
     async def test_an_empty_file(self, tmp_path: Path) -> None:
         (tmp_path / "empty").touch()
