@@ -15,12 +15,13 @@ from tests.drivers.comparison import Result, table
 from tests.drivers.other_suites import SUITES as OTHERS
 from tests.drivers.python_suites import SUITES as PYTHON
 from tests.drivers.results import Outcomes
+from tests.drivers.server_suites import SUITES as SERVER
 from tests.drivers.suite import CannotRun, Suite, Target, Workshop
 from tests.support.certificates import Authority
 from tests.support.gateway import GatewayProcess, make_config
 from tests.support.postgres import Postgres, run_postgres, tls_bindir
 
-SUITES = (*PYTHON, *OTHERS)
+SUITES = (*PYTHON, *OTHERS, *SERVER)
 PASSWORD = "pw"
 
 REPLICATION_HBA = "host replication all 127.0.0.1/32 scram-sha-256"
