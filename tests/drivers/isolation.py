@@ -1,8 +1,8 @@
-"""``python isolation.py TESTER SCHEDULE``: run PostgreSQL's isolation tests, and print what came of each.
+"""``python isolation.py TESTER SCHEDULE FOLDER``: run PostgreSQL's isolation tests, and print what came of each.
 
-A line for each test of the schedule: its name, and a digest of all that the tester printed. Two runs are the same
-where these are; what the tests themselves expect depends on the server's version and settings. Connects as the
-environment says (``PGHOST`` and the like).
+A line for each test of the schedule: its name, and a digest of all that the tester printed, which goes into a file in
+the folder. Two runs are the same where these are; what the tests themselves expect depends on the server's version
+and settings. Connects as the environment says (``PGHOST`` and the like).
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["tests_of"]
+__all__ = ["digest", "tests_of"]
 
 _SECONDS = 150
 
@@ -23,8 +23,17 @@ def tests_of(schedule: str) -> Iterator[str]:
             yield from line.removeprefix("test:").split()
 
 
+def digest(output: bytes) -> str:
+    """What a test printed, wherever the notices stand: when the tester hears of one depends on the machine's load."""
+    lines = output.splitlines()
+    notices = sorted(line for line in lines if b": NOTICE:" in line)
+    return hashlib.sha256(
+        b"\n".join([line for line in lines if b": NOTICE:" not in line] + notices)
+    ).hexdigest()
+
+
 def main() -> int:
-    tester, schedule = sys.argv[1], Path(sys.argv[2])
+    tester, schedule, folder = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
     for name in tests_of(schedule.read_text(encoding="utf-8")):
         # Some tests look for their own sessions by this name.
         place = f"application_name=isolation/{name}"
@@ -38,7 +47,8 @@ def main() -> int:
                     timeout=_SECONDS,
                     check=False,
                 )
-                result = f"{done.returncode} {hashlib.sha256(done.stdout).hexdigest()}"
+                (folder / f"{name}.out").write_bytes(done.stdout)
+                result = f"{done.returncode} {digest(done.stdout)}"
             except subprocess.TimeoutExpired:
                 result = f"not done within {_SECONDS} s"
         print(f"{name}: {result}", flush=True)

@@ -44,7 +44,8 @@ async def _prepare(shop: Workshop) -> None:
 
 
 async def _run(shop: Workshop, target: Target) -> Run:
-    command = (sys.executable, _SCRIPT, _tester(), await _schedule(shop))
+    outputs = shop.fresh(f"outputs-{target.name}")
+    command = (sys.executable, _SCRIPT, _tester(), await _schedule(shop), outputs)
     return Run(command, from_lines, shop.folder, {**target.environment(), "PGSSLMODE": "require"})
 
 
@@ -53,7 +54,8 @@ def _for_this_database(settings: dict[str, str]) -> str:
         f"EXECUTE format('ALTER DATABASE %I SET {name} TO %L', current_database(), '{value}');"
         for name, value in settings.items()
     )
-    return f"DO $$ BEGIN {each} END $$"
+    # A role that one of the tests leaves behind.
+    return f"DROP ROLE IF EXISTS regress_temp_grantee; DO $$ BEGIN {each} END $$"
 
 
 SUITES = (Suite(name="isolation", prepare=_prepare, run=_run, sql=_for_this_database(_SETTINGS)),)
