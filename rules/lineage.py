@@ -161,12 +161,16 @@ class Shape:
         """The shape under column aliases (``AS t(a, b)``)."""
         if not names:
             return self
+        if self.open:
+            # Columns that are not listed may stand anywhere among the others.
+            everything = self.everything()
+            return Shape([Output(name, everything) for name in names], everything, self.rows, open_=True)
         outputs = [
             Output(names[index], output.origins, output.direct) if index < len(names) else output
             for index, output in enumerate(self.outputs)
         ]
         outputs += [Output(name, self.rest) for name in names[len(outputs) :]]
-        return Shape(outputs, self.rest, self.rows, open_=self.open)
+        return Shape(outputs, self.rest, self.rows)
 
     def aside(self) -> "Shape":
         """The shape where what holds of this mention's rows need not hold of another's."""
@@ -191,12 +195,6 @@ class Base(Shape):
             (ALL not in mark.columns and mark.holds(name)) or mark.is_subject(name)
         )
         return Found(frozenset([(self.reference, name)]), True, certain)
-
-    def renamed(self, names: list[str]) -> Shape:
-        if not names:
-            return self
-        everything = self.everything()
-        return Shape([Output(name, everything) for name in names], self.rest, self.rows, open_=True)
 
 
 class Table(Shape):
