@@ -13,11 +13,12 @@ __all__ = ["HoldBook", "Waiter"]
 class Waiter:
     """A hold whose session is in this process."""
 
-    __slots__ = ("breaks_glass", "escalated", "hold", "left", "moved", "opened", "resolved", "timer")
+    __slots__ = ("at_once", "escalated", "hold", "left", "moved", "opened", "resolved", "timer")
 
-    def __init__(self, hold: Hold, *, breaks_glass: bool = False) -> None:
+    def __init__(self, hold: Hold, at_once: str | None = None) -> None:
         self.hold = hold
-        self.breaks_glass = breaks_glass
+        # How it is approved without anybody being asked, None where people are.
+        self.at_once = at_once
         self.opened = False
         self.left = False
         self.resolved = asyncio.Event()

@@ -49,7 +49,8 @@ class HoldRequest:
     ``parameters`` are display strings, None for NULL; ``expires`` is in seconds; ``digest`` binds the
     approval to what would be forwarded. ``obligations`` bind the statement after the approval. ``recent`` are the
     session's statements before it, ``intent`` is what the requester says of it, and
-    ``breaks_glass`` that they may, and want to, let it run without anybody's approval. ``margin`` is by how much it may
+    ``breaks_glass`` that they may, and want to, let it run without anybody's approval, ``all_met`` that all
+    criteria of its rule are. ``margin`` is by how much it may
     change more rows than were previewed, and ``uncounted`` why no number of them can be enforced.
     """
 
@@ -75,6 +76,7 @@ class HoldRequest:
     obligations: Sequence[str] = ()
     intent: Intent = UNSAID
     breaks_glass: bool = False
+    all_met: bool = False
     recent: Sequence[Mapping[str, object]] = ()
     margin: Margin = NO_MARGIN
     uncounted: str | None = None

@@ -44,6 +44,7 @@ from gateway.people import People, Person
 from gateway.step_up import Prove, StepUpRequired, nothing_proven, proven, satisfied
 from gateway.store import (
     BREAK_GLASS,
+    BY_RULE,
     Decision,
     Hold,
     HoldLimit,
@@ -162,7 +163,8 @@ class Holds(HoldBook):
         """
         if self._stopped:
             raise HoldsFull("the gateway is stopping and holds no more statements")
-        entry = Waiter(self._new(request), breaks_glass=request.breaks_glass)
+        at_once = BREAK_GLASS if request.breaks_glass else BY_RULE if request.all_met else None
+        entry = Waiter(self._new(request), at_once)
         try:
             return await complete(self._open(entry), name=f"open {entry.hold.id}")
         except asyncio.CancelledError:
@@ -405,12 +407,14 @@ class Holds(HoldBook):
             return await self._end(hold.id, HoldState.INTERRUPTED, "the gateway is stopping")
         if entry.left:
             return await self._leave(entry)
-        return await self._break_glass(hold) if entry.breaks_glass else hold
+        return hold if entry.at_once is None else await self._approve_at_once(hold, entry.at_once)
 
-    async def _break_glass(self, hold: Hold) -> Hold:
-        """Approve a hold in the name of whoever asked, at once."""
-        reason = hold.intent.break_glass or ""
-        decision = Decision(hold.user, "approve", reason, self._clock.now(), BREAK_GLASS)
+    async def _approve_at_once(self, hold: Hold, how: str) -> Hold:
+        """Approve a hold in the name of whoever asked, or of its rule, before anybody is asked."""
+        who, reason = f"rule {hold.rule}", "all criteria are met"
+        if how == BREAK_GLASS:
+            who, reason = hold.user, hold.intent.break_glass or ""
+        decision = Decision(who, "approve", reason, self._clock.now(), how)
         if not await self._store.decide_hold(hold.id, decision, HoldState.APPROVED):
             return hold
         hold = await self.get(hold.id)

@@ -22,12 +22,12 @@ from gateway.people import Person, same_person
 from gateway.previews import Previewed, Previews, Subject
 from gateway.recorder import Recorder
 from gateway.step_up import satisfied
-from gateway.store import BREAK_GLASS, Decision, Standing, StoreUnavailable
+from gateway.store import BREAK_GLASS, BY_RULE, Decision, Standing, StoreUnavailable
 from gateway.tasks import spawn
 from protocol import enclosure, sqlstate
 from protocol.errors import ServerError
 from protocol.request import Request
-from rules import Approval, Intent, joined
+from rules import Approval, Context, Intent, Met, check, joined
 from rules import Decision as Decided
 
 __all__ = ["Ending", "Released", "Waiting", "unavailable"]
@@ -144,6 +144,7 @@ class Waiting:
         assert ruling.deciding is not None, "something executes in what is held"
         verdict = ruling.deciding.judgement.verdict
         approval = _approval(ruling)
+        criteria = self._criteria(ruling, approval, intent)
         return await self._holds.open(
             HoldRequest(
                 user=who.user,
@@ -168,11 +169,32 @@ class Waiting:
                 recent=recorder.recent(),
                 intent=intent,
                 breaks_glass=_breaks_glass(approval, who.groups, intent),
+                criteria=tuple(one.to_dict() for one in criteria),
+                all_met=bool(criteria) and all(one.met for one in criteria),
                 margin=approval.margin,
                 uncounted=uncounted(request, ruling, self._standing()),
                 digest=arbiter.digest(request, ruling.policy_version),
             )
         )
+
+    def _criteria(self, ruling: Ruling, approval: Approval, intent: Intent) -> list[Met]:
+        """What comes of the criteria, which are there only where all that is held is held for the same reasons."""
+        who = self._recorder.who
+        context = Context(
+            user=who.user,
+            now=clock.now(),
+            groups=who.groups,
+            database=who.database,
+            application_name=self._recorder.state.application_name,
+            client_addr=who.client_addr,
+        )
+        effects = [
+            effect
+            for one in ruling.ruled
+            for effect in one.judgement.verdict.effects
+            if effect.decision is Decided.HOLD
+        ]
+        return [check(criterion, context, effects, intent) for criterion in approval.criteria]
 
     def _preview(self, hold: Hold, ruling: Ruling, arbiter: Arbiter) -> asyncio.Task[None] | None:
         """Look up what the statement would do, beside the wait."""
@@ -296,6 +318,13 @@ class Waiting:
         left = max(0, round((hold.expires_at - clock.now()).total_seconds()))
         url = self._config().admin.public_url
         where = f" at {url}/#{hold.id}" if url else " on the management port"
+        if hold.state is HoldState.APPROVED and not hold.breaks_glass:
+            return ServerError(
+                sqlstate.WARNING,
+                f"statement was approved by its rule: hold {hold.id}",
+                detail=f"Rule {hold.rule}: {hold.reason}. All of its criteria are met.",
+                severity="NOTICE",
+            )
         if hold.breaks_glass:
             return ServerError(
                 sqlstate.WARNING,
@@ -382,7 +411,7 @@ def _refusal(hold: Hold) -> ServerError:
 
 def _void(config: Config, hold: Hold, decision: Decision, people: Mapping[str, Person | None]) -> str | None:
     """Why an approval does not count any more, None where it does. ``people`` are those in whose name it was given."""
-    if decision.how == BREAK_GLASS:
+    if decision.how in (BREAK_GLASS, BY_RULE):
         return None
     for person, known in people.items():
         if same_person(person, hold.user):

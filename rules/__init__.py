@@ -9,6 +9,7 @@ from rules.caps import Allowance
 from rules.catalog import SchemaSnapshot
 from rules.compile import compile_policy
 from rules.context import Context, Parameter
+from rules.criteria import Criterion, Met, check
 from rules.cursors import NO_CURSORS, CursorAct, CursorStep, OpenCursors
 from rules.explanation import Explanation
 from rules.facts import Action, EffectFacts, Facts, Nature, ParameterBound, RowBound, StatementFacts
@@ -31,6 +32,7 @@ __all__ = [
     "Boundary",
     "Containment",
     "Context",
+    "Criterion",
     "CursorAct",
     "CursorStep",
     "Decision",
@@ -43,6 +45,7 @@ __all__ = [
     "Judge",
     "Judgement",
     "Margin",
+    "Met",
     "Nature",
     "Obligation",
     "OpenCursors",
@@ -57,6 +60,7 @@ __all__ = [
     "StatementFacts",
     "TooHeavy",
     "Verdict",
+    "check",
     "compile_policy",
     "containment",
     "format_sql",

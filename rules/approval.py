@@ -2,7 +2,10 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from rules.criteria import Criterion
 
 __all__ = [
     "DEFAULT_EXPIRY",
@@ -79,6 +82,8 @@ class Approval:
     margin: Margin = NO_MARGIN
     break_glass: tuple[str, ...] = ()
     """Groups whose members may let it run at once, and be reviewed afterwards."""
+    criteria: tuple["Criterion", ...] = ()
+    """If there are any and all are met, nobody is asked."""
 
     @property
     def groups(self) -> tuple[str, ...]:

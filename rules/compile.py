@@ -9,6 +9,7 @@ from typing import Final, Literal, TypeVar
 
 from rules.approval import Approval
 from rules.compile_approval import ApprovalReading, known_members
+from rules.criteria import Criterion
 from rules.facts import Action, Nature
 from rules.mapping import Path, PolicyError, Problem
 from rules.names import pattern, split_name
@@ -55,7 +56,9 @@ _HOURS: Final = re.compile(
 )
 
 _PERSONAL_KEYS: Final = ("relation", "columns", "subject", "class")
-_RULE_KEYS: Final = ("name", "when", "then", "approval", "message", "obligations")
+_RULE_KEYS: Final = ("name", "when", "then", "approval", "criteria", "message", "obligations")
+_SESSION_CRITERIA: Final = ("groups", "users", "client_addr", "application", "hours")
+_CRITERIA: Final = (*_SESSION_CRITERIA, "rows", "reason", "ticket")
 _WHEN_KEYS: Final = (
     "action",
     "relation",
@@ -175,13 +178,52 @@ class _Compiler(ApprovalReading):
             approval = self._approval(entry.get("approval"), (*path, "approval"), self._askers(when))
             if approval is not None and then is not None and then is not Decision.HOLD:
                 self._problem((*path, "approval"), "only a rule with then: hold waits for an approval")
+            criteria = self._criteria(entry.get("criteria"), (*path, "criteria"))
+            if criteria and then is not None and then is not Decision.HOLD:
+                self._problem((*path, "criteria"), "only a rule with then: hold has anything to check")
             message = self._text(entry.get("message"), (*path, "message"))
             obligations = self._obligations(entry.get("obligations"), (*path, "obligations"))
             if obligations and then is Decision.DENY:
                 self._problem((*path, "obligations"), "what a rule denies does not run, so it owes nothing")
             if name is not None and then is not None:
-                rules.append(Rule(name, when, then, approval, message, obligations))
+                rules.append(Rule(name, when, then, approval, message, obligations, criteria))
         return tuple(rules)
+
+    def _criteria(self, value: object, path: Path) -> tuple[Criterion, ...]:
+        if value is None:
+            return ()
+        if value in ([], ()):
+            self._problem(path, "an empty list would be met by everybody")
+        found: list[Criterion] = []
+        for place, entry in self._entries(value, path, _CRITERIA):
+            if len(entry) != 1:
+                self._problem(place, f"must be one of {', '.join(_CRITERIA)}, and only one")
+                continue
+            ((key, meant),) = entry.items()
+            criterion = self._criterion(key, meant, place)
+            if criterion is not None:
+                found.append(criterion)
+        return tuple(found)
+
+    def _criterion(self, key: str, value: object, path: Path) -> Criterion | None:
+        text = f"{key}: {', '.join(map(str, value)) if isinstance(value, list | tuple) else value}"
+        if value is None:
+            self._problem((*path, key), "a value is needed")
+            return None
+        if key == "rows":
+            rows = self._rows(value, (*path, key))
+            return None if rows is None else Criterion(text, rows=rows)
+        if key in _SESSION_CRITERIA:
+            return Criterion(text, when=self._when({key: value}, path))
+        pattern = self._text(value, (*path, key), required=True)
+        if pattern is None:
+            return None
+        try:
+            compiled = re.compile(pattern)
+        except re.error as error:
+            self._problem((*path, key), f"not a regular expression: {error}")
+            return None
+        return Criterion(text, said=("reason" if key == "reason" else "ticket", compiled))
 
     def _askers(self, when: When) -> frozenset[str] | None:
         """Everybody a rule may be about, None where it names no groups."""

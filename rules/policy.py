@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from rules.approval import Approval, joined
 from rules.bulk import narrow
@@ -20,6 +20,9 @@ from rules.names import pattern
 from rules.personal import ALL, PersonalData
 from rules.readonly import containment, way_out
 from rules.verdict import Decision, Effect, Obligation, Obligations, Verdict, united
+
+if TYPE_CHECKING:
+    from rules.criteria import Criterion
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -219,6 +222,7 @@ class Rule:
     approval: Approval | None = None
     message: str | None = None
     obligations: Obligations = ()
+    criteria: tuple["Criterion", ...] = ()
 
     def matches(self, effect: EffectFacts, context: Context, *, erasing: bool = False) -> bool:
         """Whether the rule decides this effect in this session."""
@@ -337,7 +341,9 @@ class Policy:
                 obligations=(),
             )
         if verdict.decision is Decision.HOLD:
-            return replace(verdict, reason=f"{verdict.reason}; {reason}", obligations=others)
+            # Letting it run without is for people to decide.
+            asked = replace(verdict.approval or self.approval, criteria=(), break_glass=())
+            return replace(verdict, reason=f"{verdict.reason}; {reason}", approval=asked, obligations=others)
         return replace(
             verdict,
             decision=Decision.HOLD,
@@ -356,7 +362,10 @@ class Policy:
         return approvals[0] if len(approvals) == 1 else joined(approvals)
 
     def _approval(self, rule: Rule | None) -> Approval:
-        return rule.approval if rule is not None and rule.approval is not None else self.approval
+        if rule is None:
+            return self.approval
+        approval = rule.approval or self.approval
+        return replace(approval, criteria=rule.criteria) if rule.criteria else approval
 
     def _decide_effect(self, facts: EffectFacts, context: Context) -> tuple[Effect, Rule | None]:
         redacts = (Obligation.REDACT_ERRORS,) if self._redacts(facts) else ()

@@ -15,6 +15,7 @@ from gateway.store.port import (
 )
 from gateway.store.records import (
     BREAK_GLASS,
+    BY_RULE,
     Decision,
     Hold,
     HoldState,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BREAK_GLASS",
+    "BY_RULE",
     "Decision",
     "Hold",
     "HoldLimit",

@@ -9,12 +9,15 @@ from typing import Any, Final
 from rules import NO_MARGIN, UNSAID, Approval, Intent, Margin, Stage
 
 __all__ = [
+    "BREAK_GLASS",
+    "BY_RULE",
     "Decision",
     "Hold",
     "HoldState",
     "Outcome",
     "PasskeyRecord",
     "PersonRecord",
+    "Review",
     "Standing",
     "TokenRecord",
     "TotpRecord",
@@ -46,6 +49,10 @@ def iso(moment: datetime | None) -> str | None:
 
 BREAK_GLASS: Final = "break-glass"
 """How somebody approved their own statement without waiting for anybody."""
+
+
+BY_RULE: Final = "rule"
+"""How a rule approved, since all of its criteria were met."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +270,7 @@ class Hold:
     @property
     def standing(self) -> Standing | None:
         """The stage that waits, or waited, for people; None where each was finished, or nobody was waited for."""
-        if self.breaks_glass:
+        if any(one.how in (BREAK_GLASS, BY_RULE) for one in self.decisions):
             return None
         return next((one for one in self.standings if one.missing), None)
 
