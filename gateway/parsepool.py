@@ -159,7 +159,7 @@ class ParsePool:
                 await self._employ(reader)
             finally:
                 del self._readers[reader.pid]
-                await reader.end(END_SECONDS if self._stopped else 0.0)
+                await self._end(reader)
             if not reader.answers and not self._queue:
                 # Whatever ended it without a statement would end the next one too.
                 return
@@ -191,6 +191,15 @@ class ParsePool:
             reader = await starting
             if isinstance(reader, Reader):
                 await reader.end(END_SECONDS)
+            raise
+
+    async def _end(self, reader: Reader) -> None:
+        """End a reader, whatever becomes of who asked for it: half ended, it would leave its pipes behind."""
+        ending = spawn(reader.end(END_SECONDS if self._stopped else 0.0), name=f"reader {reader.pid} ends")
+        try:
+            await asyncio.shield(ending)
+        except asyncio.CancelledError:
+            await ending
             raise
 
     async def _employ(self, reader: Reader) -> None:

@@ -148,11 +148,12 @@ class Reader:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
         code = await self._process.wait()
-        # What it still said, to the end of the pipe: then nothing of it stays behind.
+        # What it still said, to the end of both pipes: then nothing of it stays behind.
         with contextlib.suppress(TimeoutError, ConnectionError):
             async with asyncio.timeout(END_SECONDS):
                 while await self._from.read(1 << 16):
                     pass
+                await self._to.wait_closed()
         if code >= 0:
             return f"exit code {code}"
         try:

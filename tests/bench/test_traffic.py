@@ -56,6 +56,12 @@ def test_latency_is_compared_beyond_the_direct_one() -> None:
     }
 
 
+def test_what_did_not_run_is_compared_with_nothing() -> None:
+    idle = Figures(0.0)
+    assert ratios({"direct": idle, "holdgate": idle, "pgbouncer": idle}) == {}
+    assert ratios(BY_WAY | {"holdgate": idle}) == {"rate/direct": 0.0, "rate/pgbouncer": 0.0}
+
+
 def test_what_adds_nothing_is_no_measure() -> None:
     assert "added p50/pgbouncer" not in ratios(BY_WAY | {"pgbouncer": Figures(80.0, 20.0, 9.0, 9.0, 15.0)})
 

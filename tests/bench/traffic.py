@@ -151,14 +151,16 @@ def ratios(by_way: Mapping[str, Figures]) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     gateway, direct, pooler = by_way["holdgate"], by_way["direct"], by_way.get("pgbouncer")
-    found["rate/direct"] = gateway.rate / direct.rate
+    if direct.rate:
+        found["rate/direct"] = gateway.rate / direct.rate
     if pooler is not None:
-        found["rate/pgbouncer"] = gateway.rate / pooler.rate
+        if pooler.rate:
+            found["rate/pgbouncer"] = gateway.rate / pooler.rate
         if gateway.cpu_us and pooler.cpu_us:
             found["cpu/pgbouncer"] = gateway.cpu_us / pooler.cpu_us
         for name in ("p50_us", "p99_us"):
             base, ours, theirs = (getattr(one, name) for one in (direct, gateway, pooler))
-            if base is not None and theirs > base:
+            if None not in (base, ours, theirs) and theirs > base:
                 found[f"added {name[:3]}/pgbouncer"] = (ours - base) / (theirs - base)
     return {name: round(value, 3) for name, value in found.items()}
 
@@ -256,6 +258,9 @@ async def _run(postgres: Postgres, workload: Workload, way: Way, seconds: float,
             arguments += ["-l", "--log-prefix", str(Path(logs, "log"))]
         before = cpu_seconds(way.pid)
         output = await _pgbench(postgres, way.host, way.port, arguments)
+        if "tps = " not in output:
+            # pgbench says nothing of a run in which not one transaction ended, as on a machine that is busy otherwise.
+            return Figures(0.0)
         rate = _number(output, "tps = ")
         count = _number(output, "number of transactions actually processed: ")
         figures = _figures(count, count / rate, before, way)
