@@ -98,6 +98,7 @@ def show(options: Namespace) -> None:
             "reason": hold["reason"],
             "asked because": hold["intent"]["reason"],
             "ticket": hold["intent"]["ticket"],
+            "criteria": "\n".join(map(_criterion, hold["criteria"])),
             "broke the glass": hold["intent"]["break_glass"] if hold["break_glass"] else None,
             "review": _review(hold),
             "actions": ", ".join(hold["actions"]),
@@ -193,6 +194,11 @@ def _review(hold: dict[str, Any]) -> str | None:
     if review is None:
         return "open: somebody else has to close it" if hold["break_glass"] else None
     return f"by {review['who']} at {moment(review['at'])}: {review['note']}"
+
+
+def _criterion(criterion: dict[str, Any]) -> str:
+    why = f" ({criterion['why']})" if criterion["why"] else ""
+    return f"{'met' if criterion['met'] else 'not met'}: {criterion['criterion']}{why}"
 
 
 def _who(decision: dict[str, Any]) -> str:

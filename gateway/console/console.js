@@ -267,6 +267,12 @@ function cardOf(hold) {
   part("intent-row").hidden = !said.length;
   hidden += show(part("intent"), said.join("; "));
   hidden += show(part("effects"), effects(hold));
+  part("criteria-row").hidden = !hold.criteria.length;
+  for (const one of hold.criteria) {
+    const item = document.createElement("li");
+    hidden += show(item, `${one.met ? "met" : "not met"}: ${one.criterion}${one.why ? ` (${one.why})` : ""}`);
+    part("criteria").append(item);
+  }
   hidden += show(part("sql"), hold.sql);
   if (hold.parameters !== null && hold.parameters.length) {
     part("parameters").hidden = false;

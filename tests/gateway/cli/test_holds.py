@@ -178,6 +178,18 @@ async def test_stages_are_shown_with_who_is_still_needed(desk: Desk) -> None:
     assert re.search(r"^decisions: +approve by erin for lea at ", said.out, re.MULTILINE)
 
 
+async def test_criteria_are_shown_with_what_came_of_them(desk: Desk) -> None:
+    criteria = (
+        {"criterion": "rows: <= 10", "met": True, "why": ""},
+        {"criterion": "ticket: X", "met": False, "why": "no ticket was given"},
+    )
+    hold = await desk.open(criteria=criteria)
+    said = await holdgate("holds", "show", hold.id, **await as_(desk, "vic"))
+    shown = re.search(r"^criteria: +(.+)\n +(.+)$", said.out, re.MULTILINE)
+    assert shown is not None
+    assert shown.groups() == ("met: rows: <= 10", "not met: ticket: X (no ticket was given)")
+
+
 async def test_an_approval_that_is_not_the_last_is_confirmed_as_that(desk: Desk) -> None:
     hold = await desk.open(stages=(Stage(("dpo",), 2),))
     environment = await as_(desk, "carol", Role.APPROVER)
