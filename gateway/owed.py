@@ -1,9 +1,8 @@
 """What has happened and the store does not know yet."""
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from gateway.store import StoreUnavailable
@@ -31,32 +30,37 @@ class Owed:
 
     async def now_or_later(self, action: Callable[[], Awaitable[T]], name: str) -> T | None:
         """Do it, or keep trying in the background and return None."""
+        self._begin()
         try:
-            with self._owing():
-                return await action()
+            result = await action()
         except StoreUnavailable as error:
             logger.error("%s waits for the store: %s", name, error)
+            # It is owed all the while: nobody may find nothing owed before the task has begun.
+            spawn(self._later(action), name=name)
+            return None
+        except BaseException:
+            self._end()
+            raise
+        self._end()
+        return result
 
-        async def later() -> None:
-            with self._owing():
-                while True:
-                    await asyncio.sleep(self._retry_seconds)
-                    try:
-                        await action()
-                        return
-                    except StoreUnavailable:
-                        continue
+    async def _later(self, action: Callable[[], Awaitable[T]]) -> None:
+        try:
+            while True:
+                await asyncio.sleep(self._retry_seconds)
+                try:
+                    await action()
+                    return
+                except StoreUnavailable:
+                    continue
+        finally:
+            self._end()
 
-        spawn(later(), name=name)
-        return None
-
-    @contextlib.contextmanager
-    def _owing(self) -> Iterator[None]:
+    def _begin(self) -> None:
         self.count += 1
         self._nothing.clear()
-        try:
-            yield
-        finally:
-            self.count -= 1
-            if not self.count:
-                self._nothing.set()
+
+    def _end(self) -> None:
+        self.count -= 1
+        if not self.count:
+            self._nothing.set()
