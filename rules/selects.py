@@ -20,6 +20,7 @@ from rules.sources import Sources
 
 _READ_CODE: Final = frozenset(["policy"])
 _SELECT: Final = "SelectStmt"
+_NESTED: Final = (dict, list)
 
 
 @dataclass(slots=True)
@@ -336,10 +337,10 @@ def _mentions(root: Any) -> Counter[str]:
     stack = [root]
     while stack:
         node = stack.pop()
-        if isinstance(node, list):
-            stack.extend(one for one in node if isinstance(one, dict | list))
-        else:
-            if "relname" in node:
-                found[node["relname"]] += 1
-            stack.extend(one for one in node.values() if isinstance(one, dict | list))
+        if isinstance(node, dict):
+            name = node.get("relname")
+            if name is not None:
+                found[name] += 1
+            node = node.values()
+        stack.extend([value for value in node if isinstance(value, _NESTED)])
     return found
