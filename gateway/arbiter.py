@@ -26,6 +26,7 @@ from rules import (
     CursorAct,
     CursorStep,
     Decision,
+    EffectFacts,
     Facts,
     Judge,
     Judgement,
@@ -397,31 +398,61 @@ class Arbiter:
             if one.execution.portal is not None:
                 one.execution.portal.ruling = release
 
+    def ticket_digest(self, ruling: Ruling) -> str:
+        """SHA-256 over what the approval of a ticket is bound to, in hexadecimal: the texts and parameters of all that
+        executes and what they do, for whom and where, but not how they are sent: a driver may name its statement
+        otherwise the next time."""
+        who = self._who
+        hashed = hashlib.sha256(b"ticket")
+        for text in (ruling.policy_version, who.user, who.database, self._state.role or who.role or ""):
+            _part(hashed, text.encode())
+        for one in ruling.ruled:
+            execution = one.execution
+            _part(hashed, struct.pack("!II", execution.function_oid, len(execution.sql)))
+            for sql in execution.sql:
+                _part(hashed, sql)
+            for type_oid, format_code, value in execution.parameters:
+                _part(hashed, struct.pack("!Ih?", type_oid, format_code, value is None))
+                _part(hashed, value or b"")
+            for effect in one.judgement.facts.effects:
+                _part(hashed, _told(effect).encode("utf-8", "backslashreplace"))
+        return hashed.hexdigest()
+
     def digest(self, request: Request, version: str) -> str:
         """SHA-256 over everything an approval is bound to, in hexadecimal.
 
         Every part is preceded by its length, so that no two different requests read the same.
         """
         hashed = hashlib.sha256()
-
-        def part(data: bytes) -> None:
-            hashed.update(struct.pack("!Q", len(data)))
-            hashed.update(data)
-
         who = self._who
         for text in (version, who.user, who.database, self._state.role or who.role or ""):
-            part(text.encode())
-        part(request.kind.value.encode())
+            _part(hashed, text.encode())
+        _part(hashed, request.kind.value.encode())
         for message in request.messages:
-            part(message)
+            _part(hashed, message)
         for execution in request.executions:
-            part(struct.pack("!iI", execution.at, execution.function_oid))
+            _part(hashed, struct.pack("!iI", execution.at, execution.function_oid))
             for sql in execution.sql:
-                part(sql)
+                _part(hashed, sql)
             for type_oid, format_code, value in execution.parameters:
-                part(struct.pack("!Ih?", type_oid, format_code, value is None))
-                part(value or b"")
+                _part(hashed, struct.pack("!Ih?", type_oid, format_code, value is None))
+                _part(hashed, value or b"")
         return hashed.hexdigest()
+
+
+def _part(hashed: "hashlib._Hash", data: bytes) -> None:
+    hashed.update(struct.pack("!Q", len(data)))
+    hashed.update(data)
+
+
+def _told(effect: EffectFacts) -> str:
+    """An effect as the same text in every process."""
+    return repr(
+        (
+            *(effect.action.value, effect.relation, effect.columns, str(effect.row_bound), effect.personal),
+            *(effect.nature.value, effect.detail, sorted(effect.classes), effect.erases, effect.resets),
+        )
+    )
 
 
 def _strictness(one: Ruled) -> tuple[Decision, bool]:

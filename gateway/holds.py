@@ -77,6 +77,8 @@ logger = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
 STOP_SECONDS = 5.0
+SWEEP_SECONDS = 5.0
+"""How late a ticket that is over may be seen to be; it cannot be approved or used meanwhile."""
 MAX_PAGE = 500
 
 _NOBODY: Final[Mapping[str, Collection[str]]] = MappingProxyType({})
@@ -102,6 +104,7 @@ class Holds(HoldBook):
         clock: Clock = SYSTEM_CLOCK,
         retry_seconds: float = RETRY_SECONDS,
         stop_seconds: float = STOP_SECONDS,
+        sweep_seconds: float = SWEEP_SECONDS,
     ) -> None:
         super().__init__(bus, audit)
         self._store = store
@@ -109,6 +112,8 @@ class Holds(HoldBook):
         self._clock = clock
         self._retry_seconds = retry_seconds
         self._stop_seconds = stop_seconds
+        self._sweep_seconds = sweep_seconds
+        self._sweeper: asyncio.Task[None] | None = None
         self._owed = Owed(retry_seconds)
         self._ids = Ulids(clock)
         self._deciding: Counter[str] = Counter()
@@ -127,6 +132,7 @@ class Holds(HoldBook):
             instance=None, at=self._clock.now(), reason="the gateway stopped while it was open"
         ):
             self.settle(hold)
+        self._sweeper = spawn(self._sweep(), name="tickets")
 
     async def stop(self) -> None:
         """End every open hold of this process as interrupted, and open no more.
@@ -134,6 +140,8 @@ class Holds(HoldBook):
         What the store is still owed (ends, outcomes) has a few seconds to arrive there.
         """
         self._stopped = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
         reason = "the gateway is stopping"
         try:
             ended = await self._store.interrupt_holds(
@@ -172,6 +180,14 @@ class Holds(HoldBook):
                 spawn(self._leave(entry), name=f"abandon {entry.hold.id}")
             entry.left = True
             raise
+
+    async def ticket(self, request: HoldRequest) -> Hold:
+        """The ticket for a statement: one that is there, whatever was decided about it, or a new pending one. A new one
+        is in the store and in the audit when this returns. Raises :class:`HoldsFull`."""
+        if self._stopped:
+            raise HoldsFull("the gateway is stopping and holds no more statements")
+        hold = dataclasses.replace(self._new(request), ticket=True)
+        return await complete(self._ticket(hold), name=f"ticket {hold.id}")
 
     async def wait(self, hold_id: str) -> Hold:
         """The hold once it is no longer pending. Raises :class:`HoldNotFound` if nobody waits for it here."""
@@ -425,6 +441,37 @@ class Holds(HoldBook):
             raise
         self.settle(hold)
         return hold
+
+    async def _ticket(self, hold: Hold) -> Hold:
+        try:
+            kept = await self._store.ticket(
+                hold,
+                limit=self.limits.pending_holds,
+                limit_per_user=self.limits.pending_holds_per_user,
+            )
+        except HoldLimit as error:
+            raise HoldsFull(str(error)) from None
+        if kept.id != hold.id:
+            return kept
+        try:
+            await self._audit.intent(opened_record(hold))
+        except AuditUnavailable:
+            await self._store.end_hold(
+                hold.id, HoldState.INTERRUPTED, self._clock.now(), "the audit could not be written"
+            )
+            raise
+        self._bus.publish("hold.opened", hold.to_dict())
+        return hold
+
+    async def _sweep(self) -> None:
+        """End tickets that nobody decided or used in time: no session minds them. Any gateway of the store may."""
+        while True:
+            await asyncio.sleep(self._sweep_seconds)
+            try:
+                for hold in await self._store.expire_tickets(self._clock.now()):
+                    self.settle(hold)
+            except StoreUnavailable as error:
+                logger.error("tickets that are over could not be ended: %s", error)
 
     async def _leave(self, entry: Waiter) -> Hold:
         return await self._end(

@@ -114,6 +114,8 @@ class Waiting:
         self._ending = ending
         preview: asyncio.Task[None] | None = None
         try:
+            if self._by_ticket(ruling, intent):
+                return await self._ticket(request, ruling, arbiter, statement_id, intent, ending)
             hold = await self._open(request, ruling, arbiter, statement_id, intent)
             self.hold_id = hold.id
             preview = self._preview(hold, ruling, arbiter)
@@ -145,7 +147,9 @@ class Waiting:
         verdict = ruling.deciding.judgement.verdict
         approval = _approval(ruling)
         criteria = self._criteria(ruling, approval, intent)
-        return await self._holds.open(
+        ticket = self._by_ticket(ruling, intent)
+        opens = self._holds.ticket if ticket else self._holds.open
+        return await opens(
             HoldRequest(
                 user=who.user,
                 groups=tuple(sorted(who.groups)),
@@ -173,7 +177,9 @@ class Waiting:
                 all_met=bool(criteria) and all(one.met for one in criteria),
                 margin=approval.margin,
                 uncounted=uncounted(request, ruling, self._standing()),
-                digest=arbiter.digest(request, ruling.policy_version),
+                digest=arbiter.ticket_digest(ruling)
+                if ticket
+                else arbiter.digest(request, ruling.policy_version),
             )
         )
 
@@ -195,6 +201,50 @@ class Waiting:
             if effect.decision is Decided.HOLD
         ]
         return [check(criterion, context, effects, intent) for criterion in approval.criteria]
+
+    def _by_ticket(self, ruling: Ruling, intent: Intent) -> bool:
+        """Whether the session does not wait: its rule says so, or else the configuration of its user. What
+        breaks the glass, or meets all criteria, does not wait either way."""
+        approval, who = _approval(ruling), self._recorder.who
+        criteria = self._criteria(ruling, approval, intent)
+        if _breaks_glass(approval, who.groups, intent) or (criteria and all(one.met for one in criteria)):
+            return False
+        if approval.hold is not None:
+            return approval.hold == "ticket"
+        user = self._config().users.get(who.user)
+        return user is not None and user.hold == "ticket"
+
+    async def _ticket(
+        self,
+        request: Request,
+        ruling: Ruling,
+        arbiter: Arbiter,
+        statement_id: str,
+        intent: Intent,
+        ending: asyncio.Future[Ending],
+    ) -> Released | ServerError:
+        """Use the approval that is there for the statement, or fail at once with the ticket that asks for one."""
+        while True:
+            hold = await self._open(request, ruling, arbiter, statement_id, intent)
+            if hold.state is not HoldState.APPROVED:
+                if hold.statement_id == statement_id:
+                    self._preview(hold, ruling, arbiter)
+                return await self._refuse(ruling, statement_id, hold, 0.0, _unpunched(hold, clock.now()))
+            problem = await self._changed(hold, ruling)
+            if problem is None and hold.max_rows is not None:
+                problem = uncounted(request, ruling, self._standing())
+            if problem is not None:
+                hold = await self._holds.end(hold.id, HoldState.INTERRUPTED, problem)
+                return await self._refuse(ruling, statement_id, hold, 0.0, _outdated(hold, problem))
+            if ending.done():
+                # Nothing runs for a client that has gone; the ticket is good for the next time.
+                error = ServerError(sqlstate.QUERY_CANCELED, ending.result().why)
+                return await self._refuse(ruling, statement_id, hold, 0.0, error)
+            try:
+                return Released(await self._holds.claim(hold.id, hold.digest), 0.0)
+            except ClaimRefused:
+                # Somebody else used it at the same moment: this one needs another.
+                continue
 
     def _preview(self, hold: Hold, ruling: Ruling, arbiter: Arbiter) -> asyncio.Task[None] | None:
         """Look up what the statement would do, beside the wait."""
@@ -376,6 +426,19 @@ def _outdated(hold: Hold, problem: str) -> ServerError:
         f"the approval of hold {hold.id} is void: {problem}",
         detail="Nothing was run.",
         hint="Run the statement again to ask anew.",
+    )
+
+
+def _unpunched(hold: Hold, now: datetime) -> ServerError:
+    """What the client of a ticket that cannot be used reads."""
+    if hold.state is HoldState.REJECTED:
+        return _refusal(hold)
+    left = max(0, round((hold.expires_at - now).total_seconds()))
+    return ServerError(
+        sqlstate.INSUFFICIENT_PRIVILEGE,
+        f"statement needs approval: ticket {hold.id}",
+        detail=f"Rule {hold.rule}: {hold.reason}.{_approved(hold)} It expires in {_span(left)}. Nothing was run.",
+        hint=f"{_asked(hold, now)}. Run the same statement again then: it goes through once.",
     )
 
 

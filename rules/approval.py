@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     from rules.criteria import Criterion
@@ -75,7 +75,8 @@ NO_MARGIN: Final = Margin()
 @dataclass(frozen=True, slots=True)
 class Approval:
     """What a hold takes: each of ``stages``, one after the other, within ``expires`` seconds; and ``margin``, by which
-    what it changes may be more than was previewed."""
+    what it changes may be more than was previewed. ``hold``: whether the session waits, or the statement fails at once
+    and runs when it is sent again; None: as the identity says."""
 
     stages: tuple[Stage, ...] = (Stage(),)
     expires: float = DEFAULT_EXPIRY
@@ -84,6 +85,7 @@ class Approval:
     """Groups whose members may let it run at once, and be reviewed afterwards."""
     criteria: tuple["Criterion", ...] = ()
     """If there are any and all are met, nobody is asked."""
+    hold: Literal["wait", "ticket"] | None = None
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -91,11 +93,14 @@ class Approval:
         return tuple(dict.fromkeys(group for stage in self.stages for group in stage.all_groups))
 
 
+_HOLDS: Final[tuple[Literal["wait", "ticket"], ...]] = ("wait", "ticket")
+
+
 def joined(approvals: Sequence[Approval]) -> Approval:
     """What a hold takes that several rules ask for: the stages of each, but for those that others make needless.
 
-    Whoever approved for one rule may approve for the next. The shortest wait and margin count, and the glass may be
-    broken only by those who may for each.
+    Whoever approved for one rule may approve for the next. The shortest wait and margin count, the glass may be
+    broken only by those who may for each, and the session waits if one of them says so.
     """
     first, *others = approvals
     stages = list(first.stages)
@@ -110,6 +115,7 @@ def joined(approvals: Sequence[Approval]) -> Approval:
         min(one.expires for one in approvals),
         Margin(min(one.margin.percent for one in approvals), min(one.margin.rows for one in approvals)),
         tuple(group for group in first.break_glass if all(group in one.break_glass for one in others)),
+        hold=next((word for word in _HOLDS if any(one.hold == word for one in approvals)), None),
     )
 
 

@@ -56,9 +56,10 @@ _HOURS: Final = re.compile(
 )
 
 _PERSONAL_KEYS: Final = ("relation", "columns", "subject", "class")
-_RULE_KEYS: Final = ("name", "when", "then", "approval", "criteria", "message", "obligations")
+_RULE_KEYS: Final = ("name", "when", "then", "approval", "criteria", "hold", "message", "obligations")
 _SESSION_CRITERIA: Final = ("groups", "users", "client_addr", "application", "hours")
 _CRITERIA: Final = (*_SESSION_CRITERIA, "rows", "reason", "ticket")
+_HOLDS: Final[Mapping[object, Literal["wait", "ticket"]]] = {"wait": "wait", "ticket": "ticket"}
 _WHEN_KEYS: Final = (
     "action",
     "relation",
@@ -181,12 +182,13 @@ class _Compiler(ApprovalReading):
             criteria = self._criteria(entry.get("criteria"), (*path, "criteria"))
             if criteria and then is not None and then is not Decision.HOLD:
                 self._problem((*path, "criteria"), "only a rule with then: hold has anything to check")
+            hold = self._hold(entry.get("hold"), (*path, "hold"), then)
             message = self._text(entry.get("message"), (*path, "message"))
             obligations = self._obligations(entry.get("obligations"), (*path, "obligations"))
             if obligations and then is Decision.DENY:
                 self._problem((*path, "obligations"), "what a rule denies does not run, so it owes nothing")
             if name is not None and then is not None:
-                rules.append(Rule(name, when, then, approval, message, obligations, criteria))
+                rules.append(Rule(name, when, then, approval, message, obligations, criteria, hold))
         return tuple(rules)
 
     def _criteria(self, value: object, path: Path) -> tuple[Criterion, ...]:
@@ -224,6 +226,16 @@ class _Compiler(ApprovalReading):
             self._problem((*path, key), f"not a regular expression: {error}")
             return None
         return Criterion(text, said=("reason" if key == "reason" else "ticket", compiled))
+
+    def _hold(self, value: object, path: Path, then: Decision | None) -> Literal["wait", "ticket"] | None:
+        if value is None:
+            return None
+        if then is not None and then is not Decision.HOLD:
+            self._problem(path, "only a rule with then: hold holds")
+        word = _HOLDS.get(value) if isinstance(value, str) else None
+        if word is None:
+            self._problem(path, "must be wait or ticket")
+        return word
 
     def _askers(self, when: When) -> frozenset[str] | None:
         """Everybody a rule may be about, None where it names no groups."""

@@ -223,6 +223,7 @@ class Rule:
     message: str | None = None
     obligations: Obligations = ()
     criteria: tuple["Criterion", ...] = ()
+    hold: Literal["wait", "ticket"] | None = None
 
     def matches(self, effect: EffectFacts, context: Context, *, erasing: bool = False) -> bool:
         """Whether the rule decides this effect in this session."""
@@ -365,7 +366,9 @@ class Policy:
         if rule is None:
             return self.approval
         approval = rule.approval or self.approval
-        return replace(approval, criteria=rule.criteria) if rule.criteria else approval
+        if rule.criteria:
+            approval = replace(approval, criteria=rule.criteria)
+        return approval if rule.hold is None else replace(approval, hold=rule.hold)
 
     def _decide_effect(self, facts: EffectFacts, context: Context) -> tuple[Effect, Rule | None]:
         redacts = (Obligation.REDACT_ERRORS,) if self._redacts(facts) else ()

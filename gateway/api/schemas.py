@@ -386,6 +386,8 @@ class HoldOut(BaseModel):
     max_rows: int | None
     proposed_rows: int | None
     uncounted: str | None
+    ticket: bool
+    use_by: Time | None
     transaction_open_since: Time | None
     opened_at: Time
     expires_at: Time

@@ -93,6 +93,8 @@ def show(options: Namespace) -> None:
             "session": hold["session_id"],
             "opened": moment(hold["opened_at"]),
             "expires": moment(hold["expires_at"]),
+            "mode": "ticket: it goes through once when it is run again" if hold["ticket"] else None,
+            "use by": moment(hold["use_by"]),
             "transaction": moment(hold["transaction_open_since"]),
             "rule": hold["rule"],
             "reason": hold["reason"],

@@ -288,10 +288,9 @@ def _user(section: Section, name: str, listen: Listen) -> User:
         roles=_roles(section),
         roles_listed="roles" in section,
         oidc=section.optional_text("oidc"),
+        hold=section.word("hold", "wait", HOLD_MODES),
         enabled=section.flag("enabled", True),
     )
-    if section.word("hold", "wait", HOLD_MODES) == "ticket":
-        section.problem("hold", "ticket is not available in this version; write wait")
     if user.trust and not is_loopback(listen.address):
         section.problem(
             "trust", f"no password is asked, so listen.address must be loopback, not {listen.address}"

@@ -156,7 +156,7 @@ class User:
     cert: str | None = None
     groups: tuple[str, ...] = ()
     role: str | None = None
-    hold: Literal["wait"] = "wait"
+    hold: Literal["wait", "ticket"] = "wait"
     roles: frozenset[Role] = frozenset()
     roles_listed: bool = False
     oidc: str | None = None

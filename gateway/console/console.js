@@ -291,6 +291,7 @@ function cardOf(hold) {
   card.dataset.hidden = hidden;
   hiddenNote(card);
   preview(card, hold);
+  if (hold.ticket) hidden += show(part("why"), `${hold.reason} (asked for by ticket: the session does not wait)`);
   part("transaction").hidden = !hold.transaction_open_since;
   wireDecision(card, hold);
   drawStages(card, hold);
@@ -423,6 +424,7 @@ function whyNot(hold) {
 }
 
 function approving(hold) {
+  if (hold.ticket) return "Nobody waits for it: it goes through once when it is run again in time.";
   const people = hold.stages.reduce((sum, stage) => sum + stage.quorum, 0);
   return people === 1 ? "It runs at once, exactly as shown." : "It runs, exactly as shown, once everybody needed has approved.";
 }

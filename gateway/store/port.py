@@ -59,6 +59,13 @@ class HoldStore(Protocol):
     async def add_hold(self, hold: Hold, *, limit: int, limit_per_user: int) -> None:
         """Keep a new pending hold. Raises :class:`HoldLimit` when that would be one too many."""
 
+    async def ticket(self, hold: Hold, *, limit: int, limit_per_user: int) -> Hold:
+        """The ticket of the same user and digest that waits, can be used, or was rejected no longer ago than it could
+        have waited; where there is none, ``hold`` is kept and returned. Raises :class:`HoldLimit`."""
+
+    async def expire_tickets(self, at: datetime) -> list[Hold]:
+        """End every ticket that nobody decided or used in time; those that this call ended."""
+
     async def hold(self, hold_id: str) -> Hold | None:
         """The hold with its decisions, None when there is none."""
 
@@ -89,7 +96,7 @@ class HoldStore(Protocol):
         """End a hold that is still pending as expired. False: it was no longer pending."""
 
     async def claim_hold(self, hold_id: str, digest: str, at: datetime) -> bool:
-        """Use the approval of this digest; true exactly once for a hold."""
+        """Use the approval of this digest; true exactly once for a hold, and for a ticket in its time."""
 
     async def set_outcome(self, hold_id: str, outcome: Outcome) -> bool:
         """Keep how the released statement ended. False: it was not released, or has an outcome."""
@@ -111,7 +118,7 @@ class HoldStore(Protocol):
         holds that this call ended."""
 
     async def interrupt_holds(self, *, instance: str | None, at: datetime, reason: str) -> list[Hold]:
-        """Interrupt every open hold of ``instance`` (None: of whomever); the holds that this call ended."""
+        """Interrupt every open hold of ``instance`` (None: of whomever) but tickets; those that this call ended."""
 
 
 class TokenStore(Protocol):

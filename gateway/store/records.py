@@ -174,8 +174,8 @@ class Hold:
     ``reason`` is why it is held; ``end_reason`` why it ended when nobody decided. ``obligations`` bind the
     statement once it is released. ``recent`` are the session's statements before it, and ``impact`` is the preview
     of what it would do, None before there is one. It may change ``margin`` more rows than those; ``uncounted`` is why
-    no number of rows can be enforced. ``released_at`` is set once, when the approval was used.
-    ``instance`` is the gateway process whose session waits.
+    no number of rows can be enforced. For a ``ticket`` no session waits: it is used when the statement is run again.
+    ``released_at`` is set once, when the approval was used. ``instance`` is the gateway process whose session waits.
     """
 
     id: str
@@ -211,6 +211,7 @@ class Hold:
     impact: Mapping[str, Any] | None = None
     margin: Margin = NO_MARGIN
     uncounted: str | None = None
+    ticket: bool = False
     decisions: tuple[Decision, ...] = ()
     review: Review | None = None
     outcome: Outcome | None = None
@@ -231,6 +232,13 @@ class Hold:
     def breaks_glass(self) -> bool:
         """Whether whoever asked let it run without anybody's approval."""
         return any(one.how == BREAK_GLASS for one in self.decisions)
+
+    @property
+    def use_by(self) -> datetime | None:
+        """Until when an approved ticket can be used: as long after its decision as it could wait for it."""
+        if not self.ticket or self.state is not HoldState.APPROVED or self.resolved_at is None:
+            return None
+        return self.resolved_at + (self.expires_at - self.opened_at)
 
     @property
     def decided_by(self) -> tuple[str, ...]:
@@ -309,6 +317,8 @@ class Hold:
             "max_rows": self.max_rows,
             "proposed_rows": self.proposed_rows,
             "uncounted": self.uncounted,
+            "ticket": self.ticket,
+            "use_by": iso(self.use_by),
             "transaction_open_since": iso(self.transaction_open_since),
             "opened_at": iso(self.opened_at),
             "expires_at": iso(self.expires_at),

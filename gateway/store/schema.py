@@ -109,6 +109,7 @@ holds = Table(
     Column("intent", Json, nullable=False, server_default="{}"),
     Column("margin", Json, nullable=False, server_default="{}"),
     Column("uncounted", Json),
+    Column("ticket", Boolean, nullable=False, server_default=false()),
     Column("transaction_open_since", Moment),
     Column("digest", Text, nullable=False),
     Column("instance", Text, nullable=False),
@@ -124,6 +125,7 @@ holds = Table(
     Column("finished", Integer, nullable=False, server_default="0"),
 )
 Index("holds_by_state", holds.c.state, holds.c.id)
+Index("holds_by_digest", holds.c.digest)
 
 decisions = Table(
     "decisions",

@@ -22,6 +22,7 @@ from sqlalchemy import (
     select,
     text,
     true,
+    type_coerce,
     update,
 )
 from sqlalchemy.exc import SQLAlchemyError
@@ -57,6 +58,17 @@ _OPEN = or_(
     _holds.c.state == HoldState.PENDING.value,
     and_(_holds.c.state == HoldState.APPROVED.value, _holds.c.released_at.is_(None)),
 )
+
+_UNUSED = and_(_holds.c.state == HoldState.APPROVED.value, _holds.c.released_at.is_(None))
+_UNDECIDED = "nobody decided in time"
+
+_UNTIL = type_coerce(
+    type_coerce(_holds.c.resolved_at, BigInteger)
+    + type_coerce(_holds.c.expires_at, BigInteger)
+    - type_coerce(_holds.c.opened_at, BigInteger),
+    schema.Moment,
+)
+"""As long after its decision as a hold could wait for it: so long a ticket can be used, and so long a no counts."""
 
 
 async def open_store(url: str) -> "SqlStore":
@@ -133,16 +145,65 @@ class SqlStore(SqlPeople, SqlTotp, SqlPasskeys):
 
     async def add_hold(self, hold: Hold, *, limit: int, limit_per_user: int) -> None:
         """Keep a new pending hold."""
-        pending = select(func.count()).select_from(_holds).where(_holds.c.state == HoldState.PENDING.value)
         # One of this gateway at a time: whoever waits for the others' turn keeps a connection from the rest.
         async with self._opening, self._write() as connection:
             await self._advisory(connection, _LIMIT_LOCK)
-            if (await connection.scalar(pending) or 0) >= limit:
-                raise HoldLimit(limit, None)
-            if (await connection.scalar(pending.where(_holds.c.user == hold.user)) or 0) >= limit_per_user:
-                raise HoldLimit(limit_per_user, hold.user)
-            await connection.execute(insert(_holds).values(hold_values(hold)))
-            await self._tell(connection, "opened", hold.id)
+            await self._add(connection, hold, limit, limit_per_user)
+
+    async def _add(self, connection: AsyncConnection, hold: Hold, limit: int, limit_per_user: int) -> None:
+        pending = select(func.count()).select_from(_holds).where(_holds.c.state == HoldState.PENDING.value)
+        if (await connection.scalar(pending) or 0) >= limit:
+            raise HoldLimit(limit, None)
+        if (await connection.scalar(pending.where(_holds.c.user == hold.user)) or 0) >= limit_per_user:
+            raise HoldLimit(limit_per_user, hold.user)
+        await connection.execute(insert(_holds).values(hold_values(hold)))
+        await self._tell(connection, "opened", hold.id)
+
+    async def ticket(self, hold: Hold, *, limit: int, limit_per_user: int) -> Hold:
+        """The ticket that is there, or a new one."""
+        at = hold.opened_at
+        known = (
+            select(_holds.c.id)
+            .where(
+                _holds.c.ticket,
+                _holds.c.digest == hold.digest,
+                _holds.c.user == hold.user,
+                or_(
+                    and_(_holds.c.state == HoldState.PENDING.value, _holds.c.expires_at > at),
+                    and_(_UNUSED, at < _UNTIL),
+                    and_(_holds.c.state == HoldState.REJECTED.value, at < _UNTIL),
+                ),
+            )
+            .order_by(_holds.c.id.desc())
+            .limit(1)
+        )
+        async with self._opening, self._write() as connection:
+            await self._advisory(connection, _LIMIT_LOCK)
+            ids = list(await connection.scalars(known))
+            if ids:
+                (found,) = await self._load(connection, ids)
+                return found
+            await self._add(connection, hold, limit, limit_per_user)
+        return hold
+
+    async def expire_tickets(self, at: datetime) -> list[Hold]:
+        """End tickets that are over."""
+        undecided = and_(_holds.c.state == HoldState.PENDING.value, _holds.c.expires_at <= at)
+        unused = and_(_UNUSED, at >= _UNTIL)
+        ended: list[Hold] = []
+        async with self._write() as connection:
+            for late, why in ((undecided, _UNDECIDED), (unused, "the approval was not used in time")):
+                change = (
+                    update(_holds)
+                    .where(_holds.c.ticket, late)
+                    .values(state=HoldState.EXPIRED.value, resolved_at=at, end_reason=why)
+                    .returning(_holds.c.id)
+                )
+                ids = list(await connection.scalars(change))
+                ended += await self._load(connection, ids)
+                for hold_id in ids:
+                    await self._tell(connection, "resolved", hold_id)
+        return ended
 
     async def hold(self, hold_id: str) -> Hold | None:
         """The hold with its decisions."""
@@ -221,7 +282,7 @@ class SqlStore(SqlPeople, SqlTotp, SqlPasskeys):
         change = (
             update(_holds)
             .where(_holds.c.id == hold_id, _holds.c.state == HoldState.PENDING.value)
-            .values(state=HoldState.EXPIRED.value, resolved_at=at, end_reason="nobody decided in time")
+            .values(state=HoldState.EXPIRED.value, resolved_at=at, end_reason=_UNDECIDED)
         )
         return await self._change_one(change, "resolved", hold_id)
 
@@ -234,6 +295,7 @@ class SqlStore(SqlPeople, SqlTotp, SqlPasskeys):
                 _holds.c.state == HoldState.APPROVED.value,
                 _holds.c.released_at.is_(None),
                 _holds.c.digest == digest,
+                or_(_holds.c.ticket.is_(False), at < _UNTIL),
             )
             .values(released_at=at)
         )
@@ -265,7 +327,7 @@ class SqlStore(SqlPeople, SqlTotp, SqlPasskeys):
 
     async def interrupt_holds(self, *, instance: str | None, at: datetime, reason: str) -> list[Hold]:
         """Interrupt open holds."""
-        change = update(_holds).where(_OPEN).returning(_holds.c.id)
+        change = update(_holds).where(_OPEN, _holds.c.ticket.is_(False)).returning(_holds.c.id)
         if instance is not None:
             change = change.where(_holds.c.instance == instance)
         change = change.values(state=HoldState.INTERRUPTED.value, resolved_at=at, end_reason=reason)
@@ -297,7 +359,8 @@ class SqlStore(SqlPeople, SqlTotp, SqlPasskeys):
         """Interrupt the open holds of gateways that say nothing."""
         latest = self._server_clock - round(seconds * 1_000_000)
         alive = select(_gateways.c.instance).where(_gateways.c.seen_at >= latest)
-        change = update(_holds).where(_OPEN, _holds.c.instance.not_in(alive)).returning(_holds.c.id)
+        left = and_(_OPEN, _holds.c.ticket.is_(False), _holds.c.instance.not_in(alive))
+        change = update(_holds).where(left).returning(_holds.c.id)
         change = change.values(state=HoldState.INTERRUPTED.value, resolved_at=at, end_reason=reason)
         async with self._write(self._aside) as connection:
             await connection.execute(delete(_gateways).where(_gateways.c.seen_at < latest))

@@ -59,6 +59,10 @@ class HoldsOfWorker(HoldPort):
     async def open(self, request: HoldRequest) -> Hold:
         return self._noted(await self._holds.open(request))
 
+    async def ticket(self, request: HoldRequest) -> Hold:
+        # No session waits for it: it is not left behind.
+        return await self._holds.ticket(request)
+
     async def wait(self, hold_id: str) -> Hold:
         return self._noted(await self._holds.wait(hold_id))
 

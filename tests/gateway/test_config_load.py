@@ -162,7 +162,7 @@ def test_every_problem_at_once(faults: Faults) -> None:
             "users.alice.groups[1]: expected a name, found a mapping",
         ),
         ("users: {alice: {roles: [king]}}", "users.alice.roles: king: expected some of viewer, approver"),
-        ("users: {alice: {hold: ticket}}", "users.alice.hold: ticket is not available in this version"),
+        ("users: {alice: {hold: paper}}", "users.alice.hold: expected one of wait, ticket, found 'paper'"),
         ("users: {alice: {cert: alice}}", "users.alice.cert: needs listen.tls.client_ca"),
         (
             "listen: {address: 0.0.0.0}\nusers: {a: {trust: true}}",

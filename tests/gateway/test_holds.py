@@ -109,7 +109,11 @@ async def open_desk(folder: Path, url: str, **limits: int) -> AsyncIterator[Desk
     await audit.start()
     bus = Bus(clock=clock)
     bus.listen(events.append)
-    holds = Holds(store, bus, audit, Limits(**limits), nobody(store, folder), clock=clock, retry_seconds=0.02)
+    holds = Holds(
+        *(store, bus, audit, Limits(**limits), nobody(store, folder)),
+        clock=clock,
+        retry_seconds=0.02,
+    )
     await holds.start()
     try:
         yield Desk(holds, store, audit, bus, clock, events, path)
@@ -181,6 +185,43 @@ class TestLife:
         )
         assert [(event.kind, event.data["id"]) for event in desk.events] == [("hold.opened", hold.id)]
         assert desk.holds.pending == 1
+
+    async def test_a_ticket_is_one_until_it_is_used(self, desk: Desk) -> None:
+        one = await desk.holds.ticket(hold_request())
+        assert (one.ticket, one.state) == (True, HoldState.PENDING)
+        assert (await desk.holds.ticket(hold_request())).id == one.id
+        assert desk.holds.pending == 0
+        assert desk.kinds() == ["hold.opened"]
+        await desk.decide(one)
+        assert (await desk.holds.ticket(hold_request())).state is HoldState.APPROVED
+        claimed = await desk.holds.claim(one.id, one.digest)
+        assert claimed.released_at is not None
+        assert claimed.resolved_at is not None
+        assert claimed.use_by == claimed.resolved_at + timedelta(minutes=15)
+        assert (await desk.holds.ticket(hold_request())).id != one.id
+        assert await desk.recorded() == [("hold", "opened"), ("decision", "approved"), ("hold", "opened")]
+
+    async def test_a_ticket_that_is_over_is_ended(self, desk: Desk) -> None:
+        assert desk.holds._sweeper is not None
+        desk.holds._sweeper.cancel()
+        desk.holds._sweep_seconds = 0.02
+        await desk.holds.start()
+        one = await desk.holds.ticket(hold_request())
+        desk.clock.ahead += 16 * 60
+        await soon(lambda: "hold.resolved" in desk.kinds())
+        assert (await desk.holds.get(one.id)).state is HoldState.EXPIRED
+        with pytest.raises(AlreadyResolved):
+            await desk.decide(one)
+        await desk.holds.stop()
+
+    async def test_a_ticket_outlives_what_stops(self, desk: Desk) -> None:
+        one = await desk.holds.ticket(hold_request())
+        await desk.holds.start()
+        assert (await desk.holds.get(one.id)).state is HoldState.PENDING
+        await desk.holds.stop()
+        assert (await desk.holds.get(one.id)).state is HoldState.PENDING
+        with pytest.raises(HoldsFull, match="stopping"):
+            await desk.holds.ticket(hold_request())
 
     async def test_a_preview_is_told_while_it_waits(self, desk: Desk) -> None:
         hold = await desk.open()

@@ -205,3 +205,25 @@ def test_whatever_is_written_it_is_a_policy_or_a_list_of_problems(document: dict
         return
     assert found
     assert all(one.message for one in found)
+
+
+def test_how_a_statement_is_held() -> None:
+    rules = [
+        {"name": "t", "when": {}, "then": "hold", "hold": "ticket"},
+        {"name": "w", "when": {}, "then": "hold", "hold": "wait", "approval": {"expires": "5m"}},
+        {"name": "n", "when": {}, "then": "hold"},
+    ]
+    assert [rule.hold for rule in compile_policy({"rules": rules}).rules] == ["ticket", "wait", None]
+    with pytest.raises(PolicyError) as error:
+        compile_policy(
+            {
+                "rules": [
+                    {"name": "a", "when": {}, "then": "allow", "hold": "wait"},
+                    {"name": "b", "when": {}, "then": "hold", "hold": ["ticket"]},
+                ]
+            }
+        )
+    assert [str(problem) for problem in error.value.problems] == [
+        "rules[0].hold: only a rule with then: hold holds",
+        "rules[1].hold: must be wait or ticket",
+    ]

@@ -15,7 +15,7 @@ def test_a_hold_goes_out_whole() -> None:
     assert HoldOut.model_validate(hold().to_dict()).model_dump() == hold().to_dict()
     # Everything but which process it belongs to, all of its groups once more, and what comes of its margin.
     fields = {field.name for field in dataclasses.fields(Hold)}
-    followed = {"approval_groups", "break_glass", "max_rows", "proposed_rows"}
+    followed = {"approval_groups", "break_glass", "max_rows", "proposed_rows", "use_by"}
     assert set(HoldOut.model_fields) == fields - {"instance", "margin"} | followed
 
 

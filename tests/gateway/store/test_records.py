@@ -27,7 +27,7 @@ def test_a_hold_has_the_members_that_are_promised() -> None:
     assert set(promised.split()) <= set(shown)
     # Everything but which process it belongs to, all of its groups once more, and what comes of its margin.
     fields = {field.name for field in dataclasses.fields(Hold)}
-    followed = {"approval_groups", "break_glass", "max_rows", "proposed_rows"}
+    followed = {"approval_groups", "break_glass", "max_rows", "proposed_rows", "use_by"}
     assert set(shown) == fields - {"instance", "margin"} | followed
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import sqlite3
 import stat
 import threading
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import gateway.store.sql
 from gateway.store import (
     BREAK_GLASS,
     Decision,
+    Hold,
     HoldLimit,
     HoldState,
     Outcome,
@@ -294,6 +295,95 @@ class TestDeciding:
                 assert sorted(results) == [False, False, True]
                 states = (HoldState.REJECTED, HoldState.EXPIRED, HoldState.ABANDONED)
                 assert await state_of(one, hold_id) is states[results.index(True)]
+
+
+class TestTickets:
+    """A ticket waits 15 minutes, and as long after its decision it counts."""
+
+    def ticket(self, number: int = 1, *, at: datetime | None = None, **changes: Any) -> Hold:
+        one = hold(number, ticket=True, **changes)
+        if at is None:
+            return one
+        return dataclasses.replace(one, opened_at=at, expires_at=at + (one.expires_at - one.opened_at))
+
+    async def ask(self, store: SqlStore, number: int, **changes: Any) -> str:
+        return (await store.ticket(self.ticket(number, **changes), **FOR_EVER)).id
+
+    async def test_the_same_statement_is_the_same_ticket(self, store: SqlStore) -> None:
+        first = await self.ask(store, 1)
+        assert first == hold(1).id
+        found = await store.hold(first)
+        assert found == self.ticket(1)
+        assert await self.ask(store, 2) == first
+        assert await self.ask(store, 3, digest="e" * 64) == hold(3).id
+        assert await self.ask(store, 4, user="bob") == hold(4).id
+        # A hold that a session waits for is no ticket.
+        await add(store, 5, digest="f" * 64)
+        assert await self.ask(store, 6, digest="f" * 64) == hold(6).id
+
+    async def test_an_approved_one_is_used_once_and_in_time(self, store: SqlStore) -> None:
+        one = await self.ask(store, 1)
+        assert await store.decide_hold(one, approval(at=LATER), HoldState.APPROVED)
+        lifetime = timedelta(minutes=15)
+        late = LATER + lifetime
+        assert await self.ask(store, 2, at=late - timedelta(microseconds=1)) == one
+        assert not await store.claim_hold(one, hold().digest, late)
+        assert await self.ask(store, 3, at=late) == hold(3).id
+        assert await store.claim_hold(one, hold().digest, late - timedelta(microseconds=1))
+        assert not await store.claim_hold(one, hold().digest, LATER)
+
+    async def test_a_used_one_is_followed_by_another(self, store: SqlStore) -> None:
+        one = await self.ask(store, 1)
+        await store.decide_hold(one, approval(at=LATER), HoldState.APPROVED)
+        assert await store.claim_hold(one, hold().digest, LATER)
+        assert await self.ask(store, 2, at=LATER) == hold(2).id
+
+    async def test_a_rejection_counts_as_long(self, store: SqlStore) -> None:
+        one = await self.ask(store, 1)
+        await store.decide_hold(one, rejection(at=LATER), HoldState.REJECTED)
+        assert await self.ask(store, 2, at=LATER + timedelta(minutes=14)) == one
+        assert await self.ask(store, 3, at=LATER + timedelta(minutes=15)) == hold(3).id
+
+    async def test_those_that_are_over_end(self, store: SqlStore) -> None:
+        undecided, unused = await self.ask(store, 1), await self.ask(store, 2, digest="e" * 64)
+        used, waits = await self.ask(store, 3, digest="f" * 64), await add(store, 4)
+        for one, digest in ((unused, "e" * 64), (used, "f" * 64)):
+            await store.decide_hold(one, approval(at=LATER), HoldState.APPROVED)
+            if one == used:
+                assert await store.claim_hold(one, digest, LATER)
+        assert await store.expire_tickets(hold(1).expires_at - timedelta(seconds=1)) == []
+        ended = await store.expire_tickets(NOON + timedelta(days=1))
+        assert {one.id: one.end_reason for one in ended} == {
+            undecided: "nobody decided in time",
+            unused: "the approval was not used in time",
+        }
+        assert {one.state for one in ended} == {HoldState.EXPIRED}
+        assert await state_of(store, used) is HoldState.APPROVED
+        assert await state_of(store, waits) is HoldState.PENDING
+        assert await store.expire_tickets(NOON + timedelta(days=1)) == []
+
+    async def test_no_gateway_that_stops_ends_one(self, store: SqlStore) -> None:
+        one = await self.ask(store, 1)
+        assert await store.interrupt_holds(instance=None, at=LATER, reason="stop") == []
+        assert await store.interrupt_holds(instance="one", at=LATER, reason="stop") == []
+        assert await state_of(store, one) is HoldState.PENDING
+
+    async def test_of_many_at_once_one_is_made_and_one_uses_it(self, place: Place) -> None:
+        async with place.open() as one, place.open() as other:
+            made = await asyncio.gather(*(self.ask(store, n) for n, store in enumerate((one, other) * 4, 1)))
+            assert len(set(made)) == 1
+            await one.decide_hold(made[0], approval(at=LATER), HoldState.APPROVED)
+            used = await asyncio.gather(
+                *(store.claim_hold(made[0], hold().digest, LATER) for store in (one, other) * 4)
+            )
+            assert sum(used) == 1
+
+    async def test_they_count_among_what_is_pending(self, store: SqlStore) -> None:
+        await self.ask(store, 1)
+        with pytest.raises(HoldLimit):
+            await store.ticket(self.ticket(2, digest="e" * 64), limit=9, limit_per_user=1)
+        # One that is there is no further one.
+        assert (await store.ticket(self.ticket(2), limit=1, limit_per_user=1)).id == hold(1).id
 
 
 class TestEnding:
