@@ -25,6 +25,8 @@ NAMES = {
     "holdgate_holds_resolved_total": ("counter", ("state",)),
     "holdgate_upstream_errors_total": ("counter", ("kind",)),
     "holdgate_bytes_total": ("counter", ("direction",)),
+    "holdgate_reviews_open": ("gauge", ()),
+    "holdgate_store_up": ("gauge", ()),
     "holdgate_audit_queue": ("gauge", ()),
     "holdgate_audit_lost_total": ("counter", ()),
     "holdgate_catalog_generation": ("gauge", ("database",)),

@@ -14,7 +14,13 @@ ME = "/api/v1/me"
 async def test_a_token_acts_as_its_user_with_its_own_roles(desk: Desk) -> None:
     async with await desk.client("carol", Role.VIEWER) as client:
         me = (await client.get(ME)).json()
-    assert me == {"user": "carol", "roles": ["viewer"], "groups": ["dpo"], "csrf_token": None}
+    assert me == {
+        "user": "carol",
+        "roles": ["viewer"],
+        "groups": ["dpo"],
+        "stands_in_for": {},
+        "csrf_token": None,
+    }
 
 
 async def test_a_browser_has_the_roles_its_user_has_now(desk: Desk) -> None:
