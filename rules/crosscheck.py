@@ -25,6 +25,9 @@ MAX_TEXT: Final = 64 * 1024
 
 _SHALLOW: Final = 5
 _BRACKETS: Final = re.compile(r"[][()]")
+_BRACKETS_AND_QUOTED: Final = re.compile(r"""'[^']*'|"[^"]*"|[][()]""")
+_HIDES: Final = re.compile(r"\\|\$(?!\d)|--|/\*")
+"""What makes it more than a matter of pairs where strings and comments end."""
 
 _CHANGES: Final[Mapping[str, str]] = {
     "InsertStmt": "insert",
@@ -58,7 +61,7 @@ def crosscheck(kind: str, fields: Node, text: str, answer: bytes | None = None) 
     if len(text) > MAX_TEXT:
         return Agreement.ONE, f"longer than {MAX_TEXT} characters"
     seen = _seen_in_answer(answer) or _seen_by_grammar(kind, fields)
-    if _is_shallow(text) and _seen_as_it_is(text) == seen:
+    if is_shallow(text) and _seen_as_it_is(text) == seen:
         return Agreement.BOTH, ""
     try:
         sources = read_text(text)
@@ -101,15 +104,17 @@ def _seen_as_it_is(text: str) -> Seen | None:
         return None
 
 
-def _is_shallow(text: str) -> bool:
+def is_shallow(text: str) -> bool:
     """Whether brackets nest so little that sqlglot, which may take twice the time for each level, can see it as is."""
+    hidden = _HIDES.search(text) is not None
     depth = 0
-    for bracket in _BRACKETS.findall(text):
-        if bracket in "([":
+    for found in (_BRACKETS if hidden else _BRACKETS_AND_QUOTED).findall(text):
+        if found in ("(", "["):
             depth += 1
             if depth > _SHALLOW:
                 return False
-        else:
+        elif found in (")", "]") and not hidden:
+            # Where it may be inside of a string or a comment, a bracket that closes does not count.
             depth -= 1
     return True
 

@@ -5,7 +5,7 @@ from typing import Final
 import sqlglot
 
 from rules.caps import LIGHT_TOKENS, weight
-from rules.grammar import MAX_QUERY_DEPTH
+from rules.crosscheck import is_shallow
 from rules.reader import Unreadable, read_text
 
 MAX_FORMATTED: Final = 2 * LIGHT_TOKENS
@@ -21,8 +21,8 @@ def format_sql(sql: str) -> str:
         return sql
     try:
         sources = read_text(sql)
-        brackets = max((sum(token.value in "([" for token in source.tokens) for source in sources), default=0)
-        if brackets > MAX_QUERY_DEPTH or any(token.word == "array" for s in sources for token in s.tokens):
+        if not is_shallow(sql) or any(token.word == "array" for s in sources for token in s.tokens):
+            # sqlglot may take twice the time for each level.
             return sql
         formatted = ";\n".join(sqlglot.transpile(sql, read="postgres", write="postgres", pretty=True))
         before = [token.value for source in sources for token in source.tokens]

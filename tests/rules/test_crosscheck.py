@@ -2,7 +2,7 @@
 
 import pytest
 
-from rules.crosscheck import Agreement, crosscheck
+from rules.crosscheck import Agreement, crosscheck, is_shallow
 from rules.pgquery import parse
 
 
@@ -52,3 +52,35 @@ def test_the_librarys_answer_says_the_same_as_its_tree(sql: str, other: str) -> 
     ((kind, fields, _),) = parsed.statements
     for text in (sql, other):
         assert crosscheck(kind, fields, text, parsed.answer) == crosscheck(kind, fields, text)
+
+
+_DEEP = "date(" * 23 + "a" + ")" * 23
+
+
+@pytest.mark.parametrize(
+    "hiding",
+    [
+        "1",
+        "')))))))))))))))))))))))'",
+        '"))))))))))))))))))))))))"',
+        "$$)))))))))))))))))))))))$$",
+        "$x$)))))))))))))))))))))))$x$",
+        "E'\\')))))))))))))))))))))))'",
+        "/*)))))))))))))))))))))))*/ 1",
+        "1 --)))))))))))))))))))))))\n",
+        "/*'*/ 1",
+    ],
+)
+def test_brackets_that_are_none_do_not_hide_how_deep_a_text_nests(hiding: str) -> None:
+    # sqlglot takes twice the time for each of these levels, so what is deep must never get to it as it is.
+    text = f"SELECT {hiding}, {_DEEP} /*'*/ FROM t"
+    assert not is_shallow(text)
+    kind, fields, _ = parse(text.encode()).statements[0]
+    assert crosscheck(kind, fields, text)[0] in Agreement
+
+
+@pytest.mark.parametrize(
+    "text", ["SELECT f(')', '(') WHERE a IN (1) AND b IN (2) AND c = '(((((((('", "SELECT ($1), ($2), ($3)"]
+)
+def test_brackets_inside_of_strings_make_nothing_deep(text: str) -> None:
+    assert is_shallow(text)
