@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 BACKLOG: Final = 1_000
 POLL_SECONDS: Final = 0.7
 BEAT_SECONDS: Final = 1.0
+SWEEP_SECONDS: Final = 5.0
+"""How late a ticket that is over may be seen to be; it cannot be approved or used meanwhile."""
 SILENT_SECONDS: Final = 8.0
 """A gateway that has said nothing for so long is dead, or as good as that: what it holds can run no more."""
 
@@ -54,6 +56,7 @@ class Fleet:
             ]
             self._loops.append(spawn(self._poll(), name="poll of holds"))
         self._loops.append(spawn(self._beat(), name="heartbeat"))
+        self._loops.append(spawn(self._sweep(), name="tickets"))
 
     async def stop(self) -> None:
         """End what waits here, and say farewell."""
@@ -131,6 +134,14 @@ class Fleet:
             except StoreUnavailable:
                 # The heartbeat says so.
                 continue
+
+    async def _sweep(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                await self._holds.expire_tickets()
+            except StoreUnavailable as error:
+                logger.error("tickets that are over could not be ended: %s", error)
+            await self._pause(SWEEP_SECONDS)
 
     async def _look_at(self, events: Mapping[str, str]) -> None:
         """Look at holds of which something was heard last."""

@@ -77,8 +77,6 @@ logger = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
 STOP_SECONDS = 5.0
-SWEEP_SECONDS = 5.0
-"""How late a ticket that is over may be seen to be; it cannot be approved or used meanwhile."""
 MAX_PAGE = 500
 
 _NOBODY: Final[Mapping[str, Collection[str]]] = MappingProxyType({})
@@ -104,7 +102,6 @@ class Holds(HoldBook):
         clock: Clock = SYSTEM_CLOCK,
         retry_seconds: float = RETRY_SECONDS,
         stop_seconds: float = STOP_SECONDS,
-        sweep_seconds: float = SWEEP_SECONDS,
     ) -> None:
         super().__init__(bus, audit)
         self._store = store
@@ -112,8 +109,6 @@ class Holds(HoldBook):
         self._clock = clock
         self._retry_seconds = retry_seconds
         self._stop_seconds = stop_seconds
-        self._sweep_seconds = sweep_seconds
-        self._sweeper: asyncio.Task[None] | None = None
         self._owed = Owed(retry_seconds)
         self._ids = Ulids(clock)
         self._deciding: Counter[str] = Counter()
@@ -132,7 +127,6 @@ class Holds(HoldBook):
             instance=None, at=self._clock.now(), reason="the gateway stopped while it was open"
         ):
             self.settle(hold)
-        self._sweeper = spawn(self._sweep(), name="tickets")
 
     async def stop(self) -> None:
         """End every open hold of this process as interrupted, and open no more.
@@ -140,8 +134,6 @@ class Holds(HoldBook):
         What the store is still owed (ends, outcomes) has a few seconds to arrive there.
         """
         self._stopped = True
-        if self._sweeper is not None:
-            self._sweeper.cancel()
         reason = "the gateway is stopping"
         try:
             ended = await self._store.interrupt_holds(
@@ -161,6 +153,11 @@ class Holds(HoldBook):
                 await self._owed.nothing()
         except TimeoutError:
             logger.error("%d changes of holds could not be stored; the audit has them", self._owed.count)
+
+    async def expire_tickets(self) -> None:
+        """End tickets that nobody decided or used in time: no session minds them. Any gateway of the store may."""
+        for hold in await self._store.expire_tickets(self._clock.now()):
+            self.settle(hold)
 
     # The session's side
 
@@ -462,16 +459,6 @@ class Holds(HoldBook):
             raise
         self._bus.publish("hold.opened", hold.to_dict())
         return hold
-
-    async def _sweep(self) -> None:
-        """End tickets that nobody decided or used in time: no session minds them. Any gateway of the store may."""
-        while True:
-            await asyncio.sleep(self._sweep_seconds)
-            try:
-                for hold in await self._store.expire_tickets(self._clock.now()):
-                    self.settle(hold)
-            except StoreUnavailable as error:
-                logger.error("tickets that are over could not be ended: %s", error)
 
     async def _leave(self, entry: Waiter) -> Hold:
         return await self._end(

@@ -12,6 +12,12 @@ from typing import Any
 import psycopg
 import pytest
 
+from gateway.fleet import Fleet
+from gateway.holds import HoldState
+from gateway.metrics import Metrics
+from tests.gateway.management import hold_request
+from tests.gateway.store.samples import sqlite_url
+from tests.gateway.test_holds import open_desk, soon
 from tests.support.gateway import (
     SHOP_POLICY,
     ApproverClient,
@@ -278,3 +284,20 @@ async def test_two_hundred_holds_and_ten_approvers_through_two_gateways(
     assert {one["hold_id"] for one in ran} == {hold for hold, state in states.items() if state == "approved"}
     for record in ran:
         assert len(record["approved_by"]) == 1
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["own store", "shared store"])
+async def test_tickets_that_are_over_are_ended(
+    tmp_path: Path, store: str, shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.fleet.SWEEP_SECONDS", 0.02)
+    async with open_desk(tmp_path, store if shared else sqlite_url(tmp_path)) as desk:
+        fleet = Fleet(desk.store, desk.holds, desk.bus, Metrics("0"))
+        await fleet.start()
+        try:
+            one = await desk.holds.ticket(hold_request())
+            desk.clock.ahead += 16 * 60
+            await soon(lambda: "hold.resolved" in desk.kinds())
+            assert (await desk.holds.get(one.id)).state is HoldState.EXPIRED
+        finally:
+            await fleet.stop()
