@@ -66,13 +66,7 @@ class Asking:
             if self._talk.core.release_locks():
                 self._talk.flush()
                 await self._talk.until_settled()
-            place = self._talk.core.place
-            if place is Place.SERIES:
-                raise CannotAsk(_IN_SERIES)
-            if place is Place.IDLE:
-                hidden = await self.run([_BEGIN, *asked, b"ROLLBACK"])
-            else:
-                hidden = await self.run([_READ_ONLY, *asked], passing=True)
+            hidden = await self._read_only(asked)
         first = 1 + len(settings)
         return [answer.rows for answer in _answers(hidden)[first : first + len(queries)]]
 
@@ -81,15 +75,20 @@ class Asking:
 
         Empty if it has none. Call it only when the server owes nothing; raises ``CannotAsk``.
         """
-        analysis = Analysis(sql, tuple(parameter_types))
-        match self._talk.core.place:
-            case Place.IDLE:
-                hidden = await self.run([_BEGIN, analysis, b"ROLLBACK"])
-            case Place.TRANSACTION:
-                hidden = await self.run([_READ_ONLY, analysis], passing=True)
-            case _:
-                raise CannotAsk(_IN_SERIES)
+        hidden = await self._read_only([Analysis(sql, tuple(parameter_types))])
         return hidden.report
+
+    async def _read_only(self, statements: Sequence[bytes | Analysis]) -> Hidden:
+        """Run statements where nothing can be written, and of which nothing remains.
+
+        The first of the answers is that of a statement in front. Raises ``CannotAsk``.
+        """
+        place = self._talk.core.place
+        if place is Place.SERIES:
+            raise CannotAsk(_IN_SERIES)
+        if place is Place.IDLE:
+            return await self.run([_BEGIN, *statements, b"ROLLBACK"])
+        return await self.run([_READ_ONLY, *statements], passing=True)
 
     async def run(
         self, statements: Sequence[bytes | Analysis], *, guarded: bool = True, passing: bool = False

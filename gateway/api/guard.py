@@ -108,6 +108,17 @@ class Guard:
         elif request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             raise Problem(403, "This request came from the page of another site.", kind="cross-origin")
 
+    def admit(self, user: str, address: str) -> None:
+        """Charge an attempt to sign in. Raises a 429 :class:`Problem` while there were too many."""
+        wait = self.throttle.begin(user, address)
+        if wait > 0:
+            raise Problem(
+                429,
+                "Too many attempts. Wait, then try again.",
+                kind="too-many-attempts",
+                headers={"Retry-After": str(int(wait) + 1)},
+            )
+
     def sign_in(
         self,
         request: Request,

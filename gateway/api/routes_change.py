@@ -5,11 +5,11 @@ from typing import Annotated
 
 from fastapi import Depends, FastAPI, Path
 
+from gateway.api.changes import record_change
 from gateway.api.guard import Guard, Principal
 from gateway.api.problems import Problem
 from gateway.api.schemas import TokenIn, TokenMade, TokenOut, TokensOut
 from gateway.api.services import Services
-from gateway.audit import AuditRecord, Kind
 from gateway.config import Role
 
 __all__ = ["add_changing_routes"]
@@ -20,25 +20,14 @@ Name = Annotated[str, Path(max_length=64)]
 def add_changing_routes(app: FastAPI, services: Services, guard: Guard) -> None:
     """Add ``DELETE /api/v1/sessions/{id}`` and ``/api/v1/tokens``."""
 
-    async def record(tag: str, principal: Principal, reason: str, session_id: str | None = None) -> None:
-        await services.audit.intent(
-            AuditRecord(
-                Kind.GATEWAY,
-                at=services.clock.now(),
-                tag=tag,
-                user=principal.name,
-                groups=tuple(sorted(principal.groups)),
-                session_id=session_id,
-                reason=reason,
-            )
-        )
-
     @app.delete("/api/v1/sessions/{session_id}", tags=["sessions"], summary="End a session", status_code=204)
     async def kill(session_id: Name, principal: Annotated[Principal, Depends(guard)]) -> None:
         """The client reads that an administrator ended its session; what it held is abandoned."""
         if not any(session.id == session_id for session in await services.sessions.list()):
             raise Problem(404, "There is no such session.", kind="no-such-session")
-        await record("session killed", principal, f"session {session_id}", session_id)
+        await record_change(
+            services, "session killed", principal, f"session {session_id}", session_id=session_id
+        )
         if not await services.sessions.kill(session_id, principal.name):
             raise Problem(404, "The session has ended by itself.", kind="no-such-session")
 
@@ -62,7 +51,9 @@ def add_changing_routes(app: FastAPI, services: Services, guard: Guard) -> None:
                 kind="role-missing",
             )
         expires = None if body.expires_seconds is None else timedelta(seconds=body.expires_seconds)
-        await record("token made", principal, f"for {body.user}, roles {', '.join(sorted(body.roles))}")
+        await record_change(
+            services, "token made", principal, f"for {body.user}, roles {', '.join(sorted(body.roles))}"
+        )
         token, secret = await services.tokens.issue(
             body.user, frozenset(body.roles), note=body.note, expires_in=expires
         )
@@ -71,6 +62,6 @@ def add_changing_routes(app: FastAPI, services: Services, guard: Guard) -> None:
     @app.delete("/api/v1/tokens/{token_id}", tags=["tokens"], summary="Revoke a token", status_code=204)
     async def revoke(token_id: Name, principal: Annotated[Principal, Depends(guard)]) -> None:
         """It works no more from now on."""
-        await record("token revoked", principal, f"token {token_id}")
+        await record_change(services, "token revoked", principal, f"token {token_id}")
         if not await services.tokens.revoke(token_id):
             raise Problem(404, "There is no such token, or it was revoked before.", kind="no-such-token")

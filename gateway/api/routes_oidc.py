@@ -37,14 +37,7 @@ def add_oidc_routes(app: FastAPI, services: Services, guard: Guard, provider: Pr
     @app.post("/api/v1/device", tags=["people"], summary="Begin to sign in on a device", status_code=201)
     async def begin(request: Request) -> DeviceOut:
         """A code to type in at the OpenID provider's page, and a secret to ask for a token with meanwhile."""
-        wait = guard.throttle.begin(_DEVICES, address_of(request))
-        if wait > 0:
-            raise Problem(
-                429,
-                "Too many attempts. Wait, then try again.",
-                kind="too-many-attempts",
-                headers={"Retry-After": str(int(wait) + 1)},
-            )
+        guard.admit(_DEVICES, address_of(request))
         try:
             code = await devices.begin()
         except (NotSignedIn, ProviderUnavailable) as error:

@@ -5,13 +5,14 @@ from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Path, Request
 
+from gateway.api.changes import record_change
 from gateway.api.guard import Guard, Principal
 from gateway.api.problems import Problem
 from gateway.api.routes_step_up import no_key, step_up_failed, step_up_required
 from gateway.api.schemas import OptionsOut, PasskeyIn, PasskeyOut, PasskeysOut, ProofIn
 from gateway.api.services import Services
 from gateway.api.sign_ins import address_of, note
-from gateway.audit import AuditRecord, AuditUnavailable, Kind
+from gateway.audit import AuditUnavailable
 from gateway.holds import HoldNotFound
 from gateway.passkeys import NoPasskeysHere
 from gateway.step_up import StepUpFailed
@@ -25,19 +26,6 @@ Name = Annotated[str, Path(max_length=1024)]
 def add_passkey_routes(app: FastAPI, services: Services, guard: Guard) -> None:
     """Add ``/api/v1/me/passkeys``, ``/api/v1/people/{person}/passkeys`` and ``/api/v1/holds/{hold_id}/passkey``."""
     passkeys = services.passkeys
-
-    async def record(tag: str, principal: Principal, reason: str, details: dict[str, object]) -> None:
-        await services.audit.intent(
-            AuditRecord(
-                Kind.GATEWAY,
-                at=services.clock.now(),
-                tag=tag,
-                user=principal.name,
-                groups=tuple(sorted(principal.groups)),
-                reason=reason,
-                details=details,
-            )
-        )
 
     @app.get("/api/v1/me/passkeys", tags=["people"], summary="List one's passkeys")
     async def listing(principal: Annotated[Principal, Depends(guard)]) -> PasskeysOut:
@@ -81,9 +69,9 @@ def add_passkey_routes(app: FastAPI, services: Services, guard: Guard) -> None:
             raise step_up_failed(error) from None
         except NoPasskeysHere as error:
             raise no_passkeys_here(error) from None
-        details: dict[str, object] = {"credential_id": made.id, "public_key": made.public_key}
+        details = {"credential_id": made.id, "public_key": made.public_key}
         try:
-            await record("passkey set up", principal, made.label, details)
+            await record_change(services, "passkey set up", principal, made.label, details=details)
         except AuditUnavailable:
             # What could not be recorded did not happen.
             await passkeys.remove(principal.name, made.id)
@@ -101,7 +89,8 @@ def add_passkey_routes(app: FastAPI, services: Services, guard: Guard) -> None:
             await prove_change(services, principal, body, request)
         except StepUpFailed as error:
             raise step_up_failed(error) from None
-        await record("passkey removed", principal, f"of {principal.name}", {"credential_id": passkey})
+        details = {"credential_id": passkey}
+        await record_change(services, "passkey removed", principal, f"of {principal.name}", details=details)
         if not await passkeys.remove(principal.name, passkey):
             raise Problem(404, "You have no such passkey.", kind="not-enrolled")
 
@@ -116,7 +105,8 @@ def add_passkey_routes(app: FastAPI, services: Services, guard: Guard) -> None:
         if not found:
             raise Problem(404, "They have no passkey.", kind="not-enrolled")
         for one in found:
-            await record("passkey removed", principal, f"of {person}", {"credential_id": one.id})
+            details = {"credential_id": one.id}
+            await record_change(services, "passkey removed", principal, f"of {person}", details=details)
             await passkeys.remove(person, one.id)
 
 

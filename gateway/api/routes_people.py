@@ -9,13 +9,13 @@ from fastapi import Depends, FastAPI, Path, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
 from gateway.api.browser import BrowserSession
+from gateway.api.changes import record_change
 from gateway.api.guard import Guard, Principal
 from gateway.api.oidc import NotSignedIn, Provider, ProviderUnavailable
 from gateway.api.problems import Problem
 from gateway.api.schemas import LoginIn, MeOut, OidcOut, PeopleOut, PersonOut, SignedOut, WaysOut
 from gateway.api.services import Services
 from gateway.api.sign_ins import address_of, note, page
-from gateway.audit import AuditRecord, Kind
 
 __all__ = ["add_people_routes"]
 
@@ -54,14 +54,7 @@ def add_people_routes(app: FastAPI, services: Services, guard: Guard, provider: 
         """Open a browser session: a cookie for this browser, and a token to send in ``X-CSRF-Token``."""
         guard.same_origin(request)
         address = address_of(request)
-        wait = guard.throttle.begin(body.user, address)
-        if wait > 0:
-            raise Problem(
-                429,
-                "Too many attempts. Wait, then try again.",
-                kind="too-many-attempts",
-                headers={"Retry-After": str(int(wait) + 1)},
-            )
+        guard.admit(body.user, address)
         async with verifying:
             known = await services.authenticate(body.user, body.password)
         if not known:
@@ -130,16 +123,7 @@ def add_people_routes(app: FastAPI, services: Services, guard: Guard, provider: 
     async def forget(person: PersonName, principal: Annotated[Principal, Depends(guard)]) -> None:
         """Whoever has it loses at once what the provider gave them. The next of the provider's people who comes
         with this name gets it."""
-        await services.audit.intent(
-            AuditRecord(
-                Kind.GATEWAY,
-                at=services.clock.now(),
-                tag="name released",
-                user=principal.name,
-                groups=tuple(sorted(principal.groups)),
-                reason=f"of {person}",
-            )
-        )
+        await record_change(services, "name released", principal, f"of {person}")
         if not await services.people.forget(person):
             raise Problem(404, "Nobody of the provider has this name.", kind="no-such-person")
 

@@ -6,12 +6,13 @@ from typing import Annotated, Final
 
 from fastapi import Depends, FastAPI, Path, Request
 
+from gateway.api.changes import record_change
 from gateway.api.guard import Guard, Principal
 from gateway.api.problems import Problem
 from gateway.api.schemas import CodeIn, TotpMade, TotpOut
 from gateway.api.services import Services
 from gateway.api.sign_ins import address_of, note
-from gateway.audit import AuditRecord, AuditUnavailable, Kind
+from gateway.audit import AuditUnavailable
 from gateway.passkeys import NoPasskey
 from gateway.step_up import StepUpFailed
 from gateway.totp import AlreadyEnrolled, NoKey, NotEnrolled
@@ -25,18 +26,6 @@ PersonName = Annotated[str, Path(max_length=256)]
 
 def add_step_up_routes(app: FastAPI, services: Services, guard: Guard) -> None:
     """Add ``/api/v1/me/totp`` and ``/api/v1/people/{person}/totp``."""
-
-    async def record(tag: str, principal: Principal, whose: str) -> None:
-        await services.audit.intent(
-            AuditRecord(
-                Kind.GATEWAY,
-                at=services.clock.now(),
-                tag=tag,
-                user=principal.name,
-                groups=tuple(sorted(principal.groups)),
-                reason=f"of {whose}",
-            )
-        )
 
     @app.get("/api/v1/me/totp", tags=["people"], summary="Is there an authenticator")
     async def enrolled(principal: Annotated[Principal, Depends(guard)]) -> TotpOut:
@@ -77,7 +66,7 @@ def add_step_up_routes(app: FastAPI, services: Services, guard: Guard) -> None:
         except NoKey as error:
             raise no_key(error) from None
         try:
-            await record("authenticator set up", principal, principal.name)
+            await record_change(services, "authenticator set up", principal, f"of {principal.name}")
         except AuditUnavailable:
             # What could not be recorded did not happen.
             await services.totp.remove(principal.name)
@@ -93,7 +82,7 @@ def add_step_up_routes(app: FastAPI, services: Services, guard: Guard) -> None:
             raise step_up_failed(error) from None
         except NoKey as error:
             raise no_key(error) from None
-        await record("authenticator removed", principal, principal.name)
+        await record_change(services, "authenticator removed", principal, f"of {principal.name}")
         await services.totp.remove(principal.name)
 
     @app.delete("/api/v1/people/{person}/totp", tags=["people"], summary="Remove somebody's", status_code=204)
@@ -101,7 +90,7 @@ def add_step_up_routes(app: FastAPI, services: Services, guard: Guard) -> None:
         """They set up another one. Nobody takes away their own in this way."""
         if person == principal.name:
             raise Problem(403, "Remove your own with one of its codes, or ask another administrator.")
-        await record("authenticator removed", principal, person)
+        await record_change(services, "authenticator removed", principal, f"of {person}")
         if not await services.totp.remove(person):
             raise Problem(404, "They have no authenticator.", kind="not-enrolled")
 
