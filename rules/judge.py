@@ -47,15 +47,13 @@ class TooHeavy(Exception):
 class Judge:
     """Judges messages under one policy and one view of the database; keeps what it has read.
 
-    Not thread-safe.  ``hits`` and ``misses`` count verdicts taken from the cache and made anew;
-    ``last_was_hit`` tells which the latest was.
+    Not thread-safe.  ``hits`` and ``misses`` count verdicts taken from the cache and made anew.
     """
 
     def __init__(self, policy: Policy, cache_size: int = 4096) -> None:
         self.policy = policy
         self.hits = 0
         self.misses = 0
-        self.last_was_hit = False
         self._verdicts: LruCache[tuple[object, ...], Judgement] = LruCache(cache_size)
         self._worlds: dict[int, World] = {}
         self._facts: LruCache[tuple[object, ...], Facts] = LruCache(cache_size)
@@ -94,7 +92,6 @@ class Judge:
         kept = self._verdicts.get(key)
         if kept is not None:
             self.hits += 1
-            self.last_was_hit = True
             return kept
         given = facts is not None
         if facts is None:
@@ -112,7 +109,6 @@ class Judge:
             if template is None or not self._learn_template(template, sql, context, facts):
                 self.learn(sql, context, facts)
         self.misses += 1
-        self.last_was_hit = False
         facts = guarded_resets(facts, context.bad_defaults)
         judgement = Judgement(facts, self.policy.decide(facts, context, parameters))
         depends = self.policy.depends_on_time or facts.session_dependent or facts.has_parameter_bounds
@@ -125,7 +121,6 @@ class Judge:
     ) -> Judgement:
         """The judgement on a text of a known template; what is decided about one is decided about all."""
         kept = self._verdicts.get(key)
-        self.last_was_hit = kept is not None
         if kept is not None:
             self.hits += 1
             return Judgement(facts, kept.verdict)

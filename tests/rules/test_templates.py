@@ -147,9 +147,9 @@ def test_the_third_text_of_a_template_is_not_read(monkeypatch: pytest.MonkeyPatc
     third = judge.judge(b"SELECT email FROM customers WHERE id = 3", session)
     assert first.verdict == second.verdict == third.verdict
     assert third.facts.statements[0].sql == "SELECT email FROM customers WHERE id = 3"
-    assert not judge.last_was_hit
+    assert (judge.hits, judge.misses) == (0, 3)
     judge.judge(b"SELECT email FROM customers WHERE id = 4", session)
-    assert judge.last_was_hit
+    assert (judge.hits, judge.misses) == (1, 3)
 
 
 def test_another_catalog_or_search_path_is_read_anew() -> None:
