@@ -26,12 +26,6 @@ async def gateway(postgres: Postgres, tmp_path: Path) -> AsyncIterator[RunningGa
 
 
 @pytest.fixture
-async def client(gateway: RunningGateway, database: str) -> AsyncIterator[RawClient]:
-    async with await gateway.raw(database) as raw:
-        yield raw
-
-
-@pytest.fixture
 async def session(gateway: RunningGateway, client: RawClient) -> Session:
     """The session of ``client``, in which nobody asks anything."""
     session = only_session(gateway)

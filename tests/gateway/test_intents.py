@@ -1,7 +1,6 @@
 """What a requester says of a statement, however it is said; and what they are told of what waits."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +21,6 @@ from tests.support.relay import Relay
 from tests.support.wire import B, E, Message, P, Q, RawClient, S, tags
 
 DELETE = "DELETE FROM invoice_line WHERE invoice_line_id = 7"
-
-
-@pytest.fixture
-async def gateway(postgres: Postgres, tmp_path: Path) -> AsyncIterator[RunningGateway]:
-    async with running_gateway(tmp_path, make_config(postgres, SHOP_POLICY)) as running:
-        yield running
-
-
-@pytest.fixture
-async def carol(gateway: RunningGateway) -> ApproverClient:
-    return await gateway.client("carol")
-
-
-@pytest.fixture
-async def client(gateway: RunningGateway, database: str) -> AsyncIterator[RawClient]:
-    async with await gateway.raw(database) as raw:
-        yield raw
 
 
 async def said(client: RawClient, carol: ApproverClient, *request: bytes) -> dict[str, Any]:

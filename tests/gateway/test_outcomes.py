@@ -32,17 +32,6 @@ async def gateway(postgres: Postgres, tmp_path: Path) -> AsyncIterator[RunningGa
         yield running
 
 
-@pytest.fixture
-async def client(gateway: RunningGateway, database: str) -> AsyncIterator[RawClient]:
-    async with await gateway.raw(database) as raw:
-        yield raw
-
-
-@pytest.fixture
-async def carol(gateway: RunningGateway) -> ApproverClient:
-    return await gateway.client("carol")
-
-
 async def approved(client: RawClient, carol: ApproverClient, *messages: bytes) -> dict[str, Any]:
     """Send what is held and let it run; the hold as it is kept, once its outcome is known."""
     hold = await held(client, carol, *messages)

@@ -78,11 +78,6 @@ async def gateway(config: dict[str, Any], tmp_path: Path) -> AsyncIterator[Runni
 
 
 @pytest.fixture
-async def carol(gateway: RunningGateway) -> ApproverClient:
-    return await gateway.client("carol")
-
-
-@pytest.fixture
 async def client(gateway: RunningGateway, crm: str) -> AsyncIterator[RawClient]:
     async with await gateway.raw(crm) as raw:
         yield raw

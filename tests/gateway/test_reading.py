@@ -46,17 +46,6 @@ async def gateway(postgres: Postgres, tmp_path: Path) -> AsyncIterator[RunningGa
         yield running
 
 
-@pytest.fixture
-async def client(gateway: RunningGateway, database: str) -> AsyncIterator[RawClient]:
-    async with await gateway.raw(database) as raw:
-        yield raw
-
-
-@pytest.fixture
-async def carol(gateway: RunningGateway) -> ApproverClient:
-    return await gateway.client("carol")
-
-
 def value(gateway: RunningGateway, name: str) -> float:
     found = gateway.gateway.metrics.registry.get_sample_value(f"holdgate_reader_{name}")
     assert found is not None, name

@@ -42,12 +42,6 @@ async def gateway(config: dict[str, Any], tmp_path: Path) -> AsyncIterator[Runni
         yield running
 
 
-@pytest.fixture
-async def client(gateway: RunningGateway, database: str) -> AsyncIterator[RawClient]:
-    async with await gateway.raw(database) as raw:
-        yield raw
-
-
 async def test_it_runs_at_once_and_is_reviewed_by_somebody_else(
     gateway: RunningGateway, postgres: Postgres, database: str
 ) -> None:

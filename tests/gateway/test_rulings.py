@@ -47,11 +47,6 @@ async def client(gateway: RunningGateway, database: str) -> AsyncIterator[RawCli
 
 
 @pytest.fixture
-async def carol(gateway: RunningGateway) -> ApproverClient:
-    return await gateway.client("carol")
-
-
-@pytest.fixture
 def rulings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the tasks that rule while something is judged."""
     seen: list[str] = []

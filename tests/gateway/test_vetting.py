@@ -11,18 +11,6 @@ from tests.support.wire import B, E, P, Q, RawClient, S, tags
 
 
 @pytest.fixture
-async def gateway(postgres: Postgres, tmp_path: Path) -> AsyncIterator[RunningGateway]:
-    async with running_gateway(tmp_path, make_config(postgres, SHOP_POLICY)) as running:
-        yield running
-
-
-@pytest.fixture
-async def client(gateway: RunningGateway, database: str) -> AsyncIterator[RawClient]:
-    async with await gateway.raw(database) as raw:
-        yield raw
-
-
-@pytest.fixture
 async def direct(postgres: Postgres, database: str) -> AsyncIterator[RawClient]:
     """The same without the gateway."""
     async with await RawClient.connect(postgres.host, postgres.port, database=database) as raw:

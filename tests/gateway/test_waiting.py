@@ -43,12 +43,6 @@ async def gateway(config: dict[str, Any], tmp_path: Path) -> AsyncIterator[Runni
 
 
 @pytest.fixture
-async def client(gateway: RunningGateway, database: str) -> AsyncIterator[RawClient]:
-    async with await gateway.raw(database) as raw:
-        yield raw
-
-
-@pytest.fixture
 def untouched(postgres: Postgres, database: str) -> Callable[[], None]:
     """Asserts that nothing was deleted."""
     count = "SELECT count(*) FROM invoice_line"

@@ -50,12 +50,6 @@ async def gateway(
 
 
 @pytest.fixture
-async def client(gateway: RunningGateway, database: str) -> AsyncIterator[RawClient]:
-    async with await gateway.raw(database) as raw:
-        yield raw
-
-
-@pytest.fixture
 async def other(gateway: RunningGateway, database: str) -> AsyncIterator[RawClient]:
     async with await gateway.raw(database) as raw:
         yield raw

@@ -53,11 +53,6 @@ async def gateway(postgres: Postgres, tmp_path: Path) -> AsyncIterator[RunningGa
 
 
 @pytest.fixture
-async def carol(gateway: RunningGateway) -> ApproverClient:
-    return await gateway.client("carol")
-
-
-@pytest.fixture
 async def client(gateway: RunningGateway, chinook: str) -> AsyncIterator[RawClient]:
     async with await gateway.raw(chinook) as raw:
         yield raw

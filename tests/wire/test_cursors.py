@@ -46,12 +46,6 @@ async def gateway(postgres: Postgres, tmp_path: Path, database: str) -> AsyncIte
         yield running
 
 
-@pytest.fixture
-async def client(gateway: RunningGateway, database: str) -> AsyncIterator[RawClient]:
-    async with await gateway.raw(database) as raw:
-        yield raw
-
-
 async def said(client: RawClient, *messages: bytes | str) -> str:
     """What a Query or a series comes to: ``ok``, the default or rule that denied it, or the SQLSTATE."""
     sent = [Q(each) if isinstance(each, str) else each for each in messages]

@@ -1,7 +1,6 @@
 """Holding on the wire: each way a hold can end, as the client sees it and as the database says afterwards."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psycopg
@@ -27,23 +26,6 @@ BULK = "SELECT email FROM customer"
 
 def count(postgres: Postgres, database: str, sql: str = "SELECT count(*) FROM invoice_line") -> int:
     return int(postgres.scalar(sql, database))
-
-
-@pytest.fixture
-async def gateway(postgres: Postgres, tmp_path: Path) -> AsyncIterator[RunningGateway]:
-    async with running_gateway(tmp_path, make_config(postgres, SHOP_POLICY)) as running:
-        yield running
-
-
-@pytest.fixture
-async def carol(gateway: RunningGateway) -> ApproverClient:
-    return await gateway.client("carol")
-
-
-@pytest.fixture
-async def client(gateway: RunningGateway, database: str) -> AsyncIterator[RawClient]:
-    async with await gateway.raw(database) as raw:
-        yield raw
 
 
 class TestDecisions:

@@ -4,14 +4,9 @@ Counted in bytes of Python objects, in this process. ``make bench-sessions`` wei
 """
 
 import gc
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
 
 from gateway import tasks
-from tests.support.gateway import SHOP_POLICY, RunningGateway, held, make_config, running_gateway
-from tests.support.postgres import Postgres
+from tests.support.gateway import RunningGateway, held
 from tests.support.weight import weight
 from tests.support.wire import B, C, D, E, P, Q, RawClient, S, tags
 
@@ -24,12 +19,6 @@ waste for it."""
 HELD_BYTES = 40 * 1024
 """The same with a hold: the statement, why it is held, its preview, what waits for a decision, and the last events
 that pages may ask for."""
-
-
-@pytest.fixture
-async def gateway(postgres: Postgres, tmp_path: Path) -> AsyncIterator[RunningGateway]:
-    async with running_gateway(tmp_path, make_config(postgres, SHOP_POLICY)) as running:
-        yield running
 
 
 async def weighed(gateway: RunningGateway) -> int:

@@ -25,12 +25,6 @@ async def gateway(postgres: Postgres, tmp_path: Path) -> AsyncIterator[RunningGa
         yield running
 
 
-@pytest.fixture
-async def client(gateway: RunningGateway, database: str) -> AsyncIterator[RawClient]:
-    async with await gateway.raw(database) as raw:
-        yield raw
-
-
 def denied(answer: list[str], rule: str) -> bool:
     return answer == ["42501", f"statement denied by rule default:{rule}"]
 

@@ -38,17 +38,6 @@ async def gateway(postgres: Postgres, tmp_path: Path) -> AsyncIterator[RunningGa
         yield running
 
 
-@pytest.fixture
-async def carol(gateway: RunningGateway) -> ApproverClient:
-    return await gateway.client("carol")
-
-
-@pytest.fixture
-async def client(gateway: RunningGateway, database: str) -> AsyncIterator[RawClient]:
-    async with await gateway.raw(database) as raw:
-        yield raw
-
-
 def ticket_in(answer: list[Message]) -> str:
     """The ticket that a refusal names."""
     refused = next(each for each in answer if each.tag == "E")
