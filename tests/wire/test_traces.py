@@ -161,4 +161,11 @@ def trace(host: str, port: int, script: Script) -> list[str]:
         file.seek(0)
         text = file.read().decode("utf-8", "replace")
     text = re.sub(r"(NotificationResponse\s+)\d+", r"\1PID", text)
+    text = re.sub(r"^([BF]\t)(\d+)(\t.*)$", _without_numbers, text, flags=re.MULTILINE)
     return re.sub(r"pg_temp_\d+", "pg_temp", text).splitlines()
+
+
+def _without_numbers(line: re.Match[str]) -> str:
+    """The line with the length that the message has without the number of the session's temporary schema."""
+    numbers = "".join(re.findall(r"pg_temp(_\d+)", line[3]))
+    return f"{line[1]}{int(line[2]) - len(numbers)}{line[3]}"
