@@ -1,12 +1,12 @@
 """The storage port on SQLAlchemy Core: one code for SQLite and PostgreSQL."""
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
@@ -29,7 +29,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from gateway.store import schema
-from gateway.store.engine import WRITE, make_engine, migrate
+from gateway.store.engine import COMMAND_SECONDS, WRITE, make_engine, migrate
 from gateway.store.listening import CHANNEL, listen
 from gateway.store.port import HoldLimit, StoreInUse, StoreUnavailable
 from gateway.store.records import BREAK_GLASS, Decision, Hold, HoldState, Outcome, Review, TokenRecord
@@ -102,6 +102,9 @@ class SqlStore(SqlPeople, SqlTotp, SqlPasskeys):
         self._writer = asyncio.Lock()
         self._opening = asyncio.Lock()
         self._lock_file: int | None = None
+        self._calls = 0
+        self._closed = False
+        self._idle = asyncio.Event()
         # By which a gateway knows its own changes from those of others.
         self._mark = secrets.token_hex(8)
 
@@ -129,7 +132,14 @@ class SqlStore(SqlPeople, SqlTotp, SqlPasskeys):
             await listen(self._aside, self._mark, heard)
 
     async def close(self) -> None:
-        """Let go of everything."""
+        """Let go of everything, once what is under way has ended; nothing can be asked any more."""
+        self._closed = True
+        self._idle.clear()
+        # A connection that comes back after its pool is gone would stay open, with its file and its thread.
+        if self._calls:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(COMMAND_SECONDS):
+                    await self._idle.wait()
         await self._engine.dispose()
         await self._aside.dispose()
         if self._lock_file is not None:
@@ -466,12 +476,12 @@ class SqlStore(SqlPeople, SqlTotp, SqlPasskeys):
                 loaded[row["id"]] = hold_of(row, tuple(made.get(row["id"], ()))[: row["votes"]])
         return [loaded[hold_id] for hold_id in ids if hold_id in loaded]
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def _read(self) -> AsyncIterator[AsyncConnection]:
         async with self._guard(), self._engine.connect() as connection:
             yield connection
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def _write(self, engine: AsyncEngine | None = None) -> AsyncIterator[AsyncConnection]:
         """One transaction, committed at the end and rolled back by any exception."""
         if not self._sqlite:
@@ -483,12 +493,19 @@ class SqlStore(SqlPeople, SqlTotp, SqlPasskeys):
             async with connection.begin():
                 yield connection
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def _guard(self) -> AsyncIterator[None]:
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        self._calls += 1
         try:
             yield
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             raise StoreUnavailable(_reason(error)) from error
+        finally:
+            self._calls -= 1
+            if not self._calls:
+                self._idle.set()
 
     async def _advisory(self, connection: AsyncConnection, number: int) -> None:
         """Take turns among gateways for the length of a transaction (SQLite's writers do already)."""

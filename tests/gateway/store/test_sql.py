@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import gc
 import sqlite3
 import stat
 import threading
@@ -810,3 +811,25 @@ class TestTrouble:
                 f"WHERE datname = '{empty_database}' AND application_name = 'holdgate'"
             )
             assert await store.hold(hold().id) == hold()
+
+
+class TestClosing:
+    @pytest.mark.parametrize("turns", range(12))
+    async def test_what_is_under_way_ends_first(self, tmp_path: Path, turns: int) -> None:
+        store = await open_store(sqlite_url(tmp_path))
+        asking = [asyncio.ensure_future(store.ping()) for _ in range(2)]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await store.close()
+        for said in await asyncio.gather(*asking, return_exceptions=True):
+            assert said is None or (turns == 0 and isinstance(said, StoreUnavailable))
+        # The driver warns of a connection that is dropped while it is open, and a warning is an error here.
+        gc.collect()
+
+    async def test_nothing_can_be_asked_afterwards(self, place: Place) -> None:
+        store = await open_store(place.url)
+        await store.close()
+        for call in (store.ping, store.people):
+            with pytest.raises(StoreUnavailable, match="the store is closed"):
+                await call()
+        await store.close()
