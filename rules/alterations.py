@@ -3,11 +3,11 @@
 Source: PostgreSQL's ``parsenodes.h``; documentation part VI, "SQL Commands", ALTER and what follows.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar, Final
+from typing import Final
 
-from rules.definer import Definer
+from rules.definer import Definer, Handler
 from rules.facts import Action, EffectFacts, Nature
 from rules.findings import Frame
 from rules.pgquery import Node
@@ -136,20 +136,25 @@ class Alterations(Definer):
     def _reassign(self, fields: Node, frame: Frame) -> None:
         self.ddl("gives a role's objects to another")
 
-    HANDLERS: ClassVar[Mapping[str, Callable[[Any, Node, Frame], None]]] = {
-        "AlterTableStmt": _alter_table,
-        "RenameStmt": _rename,
-        "AlterObjectSchemaStmt": _set_schema,
-        "AlterOwnerStmt": _alter_owner,
-        "AlterRoleSetStmt": _alter_settings,
-        "AlterDatabaseSetStmt": _alter_settings,
-        "AlterSystemStmt": _alter_settings,
-        "AlterFunctionStmt": _alter_function,
-        "AlterRoleStmt": _alter_role,
-        "AlterPolicyStmt": _alter_policy,
-        "AlterDomainStmt": _alter_domain,
-        "AlterEventTrigStmt": _alter_event_trigger,
-        "ReplicaIdentityStmt": _replica_identity,
-        "CommentStmt": _comment,
-        "ReassignOwnedStmt": _reassign,
-    }
+    @property
+    def handlers(self) -> Mapping[str, Handler]:
+        return _HANDLERS
+
+
+_HANDLERS: Final[Mapping[str, Handler]] = {
+    "AlterTableStmt": Alterations._alter_table,
+    "RenameStmt": Alterations._rename,
+    "AlterObjectSchemaStmt": Alterations._set_schema,
+    "AlterOwnerStmt": Alterations._alter_owner,
+    "AlterRoleSetStmt": Alterations._alter_settings,
+    "AlterDatabaseSetStmt": Alterations._alter_settings,
+    "AlterSystemStmt": Alterations._alter_settings,
+    "AlterFunctionStmt": Alterations._alter_function,
+    "AlterRoleStmt": Alterations._alter_role,
+    "AlterPolicyStmt": Alterations._alter_policy,
+    "AlterDomainStmt": Alterations._alter_domain,
+    "AlterEventTrigStmt": Alterations._alter_event_trigger,
+    "ReplicaIdentityStmt": Alterations._replica_identity,
+    "CommentStmt": Alterations._comment,
+    "ReassignOwnedStmt": Alterations._reassign,
+}

@@ -5,7 +5,7 @@ Source: PostgreSQL's ``parsenodes.h``; documentation part VI, "SQL Commands".
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rules.bodies import Bodies
 from rules.catalog import Relation
@@ -21,17 +21,23 @@ _BOUNDS: Final = frozenset(["listdatums", "lowerdatums", "upperdatums"])
 _STORED: Final = frozenset(["raw_default", "raw_expr"])
 
 
-class Definer:
-    """Reads definitions of some kinds into the findings; a subclass lists its ``HANDLERS`` by kind of node."""
+Handler = Callable[[Any, Node, Frame], None]
 
-    HANDLERS: ClassVar[Mapping[str, Callable[[Any, Node, Frame], None]]]
+
+class Definer:
+    """Reads definitions of some kinds into the findings; a subclass lists its ``handlers`` by kind of node."""
 
     def __init__(self, statements: "Statements") -> None:
         self.statements = statements
 
+    @property
+    def handlers(self) -> Mapping[str, Handler]:
+        """What reads a definition of a kind, with itself as the first argument."""
+        raise NotImplementedError
+
     def handles(self, kind: str, fields: Node, frame: Frame) -> bool:
         """Read the definition if it is of one of the kinds; whether it was."""
-        handler = self.HANDLERS.get(kind)
+        handler = self.handlers.get(kind)
         if handler is not None:
             handler(self, fields, frame)
         return handler is not None

@@ -3,12 +3,12 @@
 Source: PostgreSQL's ``parsenodes.h``; documentation part VI, "SQL Commands".
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar, Final
+from typing import Final
 
 from rules.bodies import Bodies
-from rules.definer import Definer
+from rules.definer import Definer, Handler
 from rules.facts import Action, EffectFacts, Nature
 from rules.findings import Frame
 from rules.lineage import Output, Scope, Shape
@@ -206,15 +206,20 @@ class Definitions(Definer):
         why = f"{name} ties code to what others do later"
         self.statements.findings.opaque(name.lower(), why, frame.trail)
 
-    HANDLERS: ClassVar[Mapping[str, Callable[[Any, Node, Frame], None]]] = {
-        "CreateStmt": _create_table,
-        "CreateTableAsStmt": _create_as,
-        "ViewStmt": _create_view,
-        "RuleStmt": _create_rule,
-        "CreateFunctionStmt": _create_function,
-        "CreateSchemaStmt": _create_schema,
-        "IndexStmt": _create_index,
-        "CreatePolicyStmt": _create_policy,
-        "CreateDomainStmt": _create_domain,
-        "CreateStatsStmt": _create_statistics,
-    }
+    @property
+    def handlers(self) -> Mapping[str, Handler]:
+        return _HANDLERS
+
+
+_HANDLERS: Final[Mapping[str, Handler]] = {
+    "CreateStmt": Definitions._create_table,
+    "CreateTableAsStmt": Definitions._create_as,
+    "ViewStmt": Definitions._create_view,
+    "RuleStmt": Definitions._create_rule,
+    "CreateFunctionStmt": Definitions._create_function,
+    "CreateSchemaStmt": Definitions._create_schema,
+    "IndexStmt": Definitions._create_index,
+    "CreatePolicyStmt": Definitions._create_policy,
+    "CreateDomainStmt": Definitions._create_domain,
+    "CreateStatsStmt": Definitions._create_statistics,
+}

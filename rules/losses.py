@@ -3,13 +3,13 @@
 Source: PostgreSQL's ``parsenodes.h``; documentation section 5.15, "Dependency Tracking".
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Final
+from typing import Final
 
 from rules.bodies import Bodies
 from rules.catalog import Relation
-from rules.definer import Definer
+from rules.definer import Definer, Handler
 from rules.dependents import Dependents
 from rules.facts import Action, EffectFacts, Nature
 from rules.findings import Frame
@@ -191,12 +191,17 @@ class Losses(Definer):
             )
         )
 
-    HANDLERS: ClassVar[Mapping[str, Callable[[Any, Node, Frame], None]]] = {
-        "DropStmt": _drop,
-        "TruncateStmt": _truncate,
-        "DropOwnedStmt": _drop_owned,
-        "DropdbStmt": _drop_database,
-    }
+    @property
+    def handlers(self) -> Mapping[str, Handler]:
+        return _HANDLERS
+
+
+_HANDLERS: Final[Mapping[str, Handler]] = {
+    "DropStmt": Losses._drop,
+    "TruncateStmt": Losses._truncate,
+    "DropOwnedStmt": Losses._drop_owned,
+    "DropdbStmt": Losses._drop_database,
+}
 
 
 def _range_var(node: Node) -> Node:

@@ -3,11 +3,11 @@
 Source: documentation chapter 24, "Routine Database Maintenance Tasks".
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Final
 
 from rules.bodies import Bodies
-from rules.definer import Definer
+from rules.definer import Definer, Handler
 from rules.facts import Action, EffectFacts
 from rules.findings import Frame
 from rules.lineage import Scope
@@ -69,9 +69,14 @@ class Maintenance(Definer):
             self.rebuilt(relation, frame)
             Queries(statements.findings, frame).view_shape(known, Scope())
 
-    HANDLERS: ClassVar[Mapping[str, Callable[[Any, Node, Frame], None]]] = {
-        "VacuumStmt": _vacuum,
-        "ClusterStmt": _cluster,
-        "ReindexStmt": _reindex,
-        "RefreshMatViewStmt": _refresh,
-    }
+    @property
+    def handlers(self) -> Mapping[str, Handler]:
+        return _HANDLERS
+
+
+_HANDLERS: Final[Mapping[str, Handler]] = {
+    "VacuumStmt": Maintenance._vacuum,
+    "ClusterStmt": Maintenance._cluster,
+    "ReindexStmt": Maintenance._reindex,
+    "RefreshMatViewStmt": Maintenance._refresh,
+}

@@ -3,10 +3,10 @@
 Source: documentation section 5.8, "Privileges".
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Final
 
-from rules.definer import Definer
+from rules.definer import Definer, Handler
 from rules.facts import Action, EffectFacts
 from rules.findings import Frame
 from rules.pgquery import Node
@@ -42,8 +42,13 @@ class Privileges(Definer):
     def _default_privileges(self, fields: Node, frame: Frame) -> None:
         self.statements.findings.note(EffectFacts(Action.GRANT, detail="changes default privileges"))
 
-    HANDLERS: ClassVar[Mapping[str, Callable[[Any, Node, Frame], None]]] = {
-        "GrantStmt": _grant,
-        "GrantRoleStmt": _grant_role,
-        "AlterDefaultPrivilegesStmt": _default_privileges,
-    }
+    @property
+    def handlers(self) -> Mapping[str, Handler]:
+        return _HANDLERS
+
+
+_HANDLERS: Final[Mapping[str, Handler]] = {
+    "GrantStmt": Privileges._grant,
+    "GrantRoleStmt": Privileges._grant_role,
+    "AlterDefaultPrivilegesStmt": Privileges._default_privileges,
+}

@@ -132,7 +132,7 @@ class Statements:
         if kind in PLAIN:
             self._utility(PLAIN[kind])
             return Shape()
-        handler = self._HANDLERS.get(kind)
+        handler = _HANDLERS.get(kind)
         if handler is not None:
             handler(self, fields, frame)
             return Shape()
@@ -450,23 +450,24 @@ class Statements:
             )
         )
 
-    _HANDLERS: Final[Mapping[str, Callable[["Statements", Node, Frame], None]]] = {
-        "TransactionStmt": _transaction,
-        "PrepareStmt": _prepare,
-        "ExecuteStmt": _execute,
-        "DeallocateStmt": _deallocate,
-        "DeclareCursorStmt": _declare,
-        "FetchStmt": _fetch,
-        "ClosePortalStmt": _close,
-        "VariableSetStmt": _set,
-        "DiscardStmt": _discard,
-        "ExplainStmt": _explain,
-        "CopyStmt": _copy,
-        "LockStmt": _lock,
-        "DoStmt": _do,
-        "CallStmt": _call,
-        "LoadStmt": _load,
-    }
+
+_HANDLERS: Final[Mapping[str, Callable[[Statements, Node, Frame], None]]] = {
+    "TransactionStmt": Statements._transaction,
+    "PrepareStmt": Statements._prepare,
+    "ExecuteStmt": Statements._execute,
+    "DeallocateStmt": Statements._deallocate,
+    "DeclareCursorStmt": Statements._declare,
+    "FetchStmt": Statements._fetch,
+    "ClosePortalStmt": Statements._close,
+    "VariableSetStmt": Statements._set,
+    "DiscardStmt": Statements._discard,
+    "ExplainStmt": Statements._explain,
+    "CopyStmt": Statements._copy,
+    "LockStmt": Statements._lock,
+    "DoStmt": Statements._do,
+    "CallStmt": Statements._call,
+    "LoadStmt": Statements._load,
+}
 
 
 def _schema_made_in(relation: Node) -> str | None:
