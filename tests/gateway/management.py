@@ -33,6 +33,7 @@ from gateway.tokens import Tokens
 from gateway.totp import Totp
 from protocol.scram import build_verifier
 from rules import Context, Explanation, Judge, Stage
+from tests.support.gateway import known_authorities
 from tests.support.oidc import OidcServer
 
 __all__ = [
@@ -255,6 +256,9 @@ class Desk:
 
 class Caller(httpx.AsyncClient):
     """An HTTP client that is closed with ``async with``, typed as itself."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(verify=known_authorities(), **options)
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()

@@ -1,6 +1,8 @@
 """How the store's database is opened, and how its schema comes to be what this version needs."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -13,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 import gateway.store.engine
 from gateway.store import StoreUnavailable, open_store
-from gateway.store.engine import WRITE, make_engine, migrate
+from gateway.store.engine import WRITE, make_engine
 from gateway.store.schema import metadata
 from tests.gateway.store.samples import Place, hold, sqlite_url
 from tests.support.certificates import Authority
@@ -87,25 +89,53 @@ async def test_a_file_of_certificates_that_is_not_there_is_one_line() -> None:
         await open_store("postgresql://a@db/x?sslmode=verify-full&sslrootcert=/nowhere")
 
 
-def _migrated(connection: Connection) -> tuple[str | None, list[object]]:
-    migrate(connection)
-    context = MigrationContext.configure(connection)
-    return context.get_current_revision(), compare_metadata(context, metadata)
+def _schema(connection: Connection) -> tuple[str | None, list[object], dict[str, object]]:
+    """The revision, how the schema differs from what the code expects, and all of it, whatever the order."""
+    context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+    inspector = sa.inspect(connection)
+    described = {
+        f"{kind} of {table}": sorted(str(sorted(one.items(), key=str)) for one in describe(table))
+        for table in inspector.get_table_names()
+        for kind, describe in {
+            "columns": _columns(inspector),
+            "indexes": inspector.get_indexes,
+            "foreign keys": inspector.get_foreign_keys,
+            "unique constraints": inspector.get_unique_constraints,
+            "primary key": lambda table: [inspector.get_pk_constraint(table)],
+        }.items()
+    }
+    return context.get_current_revision(), compare_metadata(context, metadata), described
 
 
-async def test_the_migrations_make_what_the_code_expects(place: Place) -> None:
-    async with place.open():
-        pass
-    engine = make_engine(place.url)
+def _columns(inspector: sa.Inspector) -> Callable[[str], list[Any]]:
+    def columns(table: str) -> list[Any]:
+        return [{**column, "type": str(column["type"])} for column in inspector.get_columns(table)]
+
+    return columns
+
+
+async def _schema_at(url: str) -> tuple[str | None, list[object], dict[str, object]]:
+    engine = make_engine(url)
     try:
-        async with engine.connect() as connection:
-            await connection.execution_options(**WRITE)
-            async with connection.begin():
-                revision, differences = await connection.run_sync(_migrated)
+        async with engine.connect() as connection, connection.begin():
+            return await connection.run_sync(_schema)
     finally:
         await engine.dispose()
+
+
+async def test_the_migrations_make_what_an_empty_store_is_given(place: Place) -> None:
+    async with place.open():
+        pass
+    fresh = await _schema_at(place.url)
+    revision, differences, described = fresh
     assert revision == REVISIONS[-1].revision
     assert differences == []
+    assert len(described) == 5 * (len(metadata.tables) + 1)
+    assert await take_back(place.url, 1) != []
+    assert await _schema_at(place.url) != fresh
+    async with place.open():
+        pass
+    assert await _schema_at(place.url) == fresh
 
 
 async def test_opening_twice_changes_nothing(place: Place) -> None:
