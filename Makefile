@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 
 VENV := .venv
 BIN := $(VENV)/bin
-WORKERS ?= 2
+WORKERS ?= 3
 ARGS ?=
 CORPUS ?=
 FUZZ_SECONDS ?= 120
@@ -30,7 +30,7 @@ help: ## Show this list
 	@echo '  ARGS=...     passed on, e.g.  make demo ARGS=--tour   make test ARGS="-k hold -x"'
 	@echo '  CORPUS=...   the statements of make redteam; by default those in tests/rules/corpus'
 	@echo '  FUZZ_SECONDS=120  how long make fuzz-sql mutates statements'
-	@echo '  WORKERS=2    test processes; each has its own PostgreSQL. WORKERS=0 runs in one process'
+	@echo '  WORKERS=3    test processes; each has its own PostgreSQL. WORKERS=0 runs in one process'
 
 .PHONY: demo
 demo: $(DEMO_READY) ## Start PostgreSQL, sample data, the gateway and the management port (ARGS=--tour plays the story)

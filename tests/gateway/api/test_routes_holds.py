@@ -7,6 +7,7 @@ import pytest
 
 from gateway.config import Role
 from gateway.holds import HoldState
+from gateway.store.sql import SqlStore
 from rules import Stage
 from tests.gateway.management import Desk
 from tests.support.disk import full_disk
@@ -280,7 +281,9 @@ class TestDeciding:
         async with await desk.client("carol", Role.APPROVER) as client:
             me = await client.get("/api/v1/me")
             assert me.status_code == 200
-            await desk.store.close()
+            # The file has to be opened anew, and cannot be.
+            assert isinstance(desk.store, SqlStore)
+            await desk.store._engine.dispose()
             database = desk.config.audit.file.with_name("holdgate.db")
             database.rename(database.with_name("elsewhere"))
             database.mkdir()

@@ -1,6 +1,6 @@
 """How the store's database is opened, and how its schema comes to be what this version needs."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,32 +89,33 @@ async def test_a_file_of_certificates_that_is_not_there_is_one_line() -> None:
         await open_store("postgresql://a@db/x?sslmode=verify-full&sslrootcert=/nowhere")
 
 
-def _schema(connection: Connection) -> tuple[str | None, list[object], dict[str, object]]:
-    """The revision, how the schema differs from what the code expects, and all of it, whatever the order."""
+Schema = tuple[str | None, list[object], Mapping[str, object]]
+"""The revision, how the tables differ from what the code expects, and all there is of each, whatever the order."""
+
+
+def _schema(connection: Connection) -> Schema:
     context = MigrationContext.configure(connection, opts={"compare_server_default": True})
     inspector = sa.inspect(connection)
-    described = {
-        f"{kind} of {table}": sorted(str(sorted(one.items(), key=str)) for one in describe(table))
-        for table in inspector.get_table_names()
-        for kind, describe in {
-            "columns": _columns(inspector),
-            "indexes": inspector.get_indexes,
-            "foreign keys": inspector.get_foreign_keys,
-            "unique constraints": inspector.get_unique_constraints,
-            "primary key": lambda table: [inspector.get_pk_constraint(table)],
-        }.items()
-    }
-    return context.get_current_revision(), compare_metadata(context, metadata), described
+
+    def described(table: str) -> object:
+        columns: list[Any] = [
+            {**column, "type": str(column["type"])} for column in inspector.get_columns(table)
+        ]
+        parts = (
+            columns,
+            inspector.get_indexes(table),
+            inspector.get_foreign_keys(table),
+            inspector.get_unique_constraints(table),
+            [inspector.get_pk_constraint(table)],
+        )
+        return [sorted(str(sorted(one.items(), key=str)) for one in part) for part in parts]
+
+    tables = {table: described(table) for table in inspector.get_table_names()}
+    differences: list[object] = compare_metadata(context, metadata)
+    return context.get_current_revision(), differences, tables
 
 
-def _columns(inspector: sa.Inspector) -> Callable[[str], list[Any]]:
-    def columns(table: str) -> list[Any]:
-        return [{**column, "type": str(column["type"])} for column in inspector.get_columns(table)]
-
-    return columns
-
-
-async def _schema_at(url: str) -> tuple[str | None, list[object], dict[str, object]]:
+async def _schema_at(url: str) -> Schema:
     engine = make_engine(url)
     try:
         async with engine.connect() as connection, connection.begin():
@@ -130,7 +131,7 @@ async def test_the_migrations_make_what_an_empty_store_is_given(place: Place) ->
     revision, differences, described = fresh
     assert revision == REVISIONS[-1].revision
     assert differences == []
-    assert len(described) == 5 * (len(metadata.tables) + 1)
+    assert described.keys() == {*metadata.tables, "alembic_version"}
     assert await take_back(place.url, 1) != []
     assert await _schema_at(place.url) != fresh
     async with place.open():
