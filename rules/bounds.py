@@ -16,6 +16,9 @@ from rules.lineage import Found, Reference, Scope
 from rules.pgquery import Node
 from rules.system import RETURN_SETS, VOLATILE
 
+ARRAY: Final = "holdgate array"
+"""Marks a node whose elements are meant, not itself."""
+
 _INFINITE: Final = float("inf")
 _ROUNDS: Final = 8
 """Of following equalities from reference to reference: nobody honest chains more."""
@@ -74,7 +77,7 @@ class Conditions:
         elif kind == "AEXPR_IN":
             items = right["List"]["items"]
             if all(self.is_constant(item) for item in items):
-                self._pin(left, len(items))
+                self._pin(left, len(items), *items)
         elif kind == "AEXPR_OP_ANY":
             self._any_array(left, right)
 
@@ -101,7 +104,7 @@ class Conditions:
             return
         for column, value in ((left, right), (right, left)):
             if self.is_constant(value):
-                self._pin(column, 1)
+                self._pin(column, 1, value)
             elif "SubLink" in value and value["SubLink"].get("subLinkType") == "EXPR_SUBLINK":
                 self._scalar(column, value["SubLink"])
             else:
@@ -132,19 +135,22 @@ class Conditions:
             if number > 0:
                 self._parameter(left, ParameterBound(number - 1, "array"))
         elif "A_Const" in array and "sval" in array["A_Const"]:
-            self._pin(left, array["A_Const"]["sval"].get("sval", "").count(",") + 1)
+            self._pin(left, array["A_Const"]["sval"].get("sval", "").count(",") + 1, {ARRAY: array})
         elif "A_ArrayExpr" in array:
             items = array["A_ArrayExpr"].get("elements", [])
             if all(self.is_constant(item) for item in items):
-                self._pin(left, len(items))
+                self._pin(left, len(items), *items)
 
     def _any_of(self, node: Node) -> None:
         """Alternatives: a column that each of them pins has all their values together."""
         summed: dict[tuple[Reference, str], int] | None = None
+        fixed: dict[tuple[Reference, str], tuple[Node, ...]] = {}
         for alternative in _flat(node, "OR_EXPR"):
-            saved = {reference: (reference.pins, reference.limits) for reference in self._reach}
+            saved = {
+                reference: (reference.pins, reference.limits, reference.fixed) for reference in self._reach
+            }
             for reference in self._reach:
-                reference.pins, reference.limits = {}, []
+                reference.pins, reference.limits, reference.fixed = {}, [], {}
             edges = {reference: len(reference.within) for reference in self._reach}
             parameters = {reference: len(reference.parameter_bounds) for reference in self._reach}
             self.apply(alternative)
@@ -153,23 +159,31 @@ class Conditions:
                 for reference in self._reach
                 for column, count in reference.pins.items()
             }
+            values = {
+                (reference, column): nodes
+                for reference in self._reach
+                for column, nodes in reference.fixed.items()
+            }
             empty = any(0 in reference.limits for reference in self._reach)
             for reference in self._reach:
-                reference.pins, reference.limits = saved[reference]
+                reference.pins, reference.limits, reference.fixed = saved[reference]
                 del reference.within[edges[reference] :]
                 del reference.parameter_bounds[parameters[reference] :]
             if empty:
                 continue
             if summed is None:
-                summed = found
+                summed, fixed = found, values
             else:
                 summed = {key: count + found[key] for key, count in summed.items() if key in found}
-            if not summed:
+                fixed = {key: (*nodes, *values[key]) for key, nodes in fixed.items() if key in values}
+            if not summed and not fixed:
                 return
         if summed is None:
             self._at_most(0)
         for (reference, column), count in (summed or {}).items():
             reference.pin(column, count)
+        for (reference, column), nodes in fixed.items():
+            reference.fix(column, nodes)
 
     def _column(self, node: Node) -> Found | None:
         fields = _uncast(node).get("ColumnRef") if "TypeCast" not in node else None
@@ -181,17 +195,22 @@ class Conditions:
         found = self._scope.find(names[-2] if len(names) > 1 else None, names[-1])
         return found if found is not None and found.direct else None
 
-    def _pin(self, node: Node, count: int) -> None:
+    def _pin(self, node: Node, count: int, *values: Node) -> None:
         found = self._column(node)
         for reference, column in found.origins if found is not None else ():
             if reference in self._reach:
                 reference.pin(column, count)
+                # In the body of a function a name may be a variable, and $1 is not a parameter of the message.
+                if values and not self._scope.variables:
+                    reference.fix(column, values)
 
     def _parameter(self, node: Node, bound: ParameterBound) -> None:
         found = self._column(node)
         for reference, column in found.origins if found is not None else ():
-            if reference in self._reach and reference.is_subject(column):
-                reference.parameter_bounds.append(bound)
+            if reference in self._reach:
+                reference.fix(column, ({ARRAY: {"ParamRef": {"number": bound.index + 1}}},))
+                if reference.is_subject(column):
+                    reference.parameter_bounds.append(bound)
 
     def _within(self, left: Found | None, right: Found | None) -> None:
         if left is None or right is None or not left.direct or not right.direct:

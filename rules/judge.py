@@ -8,7 +8,7 @@ from typing import Final
 
 from rules.builtin import FUNCTION_BY_OID
 from rules.cache import LruCache
-from rules.caps import Allowance, weight
+from rules.caps import Allowance, is_light, weight
 from rules.catalog import EMPTY, SchemaSnapshot
 from rules.context import Context, Parameter
 from rules.explanation import Explanation, explain
@@ -17,6 +17,7 @@ from rules.functions import Conduct, known
 from rules.message import read_message
 from rules.policy import Policy
 from rules.settings import guarded_resets, startup
+from rules.subjects import Touch, touches
 from rules.templates import Template, other_literals, template_of
 from rules.verdict import Judgement
 from rules.world import World
@@ -171,6 +172,14 @@ class Judge:
             return unread(why)
         world = self._world(context.catalog)
         return read_message(sql, world, context.search_path, context.prepared, context.cursors)
+
+    def touches(
+        self, sql: bytes, context: Context, parameters: Sequence[Parameter] = ()
+    ) -> tuple[Touch, ...]:
+        """Whose rows a message touches, as far as it can be read here; see :func:`rules.subjects.touches`."""
+        if context.unreadable(sql) is not None or not is_light(sql):
+            return ()
+        return touches(sql, context, self._world(context.catalog), parameters)
 
     def learn(self, sql: bytes, context: Context, facts: Facts) -> None:
         """Keep what was read of the message in this context, if it is the same in every session."""

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from rules.catalog import Relation
 from rules.facts import ParameterBound
 from rules.personal import ALL, PersonalRelation
+from rules.pgquery import Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +51,11 @@ class Mark:
 class Reference:
     """One mention of a relation, with what the statement proves of its rows.
 
-    ``pins`` says how many values a column can have at most, ``within`` from which columns of other references a
+    ``pins`` says how many values a column can have at most, ``fixed`` which, as they are written, where that is known,
+    ``within`` from which columns of other references a
     column takes its values; ``limits`` bound the rows themselves, ``per`` are the references once for each row of
-    which this one is read anew.  ``planned``: the statement is planned, not run.  ``hidden``: rows that are no
+    which this one is read anew.  ``cause`` is the reference whose rows' end reaches these by a foreign key.
+    ``planned``: the statement is planned, not run.  ``hidden``: rows that are no
     relation's, but a function's or those of VALUES.
     """
 
@@ -61,10 +64,12 @@ class Reference:
     mark: Mark | None = None
     exposed: dict[str, None] = field(default_factory=dict)
     pins: dict[str, int] = field(default_factory=dict)
+    fixed: dict[str, tuple[Node, ...]] = field(default_factory=dict)
     within: list[tuple[str, "Reference", str]] = field(default_factory=list)
     limits: list[int] = field(default_factory=list)
     parameter_bounds: list[ParameterBound] = field(default_factory=list)
     per: tuple["Reference", ...] = ()
+    cause: "Reference | None" = None
     repeated: bool = False
     exists: bool = True
     planned: bool = False
@@ -84,6 +89,12 @@ class Reference:
     def pin(self, column: str, count: int) -> None:
         """The column has at most so many values in the result."""
         self.pins[column] = min(count, self.pins.get(column, count))
+
+    def fix(self, column: str, values: tuple[Node, ...]) -> None:
+        """The column has only these values in the result; an array stands for its elements."""
+        known = self.fixed.get(column)
+        if known is None or len(values) < len(known):
+            self.fixed[column] = values
 
 
 Origin = tuple[Reference, str]

@@ -120,6 +120,7 @@ class Targets:
                 repeated=inner.repeated,
                 is_target=True,
                 trail=inner.trail,
+                cause=reference,
             )
         )
         assert reference.known is not None
