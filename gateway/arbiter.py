@@ -35,6 +35,7 @@ from rules import (
     Policy,
     SchemaSnapshot,
     TooHeavy,
+    Touch,
     containment,
     joint,
     united,
@@ -209,6 +210,15 @@ class Arbiter:
     def reads(self, sql: bytes) -> Facts:
         """What a text would do in this session now; nothing is decided about it, and nothing is kept."""
         return self._judge.read(sql, self._context([sql]))
+
+    def touches(self, one: Ruled) -> tuple[Touch, ...]:
+        """Whose rows an execution touches, as far as its text and parameters name them."""
+        execution = one.execution
+        if len(execution.sql) != 1 or execution.step is Step.FUNCTION_CALL or self._state.replication:
+            return ()
+        context = replace(self._context(execution.sql), catalog=one.catalog, prepared=one.prepared)
+        parameters = [Parameter(*parameter) for parameter in execution.parameters]
+        return self._judge.touches(execution.sql[0], _as_bound(execution, context), parameters)
 
     @property
     def policy(self) -> Policy:

@@ -9,6 +9,7 @@ from gateway.cancel import CancelRegistry
 from gateway.catalog import Keeper
 from gateway.checking import check_context, database_meant
 from gateway.config import Config
+from gateway.criteria import Checks
 from gateway.hold_port import HoldPort
 from gateway.listener import Listener, Ports
 from gateway.metrics import Metrics
@@ -69,6 +70,7 @@ class Front:
                 seats=seats,
                 catalogs=self.catalogs,
                 previews=Previews(lambda: self.config, self._connector, holds.keep_impact),
+                checks=Checks(lambda: self.config, self._connector, self._metrics),
                 cancels=self.cancels,
             ),
             self._tls,

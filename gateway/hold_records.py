@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from gateway.audit import AuditRecord, Kind
 from gateway.store import Decision, Hold, HoldState, Standing
 
-__all__ = ["decision_record", "escalation_record", "hold_record", "opened_record"]
+__all__ = ["checked_record", "decision_record", "escalation_record", "hold_record", "opened_record"]
 
 
 def hold_record(hold: Hold, kind: Kind, tag: str, *, reason: str | None) -> AuditRecord:
@@ -44,6 +44,16 @@ def opened_record(hold: Hold) -> AuditRecord:
     """A record of a new hold, with the digest that approvals of it are bound to."""
     record = hold_record(hold, Kind.HOLD, "opened", reason=hold.reason)
     record.details["digest"] = hold.digest
+    if hold.criteria:
+        record.details["criteria"] = [dict(one) for one in hold.criteria]
+    return record
+
+
+def checked_record(hold: Hold, at: datetime) -> AuditRecord:
+    """A record of what came of the criteria."""
+    record = hold_record(hold, Kind.HOLD, "checked", reason=hold.reason)
+    record.at = at
+    record.details["criteria"] = [dict(one) for one in hold.criteria]
     return record
 
 

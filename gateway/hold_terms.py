@@ -25,6 +25,8 @@ __all__ = [
     "MaxRows",
     "NotAllowed",
     "ReviewClosed",
+    "RuleVerdict",
+    "StillChecking",
     "checked_reason",
     "chosen",
     "storable",
@@ -38,6 +40,9 @@ PREVIEWED: Final = "previewed"
 MaxRows = int | Literal["previewed"] | None
 """What an approver says of rows; None: any number."""
 
+RuleVerdict = Literal["allow", "deny", "ask"]
+"""What a rule says by itself once its criteria are checked."""
+
 # Invisible marks that reorder the text around them: what is read would not be what was written.
 _REORDERING = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -50,7 +55,8 @@ class HoldRequest:
     approval to what would be forwarded. ``obligations`` bind the statement after the approval. ``recent`` are the
     session's statements before it, ``intent`` is what the requester says of it, and
     ``breaks_glass`` that they may, and want to, let it run without anybody's approval, ``all_met`` that all
-    criteria of its rule are. ``margin`` is by how much it may
+    criteria of its rule are. ``check_seconds`` is how long those may be checked that are ``checking``, None where none
+    is. ``margin`` is by how much it may
     change more rows than were previewed, and ``uncounted`` why no number of them can be enforced.
     """
 
@@ -77,6 +83,7 @@ class HoldRequest:
     intent: Intent = UNSAID
     breaks_glass: bool = False
     all_met: bool = False
+    check_seconds: float | None = None
     recent: Sequence[Mapping[str, object]] = ()
     margin: Margin = NO_MARGIN
     uncounted: str | None = None
@@ -124,6 +131,14 @@ class ReviewClosed(HoldError):
 
     def __init__(self, hold: Hold) -> None:
         super().__init__(f"no review of {hold.id} is open")
+        self.hold = hold
+
+
+class StillChecking(HoldError):
+    """The criteria of the hold are being checked, and nobody is asked yet."""
+
+    def __init__(self, hold: Hold) -> None:
+        super().__init__(f"the criteria of {hold.id} are being checked; decide in a moment")
         self.hold = hold
 
 

@@ -19,7 +19,7 @@ from gateway.bus import Bus
 from gateway.clock import SYSTEM_CLOCK, Clock
 from gateway.config.model import Limits
 from gateway.hold_book import HoldBook, Waiter
-from gateway.hold_records import decision_record, escalation_record, opened_record
+from gateway.hold_records import checked_record, decision_record, escalation_record, opened_record
 from gateway.hold_terms import (
     PREVIEWED,
     AlreadyDecided,
@@ -34,6 +34,8 @@ from gateway.hold_terms import (
     InvalidReason,
     MaxRows,
     NotAllowed,
+    RuleVerdict,
+    StillChecking,
     checked_reason,
     chosen,
     storable,
@@ -71,6 +73,7 @@ __all__ = [
     "InvalidCeiling",
     "InvalidReason",
     "NotAllowed",
+    "StillChecking",
 ]
 
 logger = logging.getLogger(__name__)
@@ -223,6 +226,15 @@ class Holds(HoldBook):
             raise ValueError(f"a session cannot end a hold as {state.value}")
         return await complete(self._end(hold_id, state, storable(reason)), name=f"end {hold_id}")
 
+    async def checked(
+        self, hold_id: str, criteria: Sequence[Mapping[str, object]], verdict: RuleVerdict, reason: str
+    ) -> Hold:
+        """What came of the criteria of a hold that were still to be checked, and what its rule says by itself:
+        ``ask`` leaves it to people. Returns the hold as it then is: what came first stays."""
+        return await complete(
+            self._checked(hold_id, criteria, verdict, storable(reason)), name=f"criteria of {hold_id}"
+        )
+
     async def claim(self, hold_id: str, digest: str) -> Hold:
         """Use the approval, once, for exactly what it was given for. Raises :class:`ClaimRefused`."""
         return await complete(self._claim(hold_id, digest), name=f"claim {hold_id}")
@@ -310,8 +322,8 @@ class Holds(HoldBook):
         ``absent`` are those whom ``who`` stands in for, with their groups. ``prove`` is asked for a proof where the
         stage wants one, once nothing else stands in the way. Raises what it raises, :class:`HoldNotFound`,
         :class:`NotAllowed`, :class:`InvalidReason`, :class:`InvalidCeiling` for a number of rows that cannot be
-        enforced, :class:`AlreadyResolved` for whoever comes too late, and :class:`AlreadyDecided` for whoever would
-        count twice.
+        enforced, :class:`AlreadyResolved` for whoever comes too late, :class:`AlreadyDecided` for whoever would
+        count twice, and :class:`StillChecking` where people are not asked yet.
         """
         voter = Voter(who, who_groups, who_roles, absent)
         hold = await self.get(hold_id)
@@ -329,6 +341,8 @@ class Holds(HoldBook):
         verdict = "approve" if approve else "reject"
         most = chosen(hold, max_rows) if approve else None
         ways = hold.stages[stage].step_up if approve else ()
+        if approve and hold.checking(self._clock.now()):
+            raise StillChecking(hold)
         proof = await proven(hold, ways, prove)
         decision = Decision(who, verdict, text, self._clock.now(), how, stage, deputy_for, most)
         if proof is not None:
@@ -379,6 +393,9 @@ class Holds(HoldBook):
             criteria=tuple(request.criteria),
             reason=storable(request.reason),
             stages=tuple(request.stages),
+            checking_until=None
+            if request.check_seconds is None
+            else opened + timedelta(seconds=request.check_seconds),
             transaction_open_since=request.transaction_open_since,
             digest=request.digest,
             obligations=tuple(request.obligations),
@@ -437,6 +454,41 @@ class Holds(HoldBook):
             await self._end(hold.id, HoldState.INTERRUPTED, "the approval could not be recorded")
             raise
         self.settle(hold)
+        return hold
+
+    async def _checked(
+        self, hold_id: str, criteria: Sequence[Mapping[str, object]], verdict: RuleVerdict, reason: str
+    ) -> Hold:
+        hold = await self.get(hold_id)
+        at = self._clock.now()
+        decision: Decision | None = None
+        state = HoldState.PENDING
+        if verdict != "ask":
+            state = HoldState.APPROVED if verdict == "allow" else HoldState.REJECTED
+            word = "approve" if verdict == "allow" else "reject"
+            decision = Decision(f"rule {hold.rule}", word, reason, at, BY_RULE)
+        self._deciding[hold_id] += 1
+        try:
+            if not await self._store.check_hold(hold_id, criteria, decision, state, at=at):
+                return await self.get(hold_id)
+            hold = await self.get(hold_id)
+            try:
+                await self._audit.intent(checked_record(hold, at))
+                if decision is not None:
+                    await self._audit.intent(decision_record(hold, decision, state))
+            except AuditUnavailable:
+                if state is HoldState.APPROVED:
+                    await self._end(hold_id, HoldState.INTERRUPTED, "the approval could not be recorded")
+                elif state is HoldState.REJECTED:
+                    self.settle(hold)
+                raise
+        finally:
+            self._deciding[hold_id] -= 1
+            self._deciding += Counter()
+        if decision is None:
+            self._move(hold, "hold.checked")
+        else:
+            self.settle(hold)
         return hold
 
     async def _ticket(self, hold: Hold) -> Hold:

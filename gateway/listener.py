@@ -12,6 +12,7 @@ from gateway.authn import Authenticator, LoginRefused, no_rule
 from gateway.cancel import CancelRegistry, send_cancel
 from gateway.catalog import Keeper
 from gateway.config import Config, Database
+from gateway.criteria import Checks
 from gateway.hold_port import HoldPort
 from gateway.identity import Principal, SessionState
 from gateway.link import Link
@@ -67,6 +68,7 @@ class Ports:
     seats: SeatPort
     catalogs: Keeper
     previews: Previews
+    checks: Checks
     cancels: CancelRegistry = field(default_factory=CancelRegistry)
 
 
@@ -297,6 +299,7 @@ class Listener:
             catalog=ports.catalogs.join(startup.database),
             generations=ports.catalogs.generations,
             previews=ports.previews,
+            checks=ports.checks,
         )
         secret = None
         if target is not None:

@@ -44,6 +44,8 @@ _GREATEST: Final = frozenset(
 )
 """Gauges that are not summed over processes: each has its own view of the same thing."""
 
+_ASKING: Final = ("webhook", "sql")
+_OUTCOMES: Final = ("met", "unmet", "denied", "unchecked")
 _DIRECTIONS: Final = ("to_upstream", "to_client")
 
 
@@ -293,6 +295,19 @@ class Metrics:
         self.holds_resolved_total = Counter(
             "holdgate_holds_resolved_total", "Holds ended, by how.", ["state"], registry=registry
         )
+        self.criteria_total = Counter(
+            "holdgate_criteria_total",
+            "Criteria of rules that were checked, by what came of them.",
+            ["kind", "outcome"],
+            registry=registry,
+        )
+        self.criterion_seconds = Histogram(
+            "holdgate_criterion_seconds",
+            "Time to ask a web service or the database whether a criterion is met.",
+            "kind",
+            _STATEMENT_BUCKETS,
+            registry,
+        )
         self.upstream_errors_total = Counter(
             "holdgate_upstream_errors_total", "Failures of server connections.", ["kind"], registry=registry
         )
@@ -354,6 +369,10 @@ class Metrics:
         self._pending = self.holds.labels("pending")
         self._resolved = {state: self.holds_resolved_total.labels(state) for state in _HOLD_ENDS}
         self._to_upstream, self._to_client = (self.bytes_total.labels(direction) for direction in _DIRECTIONS)
+        for kind in _ASKING:
+            self.criterion_seconds.labels(kind)
+            for outcome in _OUTCOMES:
+                self.criteria_total.labels(kind, outcome)
         self._hit = self.classify_seconds.labels("hit")
         self._miss = self.classify_seconds.labels("miss")
         self._statements: dict[tuple[str, str], Counter] = {}

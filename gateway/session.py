@@ -15,6 +15,8 @@ from gateway.cancel import CancelKey
 from gateway.catalog import Catalog, SessionCatalog
 from gateway.config import Config
 from gateway.conversation import Conversation
+from gateway.criteria import Checks
+from gateway.criteria.rule import RuleCriteria
 from gateway.following import Following
 from gateway.hold_port import HoldPort
 from gateway.holds import HoldState
@@ -131,6 +133,7 @@ class Session:
         catalog: Catalog,
         generations: Iterator[int],
         previews: Previews,
+        checks: Checks,
     ) -> None:
         self.id = recorder.session_id
         self.cancel_key: CancelKey | None = None
@@ -163,6 +166,7 @@ class Session:
             self._talk.notify,
             lambda request: self._rulings.judged_again(request),
             previews,
+            RuleCriteria(checks, holds, recorder),
             backend_pid,
             lambda: core.standing,
         )

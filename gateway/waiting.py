@@ -16,6 +16,7 @@ from gateway.arbiter import Arbiter, Ruling, shown_parameters, shown_sql
 from gateway.audit import AuditUnavailable
 from gateway.ceilings import uncounted
 from gateway.config import Config
+from gateway.criteria.rule import RuleCriteria, all_met
 from gateway.hold_port import HoldPort
 from gateway.holds import ClaimRefused, Hold, HoldRequest, HoldsFull, HoldState
 from gateway.people import Person, same_person
@@ -27,7 +28,7 @@ from gateway.tasks import spawn
 from protocol import enclosure, sqlstate
 from protocol.errors import ServerError
 from protocol.request import Request
-from rules import Approval, Context, Intent, Met, check, joined
+from rules import Approval, Intent, joined
 from rules import Decision as Decided
 
 __all__ = ["Ending", "Released", "Waiting", "unavailable"]
@@ -64,6 +65,7 @@ class Waiting:
         notify: Callable[[ServerError], None],
         judged: Callable[[Request], Awaitable[Ruling]],
         previews: Previews,
+        criteria: RuleCriteria,
         backend: int | None,
         standing: Callable[[], enclosure.Standing],
     ) -> None:
@@ -73,6 +75,7 @@ class Waiting:
         self._notify = notify
         self._judged = judged
         self._previews = previews
+        self._criteria = criteria
         self._backend = backend
         self._standing = standing
         self._ending: asyncio.Future[Ending] | None = None
@@ -112,13 +115,15 @@ class Waiting:
         if gone:
             ending.set_result(CLIENT_AWAY)
         self._ending = ending
-        preview: asyncio.Task[None] | None = None
+        beside: list[asyncio.Task[Any]] = []
         try:
             if self._by_ticket(ruling, intent):
                 return await self._ticket(request, ruling, arbiter, statement_id, intent, ending)
             hold = await self._open(request, ruling, arbiter, statement_id, intent)
             self.hold_id = hold.id
-            preview = self._preview(hold, ruling, arbiter)
+            beside += self._preview(hold, ruling, arbiter)
+            if hold.checking_until is not None:
+                beside.append(self._criteria.begin(hold, ruling, arbiter, _approval(ruling), intent))
             started = clock.monotonic()
             hold = await self._until_resolved(hold, ending)
             waited = clock.monotonic() - started
@@ -132,9 +137,9 @@ class Waiting:
         finally:
             self._ending = None
             self.hold_id = None
-            if preview is not None:
+            for task in beside:
                 # The hold has ended: what could still be seen would be of no use, or no longer true.
-                preview.cancel()
+                task.cancel()
         with contextlib.suppress(AuditUnavailable):
             await self._recorder.refused(ruling, statement_id, error.sqlstate, reason=error.message)
         return error
@@ -146,10 +151,11 @@ class Waiting:
         assert ruling.deciding is not None, "something executes in what is held"
         verdict = ruling.deciding.judgement.verdict
         approval = _approval(ruling)
-        criteria = self._criteria(ruling, approval, intent)
+        breaks_glass = _breaks_glass(approval, who.groups, intent)
+        criteria = self._criteria.known(ruling, approval, intent, at_once=breaks_glass)
         ticket = self._by_ticket(ruling, intent)
         opens = self._holds.ticket if ticket else self._holds.open
-        return await opens(
+        hold = await opens(
             HoldRequest(
                 user=who.user,
                 groups=tuple(sorted(who.groups)),
@@ -172,9 +178,10 @@ class Waiting:
                 obligations=tuple(map(str, verdict.obligations)),
                 recent=recorder.recent(),
                 intent=intent,
-                breaks_glass=_breaks_glass(approval, who.groups, intent),
+                breaks_glass=breaks_glass,
                 criteria=tuple(one.to_dict() for one in criteria),
-                all_met=bool(criteria) and all(one.met for one in criteria),
+                all_met=all_met(criteria),
+                check_seconds=self._criteria.seconds(approval, criteria),
                 margin=approval.margin,
                 uncounted=uncounted(request, ruling, self._standing()),
                 digest=arbiter.ticket_digest(ruling)
@@ -182,32 +189,16 @@ class Waiting:
                 else arbiter.digest(request, ruling.policy_version),
             )
         )
-
-    def _criteria(self, ruling: Ruling, approval: Approval, intent: Intent) -> list[Met]:
-        """What comes of the criteria, which are there only where all that is held is held for the same reasons."""
-        who = self._recorder.who
-        context = Context(
-            user=who.user,
-            now=clock.now(),
-            groups=who.groups,
-            database=who.database,
-            application_name=self._recorder.state.application_name,
-            client_addr=who.client_addr,
-        )
-        effects = [
-            effect
-            for one in ruling.ruled
-            for effect in one.judgement.verdict.effects
-            if effect.decision is Decided.HOLD
-        ]
-        return [check(criterion, context, effects, intent) for criterion in approval.criteria]
+        if hold.statement_id == statement_id:
+            self._criteria.opened(approval, criteria)
+        return hold
 
     def _by_ticket(self, ruling: Ruling, intent: Intent) -> bool:
         """Whether the session does not wait: its rule says so, or else the configuration of its user. What
         breaks the glass, or meets all criteria, does not wait either way."""
         approval, who = _approval(ruling), self._recorder.who
-        criteria = self._criteria(ruling, approval, intent)
-        if _breaks_glass(approval, who.groups, intent) or (criteria and all(one.met for one in criteria)):
+        criteria = self._criteria.known(ruling, approval, intent)
+        if _breaks_glass(approval, who.groups, intent) or all_met(criteria):
             return False
         if approval.hold is not None:
             return approval.hold == "ticket"
@@ -226,9 +217,11 @@ class Waiting:
         """Use the approval that is there for the statement, or fail at once with the ticket that asks for one."""
         while True:
             hold = await self._open(request, ruling, arbiter, statement_id, intent)
+            if hold.state is not HoldState.APPROVED and hold.statement_id == statement_id:
+                self._preview(hold, ruling, arbiter)
+                if hold.checking_until is not None:
+                    hold = await self._checked_ticket(hold, ruling, arbiter, intent, ending)
             if hold.state is not HoldState.APPROVED:
-                if hold.statement_id == statement_id:
-                    self._preview(hold, ruling, arbiter)
                 return await self._refuse(ruling, statement_id, hold, 0.0, _unpunched(hold, clock.now()))
             problem = await self._changed(hold, ruling)
             if problem is None and hold.max_rows is not None:
@@ -246,12 +239,22 @@ class Waiting:
                 # Somebody else used it at the same moment: this one needs another.
                 continue
 
-    def _preview(self, hold: Hold, ruling: Ruling, arbiter: Arbiter) -> asyncio.Task[None] | None:
+    async def _checked_ticket(
+        self, hold: Hold, ruling: Ruling, arbiter: Arbiter, intent: Intent, ending: asyncio.Future[Ending]
+    ) -> Hold:
+        """The ticket once its criteria are checked. They are to the end, also for a client that leaves meanwhile: the
+        ticket is good for the next time."""
+        check = self._criteria.begin(hold, ruling, arbiter, _approval(ruling), intent)
+        ends: set[asyncio.Future[Any]] = {check, ending}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        return (check.result() if check.done() else None) or hold
+
+    def _preview(self, hold: Hold, ruling: Ruling, arbiter: Arbiter) -> list[asyncio.Task[None]]:
         """Look up what the statement would do, beside the wait."""
         if not self._config().limits.preview_seconds:
-            return None
+            return []
         state = self._recorder.state
-        return self._previews.begin(
+        preview = self._previews.begin(
             hold.id,
             Subject(
                 database=hold.database,
@@ -266,6 +269,7 @@ class Waiting:
                 backend=self._backend if hold.transaction_open_since is not None else None,
             ),
         )
+        return [preview]
 
     async def _until_resolved(self, hold: Hold, ending: asyncio.Future[Ending]) -> Hold:
         """Until the hold is decided, expires, or something ends the wait.
@@ -383,6 +387,14 @@ class Waiting:
                 hint=f"Somebody else has to review it{where}. RESET holdgate.break_glass when the emergency is over.",
                 severity="NOTICE",
             )
+        if hold.checking(clock.now()):
+            return ServerError(
+                sqlstate.WARNING,
+                f"statement waits while the criteria of its rule are checked: hold {hold.id}",
+                detail=f"Rule {hold.rule}: {hold.reason}. It expires in {_span(left)}.",
+                hint="Cancel the statement to withdraw it.",
+                severity="NOTICE",
+            )
         return ServerError(
             sqlstate.WARNING,
             f"statement {'waits' if first else 'still waits'} for approval: hold {hold.id}",
@@ -447,6 +459,13 @@ def _refusal(hold: Hold) -> ServerError:
     asked = f"Hold {hold.id}, rule {hold.rule}: {hold.reason}. Nothing was run."
     if hold.state is HoldState.REJECTED:
         last = hold.decisions[-1]
+        if last.how == BY_RULE:
+            return ServerError(
+                sqlstate.INSUFFICIENT_PRIVILEGE,
+                f"statement rejected by {last.who}: {last.reason}",
+                detail=asked,
+                hint="Change the statement, or ask the operator of the gateway about this rule.",
+            )
         return ServerError(
             sqlstate.INSUFFICIENT_PRIVILEGE,
             f"statement rejected by {last.who}: {last.reason}",

@@ -138,9 +138,9 @@ def bind(portal: bytes, statement: bytes, values: Sequence[tuple[int, bytes | No
     )
 
 
-def execute(portal: bytes) -> bytes:
-    """An Execute without a row limit."""
-    return message(FrontendTag.EXECUTE, portal + b"\0" + bytes(4))
+def execute(portal: bytes, rows: int = 0) -> bytes:
+    """An Execute; ``rows`` is the most that it returns, 0 for all."""
+    return message(FrontendTag.EXECUTE, portal + b"\0" + struct.pack("!i", rows))
 
 
 def close_statement(name: bytes) -> bytes:

@@ -9,7 +9,7 @@ from rules.caps import Allowance
 from rules.catalog import SchemaSnapshot
 from rules.compile import compile_policy
 from rules.context import Context, Parameter
-from rules.criteria import Criterion, Met, check
+from rules.criteria import Criterion, CriterionOutcome, Met, SqlCheck, SqlParameter, check
 from rules.cursors import NO_CURSORS, CursorAct, CursorStep, OpenCursors
 from rules.explanation import Explanation
 from rules.facts import Action, EffectFacts, Facts, Nature, ParameterBound, RowBound, StatementFacts
@@ -20,6 +20,7 @@ from rules.mapping import PolicyError, Problem
 from rules.policy import Policy
 from rules.readonly import Boundary, Containment, containment, joint
 from rules.settings import is_harmless
+from rules.subjects import Touch, people_in
 from rules.verdict import Decision, Effect, Judgement, Obligation, Verdict, united
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Containment",
     "Context",
     "Criterion",
+    "CriterionOutcome",
     "CursorAct",
     "CursorStep",
     "Decision",
@@ -56,9 +58,12 @@ __all__ = [
     "Problem",
     "RowBound",
     "SchemaSnapshot",
+    "SqlCheck",
+    "SqlParameter",
     "Stage",
     "StatementFacts",
     "TooHeavy",
+    "Touch",
     "Verdict",
     "check",
     "compile_policy",
@@ -67,6 +72,7 @@ __all__ = [
     "is_harmless",
     "joined",
     "joint",
+    "people_in",
     "slim",
     "spoken_in",
     "united",

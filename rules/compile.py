@@ -9,7 +9,7 @@ from typing import Final, Literal, TypeVar
 
 from rules.approval import Approval
 from rules.compile_approval import ApprovalReading, known_members
-from rules.criteria import Criterion
+from rules.compile_criteria import CriteriaReading
 from rules.facts import Action, Nature
 from rules.mapping import Path, PolicyError, Problem
 from rules.names import pattern, split_name
@@ -57,8 +57,6 @@ _HOURS: Final = re.compile(
 
 _PERSONAL_KEYS: Final = ("relation", "columns", "subject", "class")
 _RULE_KEYS: Final = ("name", "when", "then", "approval", "criteria", "hold", "message", "obligations")
-_SESSION_CRITERIA: Final = ("groups", "users", "client_addr", "application", "hours")
-_CRITERIA: Final = (*_SESSION_CRITERIA, "rows", "reason", "ticket")
 _HOLDS: Final[Mapping[object, Literal["wait", "ticket"]]] = {"wait": "wait", "ticket": "ticket"}
 _WHEN_KEYS: Final = (
     "action",
@@ -82,6 +80,7 @@ _TOP_KEYS: Final = (
     "approval",
     "redact_errors",
     "erasing_update",
+    "checks",
     "groups",
     "open_groups",
     "users",
@@ -95,13 +94,13 @@ def compile_policy(document: Mapping[str, object]) -> Policy:
     ``erasing_update``.
 
     ``groups`` and ``users`` (each user with its ``groups``) say which groups exist, ``open_groups`` which of them have
-    members who are not listed; ``databases`` and ``limits``
+    members who are not listed, ``checks`` which web services can be asked; ``databases`` and ``limits``
     are taken and left alone.  Raises PolicyError with every problem found.
     """
     return _Compiler(document).compile()
 
 
-class _Compiler(ApprovalReading):
+class _Compiler(ApprovalReading, CriteriaReading):
     def __init__(self, document: Mapping[str, object]) -> None:
         super().__init__()
         self._document = document
@@ -114,6 +113,8 @@ class _Compiler(ApprovalReading):
         self._known_keys(document, _TOP_KEYS, ())
         self._members = known_members(document.get("groups"), document.get("users"))
         self._open = frozenset(self._texts(document.get("open_groups", ()), ("open_groups",)))
+        checks = document.get("checks")
+        self._checks = frozenset(map(str, checks)) if isinstance(checks, Mapping) else frozenset()
         personal = self._personal_data(document.get("personal_data"))
         rules = self._rules(document.get("rules"))
         defaults = self._defaults(document.get("defaults"), rules)
@@ -190,42 +191,6 @@ class _Compiler(ApprovalReading):
             if name is not None and then is not None:
                 rules.append(Rule(name, when, then, approval, message, obligations, criteria, hold))
         return tuple(rules)
-
-    def _criteria(self, value: object, path: Path) -> tuple[Criterion, ...]:
-        if value is None:
-            return ()
-        if value in ([], ()):
-            self._problem(path, "an empty list would be met by everybody")
-        found: list[Criterion] = []
-        for place, entry in self._entries(value, path, _CRITERIA):
-            if len(entry) != 1:
-                self._problem(place, f"must be one of {', '.join(_CRITERIA)}, and only one")
-                continue
-            ((key, meant),) = entry.items()
-            criterion = self._criterion(key, meant, place)
-            if criterion is not None:
-                found.append(criterion)
-        return tuple(found)
-
-    def _criterion(self, key: str, value: object, path: Path) -> Criterion | None:
-        text = f"{key}: {', '.join(map(str, value)) if isinstance(value, list | tuple) else value}"
-        if value is None:
-            self._problem((*path, key), "a value is needed")
-            return None
-        if key == "rows":
-            rows = self._rows(value, (*path, key))
-            return None if rows is None else Criterion(text, rows=rows)
-        if key in _SESSION_CRITERIA:
-            return Criterion(text, when=self._when({key: value}, path))
-        pattern = self._text(value, (*path, key), required=True)
-        if pattern is None:
-            return None
-        try:
-            compiled = re.compile(pattern)
-        except re.error as error:
-            self._problem((*path, key), f"not a regular expression: {error}")
-            return None
-        return Criterion(text, said=("reason" if key == "reason" else "ticket", compiled))
 
     def _hold(self, value: object, path: Path, then: Decision | None) -> Literal["wait", "ticket"] | None:
         if value is None:

@@ -99,22 +99,25 @@ def touches(
     )
 
 
-def people_in(found: Sequence[Touch], wanted: Iterable[tuple[Action, str | None]]) -> frozenset[str] | None:
-    """The people whom all ``wanted`` effects (action, relation) touch, all told apart in the same way.
+def people_in(
+    parts: Iterable[tuple[Sequence[Touch], Iterable[tuple[Action, str | None]]]],
+) -> frozenset[str] | None:
+    """The people whom all effects (action, relation) of all parts touch, each looked for in what its part touches.
 
-    None where it is not proven who they are.
+    None where it is not proven who they are, or they are not told apart in the same way.
     """
     people: set[str] = set()
     kinds: set[Kind] = set()
-    for action, relation in wanted:
-        these = [one for one in found if one.action is action and one.relation == relation]
-        if not these:
-            return None
-        for one in these:
-            if one.kind is None or one.values is None:
+    for found, wanted in parts:
+        for action, relation in wanted:
+            these = [one for one in found if one.action is action and one.relation == relation]
+            if not these:
                 return None
-            people |= one.values
-            kinds.add(one.kind)
+            for one in these:
+                if one.kind is None or one.values is None:
+                    return None
+                people |= one.values
+                kinds.add(one.kind)
     return frozenset(people) if len(kinds) == 1 else None
 
 

@@ -23,6 +23,7 @@ from gateway.holds import (
     InvalidCeiling,
     InvalidReason,
     NotAllowed,
+    StillChecking,
 )
 from gateway.passkeys import NoPasskeysHere
 from gateway.step_up import Proof, Prove, StepUpFailed, StepUpRequired, nothing_proven
@@ -64,7 +65,8 @@ def add_hold_routes(app: FastAPI, services: Services, guard: Guard) -> None:
     ) -> HoldOut:
         """It runs once, as it was held, as soon as every stage has its people; until then the answer is a hold that
         is still pending. 403 for one's own statement and for whoever is in none of the groups that are asked; 409,
-        with the hold, for whoever has approved it before, and when it was decided or nobody waits any more; 422 for a
+        with the hold, for whoever has approved it before, while its criteria are being checked, and when it was decided
+        or nobody waits any more; 422 for a
         number of rows that cannot be enforced. Of several approvals the lowest number of rows counts. Where the
         stage asks for a proof of who approves, 403 of the type ``step-up-required`` names the ways in ``step_up``."""
         given = body or ApproveIn()
@@ -159,6 +161,10 @@ async def _answered(call: Awaitable[Hold]) -> HoldOut:
         raise Problem(422, f"Not accepted: {error}.", kind="invalid-request") from None
     except ReviewClosed as error:
         raise Problem(409, f"{error}.", kind="review-closed", extra={"hold": error.hold.to_dict()}) from None
+    except StillChecking as error:
+        raise Problem(
+            409, f"{error}.", kind="criteria-being-checked", extra={"hold": error.hold.to_dict()}
+        ) from None
     except AlreadyDecided as error:
         raise Problem(
             409, f"{error}.", kind="already-decided", extra={"hold": error.hold.to_dict()}

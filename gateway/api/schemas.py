@@ -342,6 +342,16 @@ class IntentOut(BaseModel):
     break_glass: str | None
 
 
+class CriterionOut(BaseModel):
+    """What came of one criterion of the rule. ``denied``: whoever was asked says no for good; ``unchecked``: it could
+    not be told, and does not count as met; ``checking``: it is being asked."""
+
+    criterion: str
+    met: bool
+    outcome: Literal["met", "unmet", "denied", "unchecked", "checking"]
+    why: str
+
+
 class ReviewOut(BaseModel):
     """What somebody made afterwards of a statement that ran without an approval."""
 
@@ -375,7 +385,7 @@ class HoldOut(BaseModel):
     columns: list[str]
     row_bound: str
     rule: str
-    criteria: list[dict[str, Any]]
+    criteria: list[CriterionOut]
     reason: str
     approval_groups: list[str]
     stages: list[StageOut]
@@ -388,6 +398,7 @@ class HoldOut(BaseModel):
     uncounted: str | None
     ticket: bool
     use_by: Time | None
+    checking_until: Time | None
     transaction_open_since: Time | None
     opened_at: Time
     expires_at: Time

@@ -89,15 +89,18 @@ class Inspector:
             if isinstance(results, AskError):
                 raise results
 
-    async def ask(self, sql: str, parameters: Sequence[tuple[int, int, bytes | None]] = ()) -> list[Row]:
-        """The rows of one query with its parameters (type OID, format code, bytes or None for NULL) bound.
+    async def ask(
+        self, sql: str, parameters: Sequence[tuple[int, int, bytes | None]] = (), *, rows: int = 0
+    ) -> list[Row]:
+        """The rows of one query with its parameters (type OID, format code, bytes or None for NULL) bound; with
+        ``rows``, no more than so many.
 
         It runs in whatever transaction is open, else in one of its own. Raises as :meth:`run` does.
         """
         sent = (
             messages.parse(b"", sql.encode(), [oid for oid, _, _ in parameters]),
             messages.bind(b"", b"", [(code, value) for _, code, value in parameters]),
-            messages.execute(b""),
+            messages.execute(b"", rows),
             messages.SYNC,
         )
         async with self._answering():
@@ -143,7 +146,7 @@ class Inspector:
             if tag == BackendTag.DATA_ROW:
                 values = decode_data_row(payload)
                 rows.append(tuple(None if value is None else value.decode() for value in values))
-            elif tag == BackendTag.COMMAND_COMPLETE:
+            elif tag in (BackendTag.COMMAND_COMPLETE, BackendTag.PORTAL_SUSPENDED):
                 results.append(rows)
                 rows = []
             elif tag == BackendTag.ERROR_RESPONSE:

@@ -22,6 +22,7 @@ _EVENTS = {
     "hold.opened": "waits",
     "hold.decided": "approved in part",
     "hold.escalated": "escalated",
+    "hold.checked": "its criteria are checked",
     "hold.released": "runs",
     "hold.reviewed": "reviewed",
     "hold.outcome": "done",
@@ -36,6 +37,16 @@ REACHED: Final = {
     "NO ACTION": "they stop it",
 }
 """What a foreign key does about the rows that refer, in words."""
+
+
+OUTCOMES: Final = {
+    "met": "met",
+    "unmet": "not met",
+    "denied": "denied",
+    "unchecked": "could not be checked",
+    "checking": "being checked",
+}
+"""What came of a criterion, in words."""
 
 
 def list_holds(options: Namespace) -> None:
@@ -93,6 +104,7 @@ def show(options: Namespace) -> None:
             "session": hold["session_id"],
             "opened": moment(hold["opened_at"]),
             "expires": moment(hold["expires_at"]),
+            "people asked": _not_yet(hold),
             "mode": "ticket: it goes through once when it is run again" if hold["ticket"] else None,
             "use by": moment(hold["use_by"]),
             "transaction": moment(hold["transaction_open_since"]),
@@ -131,6 +143,13 @@ def show(options: Namespace) -> None:
             "digest": hold["digest"],
         }
     )
+
+
+def _not_yet(hold: dict[str, Any]) -> str | None:
+    """When people are asked at the latest, while criteria are being checked."""
+    if hold["state"] != "pending" or hold["checking_until"] is None:
+        return None
+    return f"once its criteria are checked, at {moment(hold['checking_until'])} at the latest"
 
 
 def _laid_out(hold: dict[str, Any]) -> str | None:
@@ -200,7 +219,7 @@ def _review(hold: dict[str, Any]) -> str | None:
 
 def _criterion(criterion: dict[str, Any]) -> str:
     why = f" ({criterion['why']})" if criterion["why"] else ""
-    return f"{'met' if criterion['met'] else 'not met'}: {criterion['criterion']}{why}"
+    return f"{OUTCOMES[criterion['outcome']]}: {criterion['criterion']}{why}"
 
 
 def _who(decision: dict[str, Any]) -> str:

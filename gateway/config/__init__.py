@@ -24,6 +24,7 @@ from gateway.config.model import (
     SslMode,
     Store,
     User,
+    WebCheck,
     is_loopback,
     passkey_host,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "SslMode",
     "Store",
     "User",
+    "WebCheck",
     "is_loopback",
     "load_config",
     "passkey_host",

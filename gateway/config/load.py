@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from gateway.config.checks import check_criteria, read_checks
 from gateway.config.deputies import read_deputies
 from gateway.config.document import parse_document
 from gateway.config.errors import ConfigError, ConfigProblem
@@ -28,6 +29,7 @@ from gateway.config.model import (
     SslMode,
     Store,
     User,
+    WebCheck,
     is_loopback,
 )
 from gateway.config.oidc import open_groups, read_oidc
@@ -110,9 +112,11 @@ def _assemble(top: Section, file: Path, text: str) -> Config | None:
     limits = _limits(top.section("limits"))
     shutdown = _shutdown(top.section("shutdown"))
     oidc = read_oidc(top, admin, users, groups)
-    policy = _policy(top, databases, users, groups, open_groups(oidc, users, groups))
+    checks = read_checks(top)
+    policy = _policy(top, databases, users, groups, open_groups(oidc, users, groups), checks)
     if policy is not None:
         check_step_ups(top, policy, store, admin)
+        check_criteria(top, policy, databases)
     tests = read_policy_tests(top)
     if policy is None:
         return None
@@ -132,6 +136,7 @@ def _assemble(top: Section, file: Path, text: str) -> Config | None:
         oidc=oidc,
         tests=tests,
         deputies=deputies,
+        checks=checks,
         text=text,
     )
 
@@ -368,6 +373,7 @@ def _policy(
     users: Mapping[str, User],
     groups: Mapping[str, frozenset[str]],
     filled_elsewhere: Sequence[str],
+    checks: Mapping[str, WebCheck],
 ) -> Policy | None:
     """Compile the rules; their problems carry a path into the file, which becomes a line and a column.
 
@@ -384,6 +390,8 @@ def _policy(
         name: {"groups": list(user.groups), "role": user.role} for name, user in users.items()
     }
     document["groups"] = {name: sorted(members) for name, members in groups.items()}
+    if checks:
+        document["checks"] = {name: {"url": one.url} for name, one in checks.items()}
     if filled_elsewhere:
         document["open_groups"] = list(filled_elsewhere)
     try:

@@ -34,6 +34,7 @@ __all__ = [
     "SslMode",
     "Store",
     "User",
+    "WebCheck",
     "is_loopback",
     "passkey_host",
 ]
@@ -202,6 +203,18 @@ class Oidc:
 
 
 @dataclass(frozen=True, slots=True)
+class WebCheck:
+    """A web service that says whether a criterion is met. ``keys`` sign what it is sent, the newest first; ``timeout``
+    is in seconds; ``ca`` is a PEM file of the authorities to trust, None for the machine's own."""
+
+    name: str
+    url: str = field(repr=False)
+    keys: tuple[bytes, ...] = field(repr=False)
+    timeout: float = 5.0
+    ca: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """Caps: bytes, seconds and counts."""
 
@@ -272,6 +285,7 @@ class Config:
     oidc: Oidc | None = None
     tests: tuple[PolicyTest, ...] = ()
     deputies: tuple[Deputy, ...] = ()
+    checks: Mapping[str, WebCheck] = field(default_factory=dict)
     text: str = field(default="", repr=False)
     """The file's text, for processes that are to have the same configuration whatever the file holds by then."""
 

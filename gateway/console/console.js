@@ -175,7 +175,7 @@ function listen() {
     /* Closed for good: the gateway refused, most likely because the session is over. Asking says so. */
     if (events.readyState === EventSource.CLOSED) setTimeout(retry, 2000, events);
   });
-  for (const kind of ["hold.opened", "hold.decided", "hold.escalated", "hold.resolved", "hold.released", "hold.outcome", "hold.previewed", "hold.reviewed", "reset"]) {
+  for (const kind of ["hold.opened", "hold.decided", "hold.escalated", "hold.resolved", "hold.released", "hold.outcome", "hold.previewed", "hold.checked", "hold.reviewed", "reset"]) {
     events.addEventListener(kind, refresh);
   }
   events.addEventListener("signed-out", () => signedOut("You were signed out: the session ended or your roles changed."));
@@ -230,7 +230,13 @@ function drawPending(holds, more) {
   for (const hold of [...holds].reverse()) {
     if (state.pending.has(hold.id)) {
       preview(state.pending.get(hold.id), hold);
-      drawStages(state.pending.get(hold.id), hold);
+      const known = state.pending.get(hold.id);
+      const hidden = criteria(known, hold);
+      if (hidden) {
+        known.dataset.hidden = Number(known.dataset.hidden) + hidden;
+        hiddenNote(known);
+      }
+      drawStages(known, hold);
       continue;
     }
     const card = cardOf(hold);
@@ -268,11 +274,7 @@ function cardOf(hold) {
   hidden += show(part("intent"), said.join("; "));
   hidden += show(part("effects"), effects(hold));
   part("criteria-row").hidden = !hold.criteria.length;
-  for (const one of hold.criteria) {
-    const item = document.createElement("li");
-    hidden += show(item, `${one.met ? "met" : "not met"}: ${one.criterion}${one.why ? ` (${one.why})` : ""}`);
-    part("criteria").append(item);
-  }
+  hidden += criteria(card, hold);
   hidden += show(part("sql"), hold.sql);
   if (hold.parameters !== null && hold.parameters.length) {
     part("parameters").hidden = false;
@@ -296,6 +298,26 @@ function cardOf(hold) {
   wireDecision(card, hold);
   drawStages(card, hold);
   return card;
+}
+
+/* What is still being asked when the card is drawn is put in its place once it is known. */
+
+const OUTCOMES = { met: "met", unmet: "not met", denied: "denied", unchecked: "could not be checked", checking: "being checked" };
+
+/** Shows what came of the criteria; returns the number of hidden characters in that. */
+function criteria(card, hold) {
+  const list = card.querySelector(".criteria");
+  const drawn = JSON.stringify(hold.criteria);
+  if (list.dataset.drawn === drawn) return 0;
+  list.dataset.drawn = drawn;
+  list.replaceChildren();
+  let hidden = 0;
+  for (const one of hold.criteria) {
+    const item = document.createElement("li");
+    hidden += show(item, `${OUTCOMES[one.outcome]}: ${one.criterion}${one.why ? ` (${one.why})` : ""}`);
+    list.append(item);
+  }
+  return hidden;
 }
 
 function hiddenNote(card) {

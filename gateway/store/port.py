@@ -5,7 +5,7 @@ conditional change whose row count says who won; nobody reads a state and then w
 All methods raise :class:`StoreUnavailable` when the store cannot be reached, is locked or is full.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -82,6 +82,18 @@ class HoldStore(Protocol):
         False: too late, or not the next one. It has to be pending, not past its expiry at ``decision.at``, and
         have exactly ``votes`` decisions: those that ``state`` was found with.
         """
+
+    async def check_hold(
+        self,
+        hold_id: str,
+        criteria: Sequence[Mapping[str, object]],
+        decision: Decision | None,
+        state: HoldState,
+        *,
+        at: datetime,
+    ) -> bool:
+        """Keep what came of the criteria of a pending hold, and the decision of its rule, if there is one, which brings
+        it to ``state``. False: it is not pending any more, or was over at ``at``."""
 
     async def review_hold(self, hold_id: str, review: Review) -> bool:
         """Close the review of a hold that ran without an approval. False: there is none that is open."""

@@ -175,6 +175,7 @@ class Hold:
     statement once it is released. ``recent`` are the session's statements before it, and ``impact`` is the preview
     of what it would do, None before there is one. It may change ``margin`` more rows than those; ``uncounted`` is why
     no number of rows can be enforced. For a ``ticket`` no session waits: it is used when the statement is run again.
+    Until ``checking_until``, if that is not None, its criteria are being checked.
     ``released_at`` is set once, when the approval was used. ``instance`` is the gateway process whose session waits.
     """
 
@@ -212,6 +213,7 @@ class Hold:
     margin: Margin = NO_MARGIN
     uncounted: str | None = None
     ticket: bool = False
+    checking_until: datetime | None = None
     decisions: tuple[Decision, ...] = ()
     review: Review | None = None
     outcome: Outcome | None = None
@@ -221,6 +223,12 @@ class Hold:
         """Whether the statement may still run because of this hold: pending, or approved and not yet used."""
         return self.state is HoldState.PENDING or (
             self.state is HoldState.APPROVED and self.released_at is None
+        )
+
+    def checking(self, now: datetime) -> bool:
+        """Whether its criteria are being checked at ``now``, so that nobody is asked yet."""
+        return (
+            self.state is HoldState.PENDING and self.checking_until is not None and now < self.checking_until
         )
 
     @property
@@ -306,7 +314,8 @@ class Hold:
             "columns": list(self.columns),
             "row_bound": self.row_bound,
             "rule": self.rule,
-            "criteria": [dict(criterion) for criterion in self.criteria],
+            # What was kept before there were others says only this much.
+            "criteria": [{"outcome": "met" if one.get("met") else "unmet", **one} for one in self.criteria],
             "reason": self.reason,
             "approval_groups": list(self.approval_groups),
             "stages": [standing.to_dict() for standing in self.standings],
@@ -319,6 +328,7 @@ class Hold:
             "uncounted": self.uncounted,
             "ticket": self.ticket,
             "use_by": iso(self.use_by),
+            "checking_until": iso(self.checking_until),
             "transaction_open_since": iso(self.transaction_open_since),
             "opened_at": iso(self.opened_at),
             "expires_at": iso(self.expires_at),

@@ -110,6 +110,7 @@ holds = Table(
     Column("margin", Json, nullable=False, server_default="{}"),
     Column("uncounted", Json),
     Column("ticket", Boolean, nullable=False, server_default=false()),
+    Column("checking_until", Moment),
     Column("transaction_open_since", Moment),
     Column("digest", Text, nullable=False),
     Column("instance", Text, nullable=False),

@@ -6,7 +6,7 @@ import fcntl
 import logging
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -261,6 +261,38 @@ class SqlStore(SqlPeople, SqlTotp, SqlPasskeys):
             )
             word = "decided" if state is HoldState.PENDING else "resolved"
             await self._tell(connection, word, hold_id)
+        return True
+
+    async def check_hold(
+        self,
+        hold_id: str,
+        criteria: Sequence[Mapping[str, object]],
+        decision: Decision | None,
+        state: HoldState,
+        *,
+        at: datetime,
+    ) -> bool:
+        """Keep what came of criteria, and what follows from it."""
+        pending = update(_holds).where(
+            _holds.c.id == hold_id, _holds.c.state == HoldState.PENDING.value, _holds.c.expires_at > at
+        )
+        pending = pending.values(
+            criteria=[dict(one) for one in criteria],
+            checking_until=None,
+            state=state.value,
+            resolved_at=None if state is HoldState.PENDING else at,
+        )
+        if decision is not None:
+            pending = pending.values(votes=_holds.c.votes + 1)
+        async with self._write() as connection:
+            number: int | None = await connection.scalar(pending.returning(_holds.c.votes))
+            if number is None:
+                return False
+            if decision is not None:
+                await connection.execute(
+                    insert(_decisions).values(hold_id=hold_id, number=number - 1, **decision_values(decision))
+                )
+            await self._tell(connection, "checked" if decision is None else "resolved", hold_id)
         return True
 
     async def review_hold(self, hold_id: str, review: Review) -> bool:

@@ -13,7 +13,7 @@ from gateway import clock
 from gateway.audit import AuditLog
 from gateway.audit.record import Encoded
 from gateway.hold_port import HOLD_ERRORS, HoldPort
-from gateway.hold_terms import HoldNotFound, HoldRequest
+from gateway.hold_terms import HoldNotFound, HoldRequest, RuleVerdict
 from gateway.metrics import Family
 from gateway.people import Person
 from gateway.seats import SeatPort
@@ -74,6 +74,11 @@ class HoldsOfWorker(HoldPort):
 
     async def end(self, hold_id: str, state: HoldState, reason: str) -> Hold:
         return self._noted(await self._holds.end(hold_id, state, reason))
+
+    async def checked(
+        self, hold_id: str, criteria: Sequence[Mapping[str, object]], verdict: RuleVerdict, reason: str
+    ) -> Hold:
+        return self._noted(await self._holds.checked(hold_id, criteria, verdict, reason))
 
     async def claim(self, hold_id: str, digest: str) -> Hold:
         return self._noted(await self._holds.claim(hold_id, digest))

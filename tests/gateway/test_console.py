@@ -147,13 +147,20 @@ async def test_the_approver_sees_what_it_would_do(
 async def test_stages_are_shown_as_people_approve(browser: Browser, desk: Desk) -> None:
     stages = (Stage(("crew",)), Stage(("dpo",), 2, Escalation(("legal",), 0.5)))
     unmet = {"criterion": "ticket: X", "met": False, "why": "no ticket was given"}
-    hold = await desk.open(stages=stages, criteria=(unmet,))
+    asked = {"criterion": "webhook: desk", "met": False, "outcome": "checking", "why": ""}
+    hold = await desk.open(stages=stages, criteria=(unmet, asked), check_seconds=60.0)
     page = await browser.page()
     await sign_in(page, desk, "carol")
     await cards(page, 1)
     shown = "document.querySelector('.stages').innerText"
     assert await page.evaluate(shown) == "crew; 1 still needed\n2 of dpo; 2 still needed; legal too later"
-    assert await page.text(".criteria") == "not met: ticket: X (no ticket was given)"
+    assert (
+        await page.text(".criteria")
+        == "not met: ticket: X (no ticket was given)\nbeing checked: webhook: desk"
+    )
+    await desk.holds.checked(hold.id, [unmet, {**asked, "outcome": "denied", "why": "late\u200b"}], "ask", "")
+    await page.until("document.querySelector('.criteria').innerText.includes('denied: webhook: desk')")
+    assert not await page.evaluate("document.querySelector('.hidden-note').hidden")
     # carol has no say in the first stage but has in the second: she may reject.
     await page.click(".approve")
     question = await page.text(".question")

@@ -26,6 +26,7 @@ from gateway.holds import (
     HoldState,
     InvalidReason,
     NotAllowed,
+    StillChecking,
 )
 from gateway.people import People
 from gateway.store import StoreUnavailable, open_store
@@ -395,6 +396,66 @@ class TestPeople:
             assert await promptly(desk.holds.wait(hold.id)) == won
             if won.state is HoldState.APPROVED:
                 await desk.holds.claim(hold.id, DIGEST)
+
+
+class TestCriteria:
+    """What is checked before people are asked, by whoever may wait for it."""
+
+    CHECKING = ({"criterion": "webhook: desk", "met": False, "outcome": "checking", "why": ""},)
+    MET = ({"criterion": "webhook: desk", "met": True, "outcome": "met", "why": ""},)
+
+    async def open(self, desk: Desk) -> Hold:
+        return await desk.open(criteria=self.CHECKING, check_seconds=60.0)
+
+    async def test_the_rule_decides_like_a_person(self, desk: Desk) -> None:
+        for verdict, state in (("allow", HoldState.APPROVED), ("deny", HoldState.REJECTED)):
+            hold = await self.open(desk)
+            assert hold.checking(desk.clock.now())
+            waiting = asyncio.ensure_future(desk.holds.wait(hold.id))
+            done = await desk.holds.checked(hold.id, self.MET, verdict, "why \ud800")  # type: ignore[arg-type]
+            assert await promptly(waiting) == done
+            assert (done.state, done.criteria, done.checking_until) == (state, self.MET, None)
+            assert [(one.who, one.how, one.reason) for one in done.decisions] == [
+                ("rule erasure", "rule", "why \\ud800")
+            ]
+            assert [tag for _, tag in await desk.recorded()][-3:] == ["opened", "checked", state.value]
+
+    async def test_nobody_is_asked_before_and_everybody_afterwards(self, desk: Desk) -> None:
+        hold = await self.open(desk)
+        with pytest.raises(StillChecking, match="are being checked"):
+            await desk.decide(hold)
+        moved = asyncio.ensure_future(desk.holds.moved(hold.id))
+        await asyncio.sleep(0)
+        asked = await desk.holds.checked(hold.id, self.MET, "ask", "")
+        assert await promptly(moved) == asked
+        assert (asked.state, asked.decisions) == (HoldState.PENDING, ())
+        assert desk.kinds() == ["hold.opened", "hold.checked"]
+        assert (await desk.decide(hold)).state is HoldState.APPROVED
+
+    async def test_nobody_waits_for_ever_for_one_who_checks(self, desk: Desk) -> None:
+        hold = await self.open(desk)
+        desk.clock.ahead = 60.0
+        assert (await desk.decide(hold)).state is HoldState.APPROVED
+        # What comes then comes too late.
+        assert (await desk.holds.checked(hold.id, self.MET, "deny", "no")).state is HoldState.APPROVED
+        assert len((await desk.holds.get(hold.id)).decisions) == 1
+
+    async def test_a_rejection_does_not_wait(self, desk: Desk) -> None:
+        hold = await self.open(desk)
+        assert (await desk.decide(hold, approve=False)).state is HoldState.REJECTED
+        assert (await desk.holds.checked(hold.id, self.MET, "allow", "")).state is HoldState.REJECTED
+
+    @pytest.mark.parametrize(
+        ("verdict", "state"),
+        [("allow", HoldState.INTERRUPTED), ("deny", HoldState.REJECTED), ("ask", HoldState.PENDING)],
+    )
+    async def test_what_cannot_be_recorded_approves_nothing(
+        self, recording: Desk, verdict: Any, state: HoldState
+    ) -> None:
+        hold = await self.open(recording)
+        with full_disk(recording.path), pytest.raises(AuditUnavailable):
+            await recording.holds.checked(hold.id, self.MET, verdict, "")
+        assert (await recording.holds.get(hold.id)).state is state
 
 
 class TestStages:

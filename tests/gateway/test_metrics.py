@@ -23,6 +23,8 @@ NAMES = {
     "holdgate_holds": ("gauge", ("state",)),
     "holdgate_hold_wait_seconds": ("histogram", ()),
     "holdgate_holds_resolved_total": ("counter", ("state",)),
+    "holdgate_criteria_total": ("counter", ("kind", "outcome")),
+    "holdgate_criterion_seconds": ("histogram", ("kind",)),
     "holdgate_upstream_errors_total": ("counter", ("kind",)),
     "holdgate_bytes_total": ("counter", ("direction",)),
     "holdgate_reviews_open": ("gauge", ()),

@@ -73,7 +73,12 @@ def test_what_is_met(written: dict[str, Any], intent: Intent, met: bool) -> None
     found = check(criterion, CONTEXT, effects, intent)
     assert found.met is met
     assert bool(found.why) is not met
-    assert found.to_dict()["criterion"] == criterion.text
+    assert found.to_dict() == {
+        "criterion": criterion.text,
+        "met": met,
+        "outcome": "met" if met else "unmet",
+        "why": found.why,
+    }
 
 
 def test_a_bound_that_is_not_known_is_not_met_and_neither_is_that_of_nothing() -> None:
@@ -91,13 +96,13 @@ def test_a_bound_that_is_not_known_is_not_met_and_neither_is_that_of_nothing() -
         (["all"], "criteria[0]: a mapping is needed"),
         (
             [{}],
-            "criteria[0]: must be one of groups, users, client_addr, application, hours, rows, reason, ticket, "
-            "and only one",
+            "criteria[0]: must be one of groups, users, client_addr, application, "
+            "hours, rows, reason, ticket, webhook, sql, and only one",
         ),
         (
             [{"groups": ["dpo"], "rows": "< 1"}],
             "criteria[0]: must be one of groups, users, client_addr, application, "
-            "hours, rows, reason, ticket, and only one",
+            "hours, rows, reason, ticket, webhook, sql, and only one",
         ),
         ([{"groups": ["x"]}], "criteria[0].groups: no group x under groups, nor in any user's groups"),
         ([{"groups": None}], "criteria[0].groups: a value is needed"),

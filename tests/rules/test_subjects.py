@@ -287,5 +287,5 @@ class TestPeopleIn:
     def test_all_must_be_known_and_told_apart_alike(
         self, relations: list[str | None], people: set[str] | None
     ) -> None:
-        found = people_in(self.TOUCHES, [(Action.DELETE, one) for one in relations])
+        found = people_in([(self.TOUCHES, [(Action.DELETE, one) for one in relations])])
         assert (None if found is None else set(found)) == people

@@ -182,12 +182,25 @@ async def test_criteria_are_shown_with_what_came_of_them(desk: Desk) -> None:
     criteria = (
         {"criterion": "rows: <= 10", "met": True, "why": ""},
         {"criterion": "ticket: X", "met": False, "why": "no ticket was given"},
+        {"criterion": "webhook: desk", "met": False, "outcome": "checking", "why": ""},
     )
-    hold = await desk.open(criteria=criteria)
+    hold = await desk.open(criteria=criteria, check_seconds=60.0)
     said = await holdgate("holds", "show", hold.id, **await as_(desk, "vic"))
-    shown = re.search(r"^criteria: +(.+)\n +(.+)$", said.out, re.MULTILINE)
+    shown = re.search(r"^criteria: +(.+)\n +(.+)\n +(.+)$", said.out, re.MULTILINE)
     assert shown is not None
-    assert shown.groups() == ("met: rows: <= 10", "not met: ticket: X (no ticket was given)")
+    assert re.search(r"^people asked: +once its criteria are checked, at ", said.out, re.MULTILINE)
+    assert shown.groups() == (
+        "met: rows: <= 10",
+        "not met: ticket: X (no ticket was given)",
+        "being checked: webhook: desk",
+    )
+    said = await holdgate("holds", "approve", hold.id, **await as_(desk, "carol", Role.APPROVER))
+    assert (said.code, "are being checked; decide in a moment" in said.err) == (1, True)
+    outcomes = [{**criteria[2], "outcome": "unchecked", "why": "there was no answer in 1 s"}]
+    await desk.holds.checked(hold.id, outcomes, "ask", "")
+    said = await holdgate("holds", "show", hold.id, **await as_(desk, "vic"))
+    assert "could not be checked: webhook: desk (there was no answer in 1 s)" in said.out
+    assert "people asked" not in said.out
 
 
 async def test_an_approval_that_is_not_the_last_is_confirmed_as_that(desk: Desk) -> None:

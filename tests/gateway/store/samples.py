@@ -61,7 +61,7 @@ def hold(number: int = 1, **changes: Any) -> Hold:
         "columns": ("email",),
         "row_bound": "POINT",
         "rule": "erasure",
-        "criteria": ({"action": "delete"},),
+        "criteria": ({"criterion": "rows: <= 10", "met": True, "outcome": "met", "why": ""},),
         "reason": "deletes personal data",
         "stages": (Stage(("dpo",)),),
         "transaction_open_since": None,

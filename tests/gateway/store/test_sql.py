@@ -16,6 +16,7 @@ import gateway.store.engine
 import gateway.store.sql
 from gateway.store import (
     BREAK_GLASS,
+    BY_RULE,
     Decision,
     Hold,
     HoldLimit,
@@ -193,6 +194,52 @@ class TestLimits:
             )
             assert [type(result) for result in results if result is not None] == [HoldLimit] * 15
             assert len(await one.holds(states=None, limit=99, before=None)) == 5
+
+
+class TestCriteria:
+    OUTCOMES = ({"criterion": "webhook: desk", "met": True, "outcome": "met", "why": HOSTILE},)
+
+    async def test_what_came_of_them_is_kept_with_the_decision_of_the_rule(self, store: SqlStore) -> None:
+        one = hold(checking_until=LATER)
+        await store.add_hold(one, **FOR_EVER)
+        assert await store.hold(one.id) == one
+        decision = Decision("rule erasure", "approve", "all criteria are met", LATER, BY_RULE)
+        assert await store.check_hold(one.id, self.OUTCOMES, decision, HoldState.APPROVED, at=LATER)
+        found = await store.hold(one.id)
+        assert found is not None
+        assert found == dataclasses.replace(
+            one,
+            criteria=self.OUTCOMES,
+            checking_until=None,
+            state=HoldState.APPROVED,
+            resolved_at=LATER,
+            decisions=(decision,),
+        )
+        assert await store.claim_hold(one.id, one.digest, LATER)
+
+    async def test_people_are_asked_where_nothing_follows(self, store: SqlStore) -> None:
+        one = hold(checking_until=LATER)
+        await store.add_hold(one, **FOR_EVER)
+        assert await store.check_hold(one.id, self.OUTCOMES, None, HoldState.PENDING, at=LATER)
+        assert await store.hold(one.id) == dataclasses.replace(
+            one, criteria=self.OUTCOMES, checking_until=None
+        )
+        # A vote of somebody else does not stand in the way of the next.
+        assert await store.decide_hold(one.id, approval(at=LATER), HoldState.APPROVED)
+
+    async def test_what_has_ended_or_is_over_stays_as_it_was(self, store: SqlStore) -> None:
+        decision = Decision("rule erasure", "approve", "", LATER, BY_RULE)
+        ended, over = hold(1), hold(2, expires_at=LATER)
+        for one in (ended, over):
+            await store.add_hold(one, **FOR_EVER)
+        await store.decide_hold(ended.id, rejection(), HoldState.REJECTED)
+        for hold_id in (ended.id, over.id, "H-none"):
+            assert not await store.check_hold(hold_id, self.OUTCOMES, decision, HoldState.APPROVED, at=LATER)
+        assert await state_of(store, ended.id) is HoldState.REJECTED
+        assert await state_of(store, over.id) is HoldState.PENDING
+        found = await store.hold(over.id)
+        assert found is not None
+        assert (found.criteria, found.decisions) == (over.criteria, ())
 
 
 class TestDeciding:
