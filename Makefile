@@ -101,7 +101,7 @@ UV ?= uv
 .PHONY: lock
 lock: ## Resolve the dependencies anew into requirements/ (needs uv; UV=/path/to/uv)
 	@command -v $(UV) >/dev/null || { echo 'make lock needs uv: install it, or say UV=/path/to/uv' >&2; exit 1; }
-	$(COMPILE) $(ARGS) pyproject.toml --extra demo --extra scan --group test --group check --group build -o requirements/dev.txt
+	$(COMPILE) $(ARGS) pyproject.toml --extra demo --extra scan --extra apprise --group test --group check --group build -o requirements/dev.txt
 	$(COMPILE) -c requirements/dev.txt pyproject.toml --extra demo --group build -o requirements/demo.txt
 	$(COMPILE) -c requirements/dev.txt pyproject.toml -o requirements/runtime.txt
 	$(COMPILE) -c requirements/dev.txt --group pyproject.toml:build -o requirements/build.txt

@@ -26,6 +26,7 @@ from gateway.holds import Holds
 from gateway.listener import Listener
 from gateway.logs import log_to_stderr
 from gateway.metrics import Metrics
+from gateway.notify.notifier import Notifier
 from gateway.passkeys import Passkeys
 from gateway.people import People
 from gateway.reviews import Reviews
@@ -123,6 +124,7 @@ class Gateway:
         self.fleet: Fleet
         self.reviews: Reviews
         self.people: People
+        self.notifier: Notifier
         self.tokens: Tokens
         self.listener: Listener | Crew
         self.crew: Crew | None = None
@@ -150,6 +152,10 @@ class Gateway:
         self.people = People(self.store, lambda: self.config)
         self.holds = Holds(self.store, self.bus, self.audit, config.limits, self.people)
         self.reviews = Reviews(self.store, self.bus, self.audit)
+        # Before holds are ended that a dead process left: whoever asked is told.
+        self.notifier = Notifier(self.store, self.bus, lambda: self.config, self.people, self.metrics)
+        started.push_async_callback(self.notifier.stop)
+        await self.notifier.start()
         self.fleet = Fleet(self.store, self.holds, self.bus, self.metrics)
         started.push_async_callback(self.fleet.stop)
         await self.fleet.start()
@@ -169,6 +175,7 @@ class Gateway:
                 people=self.people,
                 totp=Totp(self.store, lambda: self.config),
                 passkeys=Passkeys(self.store, lambda: self.config),
+                outbox=self.store,
                 authenticate=PasswordCheck(lambda: self.config, self._mock_secret),
                 check=self.front.check,
                 readiness=self.readiness,
@@ -220,6 +227,7 @@ class Gateway:
         self.config = config
         self.holds.limits = config.limits
         self.audit.use(config.audit)
+        self.notifier.reload()
         self._record("reload", f"policy {config.policy.version[:12]}")
         return [key for key in _AT_START if attrgetter(key)(old) != attrgetter(key)(config)]
 

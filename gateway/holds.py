@@ -417,6 +417,7 @@ class Holds(HoldBook):
                 hold,
                 limit=self.limits.pending_holds,
                 limit_per_user=self.limits.pending_holds_per_user,
+                announce=entry.at_once is None,
             )
         except HoldLimit as error:
             del self._waiting[hold.id]

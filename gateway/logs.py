@@ -28,3 +28,5 @@ def log_to_stderr(level: int, form: str) -> None:
     logging.basicConfig(level=level, handlers=[handler])
     # What it says of a migration is of no use to whoever starts a gateway.
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    # It says where each request goes, and the addresses of webhooks are secrets.
+    logging.getLogger("httpx").setLevel(logging.WARNING)

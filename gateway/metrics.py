@@ -325,6 +325,19 @@ class Metrics:
             "Whether the store answers: 0 means that nothing can be held or decided.",
             registry=registry,
         )
+        self.notifications_total = Counter(
+            "holdgate_notifications_total",
+            "Attempts to send a message, and messages given up, by channel.",
+            ["channel", "outcome"],
+            registry=None,
+        )
+        _Undeclared(self.notifications_total, registry)
+        self.notifications = Gauge(
+            "holdgate_notifications",
+            "Messages in the outbox that wait to be sent, and those given up.",
+            ["state"],
+            registry=registry,
+        )
         self.audit_lost_total = Counter(
             "holdgate_audit_lost_total",
             "Audit records that could not be written. Must stay 0.",
@@ -376,6 +389,8 @@ class Metrics:
         self._hit = self.classify_seconds.labels("hit")
         self._miss = self.classify_seconds.labels("miss")
         self._statements: dict[tuple[str, str], Counter] = {}
+        for state in ("waiting", "dead"):
+            self.notifications.labels(state)
 
     def statement(self, action: str, verdict: str) -> None:
         """Count one judged statement: its main action and the verdict, both as lower-case words."""

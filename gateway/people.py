@@ -6,7 +6,7 @@ change and may be given to somebody else; what never does is its subject (OpenID
 name stays with the subject that had it first, until an administrator lets it go.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -105,6 +105,25 @@ class People:
         if person is None or not person.enabled:
             raise NotAdmitted(f"{name} is disabled")
         return person
+
+    async def asked(self, groups: Collection[str]) -> set[str]:
+        """Who of ``groups`` (none: whoever) can approve today, deputies of those who are away included."""
+        config = self._config()
+        names = set(config.users)
+        if config.oidc is not None:
+            names |= {record.name for record in await self._store.people()}
+        found = set()
+        for name in names:
+            person = await self.find(name)
+            if person is not None and person.enabled and (not groups or not person.groups.isdisjoint(groups)):
+                found.add(name)
+                found |= {
+                    one.deputy
+                    for one in config.deputies
+                    if one.absent == name and one.covers(self._clock.now())
+                }
+        people = [await self.find(name) for name in found]
+        return {one.name for one in people if one is not None and one.enabled and Role.APPROVER in one.roles}
 
     async def list(self) -> list[PersonRecord]:
         """Everybody the provider vouched for, however long ago."""

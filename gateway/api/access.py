@@ -45,6 +45,8 @@ ACCESS: Final[dict[tuple[str, str], frozenset[Role]]] = {
     ("POST", "/api/v1/me/passkeys/{passkey}/remove"): _ANY,
     ("DELETE", "/api/v1/people/{person}/passkeys"): _ADMIN,
     ("POST", "/api/v1/holds/{hold_id}/passkey"): _APPROVER,
+    ("GET", "/api/v1/notifications"): _AUDIT,
+    ("POST", "/api/v1/notifications/{message_id}/retry"): _ADMIN,
     ("GET", "/api/v1/people"): _ADMIN,
     ("DELETE", "/api/v1/people/{person}"): _ADMIN,
 }

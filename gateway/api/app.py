@@ -20,6 +20,7 @@ from gateway.api.problems import MEDIA_TYPE, Problem, http_error, invalid_reques
 from gateway.api.routes_change import add_changing_routes
 from gateway.api.routes_holds import add_hold_routes
 from gateway.api.routes_look import add_looking_routes
+from gateway.api.routes_notifications import add_notification_routes
 from gateway.api.routes_oidc import add_oidc_routes
 from gateway.api.routes_passkeys import add_passkey_routes
 from gateway.api.routes_people import add_people_routes
@@ -77,6 +78,7 @@ def create_app(services: Services, *, heartbeat: float = HEARTBEAT_SECONDS) -> M
     add_hold_routes(app, services, guard)
     add_looking_routes(app, services, guard, app.streams)
     add_changing_routes(app, services, guard)
+    add_notification_routes(app, services, guard)
     _add_console(app)
 
     @app.get("/openapi.json", include_in_schema=False)

@@ -28,6 +28,8 @@ __all__ = [
     "LockOut",
     "LoginIn",
     "MeOut",
+    "MessageOut",
+    "MessagesOut",
     "OidcOut",
     "OptionsOut",
     "OutcomeOut",
@@ -584,6 +586,29 @@ class TokensOut(BaseModel):
     """All tokens, revoked ones included, newest first."""
 
     tokens: list[TokenOut]
+
+
+class MessageOut(BaseModel):
+    """A message to somebody about a hold. ``error`` is why the last attempt failed, or why it was dropped."""
+
+    id: str
+    hold_id: str
+    channel: str
+    event: str
+    stage: int
+    state: str
+    attempts: int
+    created_at: str
+    due_at: str
+    finished_at: str | None
+    error: str | None
+
+
+class MessagesOut(BaseModel):
+    """Messages, newest first. ``next`` is the cursor of the next page, absent on the last one."""
+
+    messages: list[MessageOut]
+    next: str | None
 
 
 class HealthOut(BaseModel):

@@ -13,6 +13,7 @@ from gateway.holds import Holds
 from gateway.passkeys import Passkeys
 from gateway.people import People
 from gateway.reviews import Reviews
+from gateway.store import OutboxStore
 from gateway.tokens import Tokens
 from gateway.totp import Totp
 from rules import Explanation
@@ -89,6 +90,7 @@ class Services:
     people: People
     totp: Totp
     passkeys: Passkeys
+    outbox: OutboxStore
     authenticate: Authenticate
     check: Check
     readiness: Readiness

@@ -53,6 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_tokens(commands)
     _add_login(commands)
     _add_totp(commands)
+    _add_notify(commands)
     return parser
 
 
@@ -332,6 +333,20 @@ def _add_totp(commands: "argparse._SubParsersAction[_Parser]") -> None:
     reset.add_argument("user", metavar="USER")
     _remote(reset, json=False)
     reset.set_defaults(run="totp:reset")
+
+
+def _add_notify(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    notify = _group(commands, "notify", "messages to people and programs")
+    test = notify.add_parser(
+        "test",
+        help="send a sample by a channel",
+        description="Send a sample by a channel of the configuration, at once and once, and say what went wrong.",
+        allow_abbrev=False,
+    )
+    test.add_argument("channel", metavar="CHANNEL", help="its name under notifications")
+    test.add_argument("--user", metavar="U", help="send it to this user, where the channel knows how")
+    _config(test, required=True)
+    test.set_defaults(run="notify:test")
 
 
 def _group(

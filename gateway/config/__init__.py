@@ -3,6 +3,14 @@
 ``load_config(path)`` is the way in; :class:`ConfigError` carries every problem with its line and column.
 """
 
+from gateway.config.channels import (
+    AppriseChannel,
+    Channel,
+    EmailChannel,
+    SlackChannel,
+    TeamsChannel,
+    WebhookChannel,
+)
 from gateway.config.errors import ConfigError, ConfigProblem
 from gateway.config.load import load_config
 from gateway.config.model import (
@@ -32,13 +40,16 @@ from gateway.config.model import (
 __all__ = [
     "Admin",
     "AdminTls",
+    "AppriseChannel",
     "Audit",
     "CatalogSettings",
+    "Channel",
     "Config",
     "ConfigError",
     "ConfigProblem",
     "Database",
     "Deputy",
+    "EmailChannel",
     "Limits",
     "Listen",
     "ListenTls",
@@ -47,10 +58,13 @@ __all__ = [
     "PolicyTest",
     "Role",
     "Shutdown",
+    "SlackChannel",
     "SslMode",
     "Store",
+    "TeamsChannel",
     "User",
     "WebCheck",
+    "WebhookChannel",
     "is_loopback",
     "load_config",
     "passkey_host",

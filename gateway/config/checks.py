@@ -1,22 +1,14 @@
 """``checks:`` in the configuration: web services that criteria ask; and what criteria need of the rest of the file."""
 
-import base64
-import binascii
 from collections.abc import Mapping
-from typing import Final
-from urllib.parse import urlsplit
 
-from gateway.config.model import Database, WebCheck, is_loopback
+from gateway.config.model import Database, WebCheck
+from gateway.config.outbound import read_keys, read_url
 from gateway.config.section import Section
 from rules import Policy
 from rules.criteria import MAX_CHECK_SECONDS
 
 __all__ = ["check_criteria", "read_checks"]
-
-KEY_BYTES: Final = (24, 64)
-"""How long a key is (Standard Webhooks, "Signature scheme")."""
-
-_MAKES_ONE: Final = "`echo whsec_$(openssl rand -base64 32)` makes one"
 
 
 def read_checks(top: Section) -> dict[str, WebCheck]:
@@ -44,47 +36,8 @@ def _check(section: Section, name: str) -> WebCheck:
         section.problem("timeout", f"expected at most {MAX_CHECK_SECONDS:.0f}s: somebody waits")
     return WebCheck(
         name=name,
-        url=_url(section),
-        keys=_keys(section),
+        url=read_url(section, "url", "https://desk.example.org/holdgate"),
+        keys=read_keys(section, "DESK_SECRET"),
         timeout=timeout,
         ca=section.optional_file("ca"),
     )
-
-
-def _url(section: Section) -> str:
-    """An address that can be asked. It may contain a secret, so it is never shown."""
-    if "url" not in section:
-        return section.required_text("url", "url: https://desk.example.org/holdgate")
-    url = section.secret("url") or ""
-    if not url:
-        return ""
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or not url.isascii() or " " in url or parts.fragment or parts.username is not None:
-        section.problem("url", "expected an address such as https://desk.example.org/holdgate")
-        return ""
-    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-        section.problem("url", "must be an https address: whoever is on the way could answer in its place")
-    return url
-
-
-def _keys(section: Section) -> tuple[bytes, ...]:
-    """One or more keys with blanks between them: while the service changes its key, both sign."""
-    if "secret" not in section:
-        section.required_text("secret", f"secret: ${{DESK_SECRET}}; {_MAKES_ONE}")
-        return ()
-    keys: list[bytes] = []
-    for one in (section.secret("secret") or "").split():
-        try:
-            key = base64.b64decode(one.removeprefix("whsec_"), validate=True)
-        except (binascii.Error, ValueError):
-            key = b""
-        least, most = KEY_BYTES
-        if not least <= len(key) <= most:
-            section.problem("secret", f"expected whsec_ and {least} to {most} bytes in base64; {_MAKES_ONE}")
-            return ()
-        keys.append(key)
-    return tuple(keys)

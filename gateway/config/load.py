@@ -32,6 +32,7 @@ from gateway.config.model import (
     WebCheck,
     is_loopback,
 )
+from gateway.config.notifications import ADDRESS, read_notifications
 from gateway.config.oidc import open_groups, read_oidc
 from gateway.config.policy_tests import read_policy_tests
 from gateway.config.section import Section
@@ -117,6 +118,8 @@ def _assemble(top: Section, file: Path, text: str) -> Config | None:
     if policy is not None:
         check_step_ups(top, policy, store, admin)
         check_criteria(top, policy, databases)
+    rules = None if policy is None else [rule.name for rule in policy.rules]
+    notifications = read_notifications(top, users, groups, rules)
     tests = read_policy_tests(top)
     if policy is None:
         return None
@@ -137,6 +140,7 @@ def _assemble(top: Section, file: Path, text: str) -> Config | None:
         tests=tests,
         deputies=deputies,
         checks=checks,
+        notifications=notifications,
         text=text,
     )
 
@@ -295,7 +299,11 @@ def _user(section: Section, name: str, listen: Listen) -> User:
         oidc=section.optional_text("oidc"),
         hold=section.word("hold", "wait", HOLD_MODES),
         enabled=section.flag("enabled", True),
+        email=section.optional_text("email"),
+        slack=section.optional_text("slack"),
     )
+    if user.email is not None and ADDRESS.fullmatch(user.email) is None:
+        section.problem("email", "expected an address such as alice@example.org")
     if user.trust and not is_loopback(listen.address):
         section.problem(
             "trust", f"no password is asked, so listen.address must be loopback, not {listen.address}"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
+    from gateway.config.channels import Channel
     from rules import Policy
 
 __all__ = [
@@ -148,7 +149,7 @@ class User:
     ``verifier`` is PostgreSQL's SCRAM-SHA-256 form, ``cert`` the common name of the TLS client certificate
     that may log in as this user, ``role`` the server role a gateway login becomes, ``roles`` what the user
     may do on the management port (``roles_listed`` tells an empty list from none), ``oidc`` what the provider
-    calls them.
+    calls them, ``email`` and ``slack`` (a member id) where they are told of their holds.
     """
 
     name: str
@@ -162,6 +163,8 @@ class User:
     roles_listed: bool = False
     oidc: str | None = None
     enabled: bool = True
+    email: str | None = None
+    slack: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +289,7 @@ class Config:
     tests: tuple[PolicyTest, ...] = ()
     deputies: tuple[Deputy, ...] = ()
     checks: Mapping[str, WebCheck] = field(default_factory=dict)
+    notifications: Mapping[str, "Channel"] = field(default_factory=dict)
     text: str = field(default="", repr=False)
     """The file's text, for processes that are to have the same configuration whatever the file holds by then."""
 

@@ -2,15 +2,9 @@
 
 What it is sent is signed, so that it knows who asks; what it answers is believed only as far as it is exactly an
 answer. Everything else leaves it to people.
-
-Source: the specification of Standard Webhooks 1.0 (github.com/standard-webhooks/standard-webhooks), "Webhook
-headers" and "Symmetric signatures".
 """
 
 import asyncio
-import base64
-import hashlib
-import hmac
 import json
 import ssl
 from collections.abc import Mapping
@@ -23,11 +17,12 @@ import httpx
 from gateway import clock
 from gateway.config import WebCheck, is_loopback
 from gateway.ids import Ulids
+from gateway.signing import signed_headers
 from gateway.store import Hold, iso
 from gateway.text import one_line
 from rules import CriterionOutcome
 
-__all__ = ["WebChecks", "signature"]
+__all__ = ["WebChecks"]
 
 ANSWER_BYTES: Final = 16 * 1024
 WHY_LENGTH: Final = 300
@@ -64,9 +59,7 @@ class WebChecks:
             # What arrives is as large as what is counted.
             "Accept-Encoding": "identity",
             "User-Agent": "holdgate",
-            "webhook-id": message_id,
-            "webhook-timestamp": str(seconds),
-            "webhook-signature": " ".join(signature(key, message_id, seconds, body) for key in service.keys),
+            **signed_headers(service.keys, message_id, seconds, body),
         }
         answer = bytearray()
         try:
@@ -105,12 +98,6 @@ class WebChecks:
             timeout=service.timeout,
             follow_redirects=False,
         )
-
-
-def signature(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
-    """One member of the header ``webhook-signature``."""
-    signed = b".".join((message_id.encode(), str(timestamp).encode(), body))
-    return "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
 
 
 def _read(answer: bytes) -> tuple[CriterionOutcome, str]:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from gateway.store.outbox import Announce, Change, Message, MessageState, Note, OutboxStore
 from gateway.store.port import (
     HoldLimit,
     HoldStore,
@@ -35,11 +36,17 @@ if TYPE_CHECKING:
 __all__ = [
     "BREAK_GLASS",
     "BY_RULE",
+    "Announce",
+    "Change",
     "Decision",
     "Hold",
     "HoldLimit",
     "HoldState",
     "HoldStore",
+    "Message",
+    "MessageState",
+    "Note",
+    "OutboxStore",
     "Outcome",
     "PasskeyRecord",
     "PasskeyStore",

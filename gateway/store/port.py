@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from gateway.store.outbox import OutboxStore
 from gateway.store.records import (
     Decision,
     Hold,
@@ -56,8 +57,9 @@ class HoldLimit(Exception):
 class HoldStore(Protocol):
     """Holds and the decisions about them."""
 
-    async def add_hold(self, hold: Hold, *, limit: int, limit_per_user: int) -> None:
-        """Keep a new pending hold. Raises :class:`HoldLimit` when that would be one too many."""
+    async def add_hold(self, hold: Hold, *, limit: int, limit_per_user: int, announce: bool = True) -> None:
+        """Keep a new pending hold. Raises :class:`HoldLimit` when that would be one too many. ``announce``: whether
+        anybody is asked about it."""
 
     async def ticket(self, hold: Hold, *, limit: int, limit_per_user: int) -> Hold:
         """The ticket of the same user and digest that waits, can be used, or was rejected no longer ago than it could
@@ -216,7 +218,7 @@ class TotpStore(Protocol):
         """Forget the authenticator of ``user``. False: there is none."""
 
 
-class Storage(HoldStore, TokenStore, PeopleStore, TotpStore, PasskeyStore, Protocol):
+class Storage(HoldStore, TokenStore, PeopleStore, TotpStore, PasskeyStore, OutboxStore, Protocol):
     """A whole store."""
 
     @property

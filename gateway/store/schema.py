@@ -34,6 +34,7 @@ __all__ = [
     "gateways",
     "holds",
     "metadata",
+    "outbox",
     "passkeys",
     "people",
     "tokens",
@@ -221,3 +222,24 @@ challenges = Table(
     Column("user", Text, nullable=False),
     Column("expires_at", Moment, nullable=False),
 )
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", String(26), primary_key=True),
+    Column("hold_id", String(28), ForeignKey("holds.id"), nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("stage", Integer, nullable=False),
+    Column("state", String(12), nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("due_at", BigInteger, nullable=False),
+    Column("claimed_until", BigInteger, nullable=False, server_default="0"),
+    Column("finished_at", BigInteger),
+    Column("error", Text),
+    Column("receipt", Json),
+)
+"""Messages to be sent. Moments are microseconds by the clock of the store's server, as in ``gateways``."""
+Index("outbox_by_channel", outbox.c.channel, outbox.c.state, outbox.c.due_at)
+Index("outbox_by_hold", outbox.c.hold_id)

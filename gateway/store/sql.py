@@ -31,9 +31,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from gateway.store import schema
 from gateway.store.engine import COMMAND_SECONDS, WRITE, make_engine, migrate
 from gateway.store.listening import CHANNEL, listen
+from gateway.store.outbox import Change
 from gateway.store.port import HoldLimit, StoreInUse, StoreUnavailable
 from gateway.store.records import BREAK_GLASS, Decision, Hold, HoldState, Outcome, Review, TokenRecord
 from gateway.store.rows import decision_of, decision_values, hold_of, hold_values, token_of
+from gateway.store.sql_outbox import SqlOutbox
 from gateway.store.sql_passkeys import SqlPasskeys
 from gateway.store.sql_people import SqlPeople
 from gateway.store.sql_totp import SqlTotp
@@ -91,10 +93,11 @@ async def open_store(url: str) -> "SqlStore":
     return store
 
 
-class SqlStore(SqlPeople, SqlTotp, SqlPasskeys):
+class SqlStore(SqlPeople, SqlTotp, SqlPasskeys, SqlOutbox):
     """See :class:`gateway.store.port.Storage`, which this class satisfies."""
 
     def __init__(self, engine: AsyncEngine, aside: AsyncEngine | None = None) -> None:
+        super().__init__()
         self._engine = engine
         self._aside = aside or engine
         self._sqlite = engine.dialect.name == "sqlite"
@@ -153,12 +156,14 @@ class SqlStore(SqlPeople, SqlTotp, SqlPasskeys):
 
     # Holds
 
-    async def add_hold(self, hold: Hold, *, limit: int, limit_per_user: int) -> None:
+    async def add_hold(self, hold: Hold, *, limit: int, limit_per_user: int, announce: bool = True) -> None:
         """Keep a new pending hold."""
         # One of this gateway at a time: whoever waits for the others' turn keeps a connection from the rest.
         async with self._opening, self._write() as connection:
             await self._advisory(connection, _LIMIT_LOCK)
             await self._add(connection, hold, limit, limit_per_user)
+            if announce:
+                await self.announced(connection, Change.OPENED, [hold])
 
     async def _add(self, connection: AsyncConnection, hold: Hold, limit: int, limit_per_user: int) -> None:
         pending = select(func.count()).select_from(_holds).where(_holds.c.state == HoldState.PENDING.value)
@@ -194,6 +199,7 @@ class SqlStore(SqlPeople, SqlTotp, SqlPasskeys):
                 (found,) = await self._load(connection, ids)
                 return found
             await self._add(connection, hold, limit, limit_per_user)
+            await self.announced(connection, Change.OPENED, [hold])
         return hold
 
     async def expire_tickets(self, at: datetime) -> list[Hold]:
@@ -213,6 +219,7 @@ class SqlStore(SqlPeople, SqlTotp, SqlPasskeys):
                 ended += await self._load(connection, ids)
                 for hold_id in ids:
                     await self._tell(connection, "resolved", hold_id)
+            await self.announced(connection, Change.RESOLVED, ended)
         return ended
 
     async def hold(self, hold_id: str) -> Hold | None:
@@ -259,8 +266,9 @@ class SqlStore(SqlPeople, SqlTotp, SqlPasskeys):
             await connection.execute(
                 insert(_decisions).values(hold_id=hold_id, number=votes, **decision_values(decision))
             )
-            word = "decided" if state is HoldState.PENDING else "resolved"
-            await self._tell(connection, word, hold_id)
+            change_made = Change.DECIDED if state is HoldState.PENDING else Change.RESOLVED
+            await self._tell(connection, change_made.value, hold_id)
+            await self._announce_one(connection, change_made, hold_id)
         return True
 
     async def check_hold(
@@ -293,6 +301,8 @@ class SqlStore(SqlPeople, SqlTotp, SqlPasskeys):
                     insert(_decisions).values(hold_id=hold_id, number=number - 1, **decision_values(decision))
                 )
             await self._tell(connection, "checked" if decision is None else "resolved", hold_id)
+            change = Change.READY if decision is None else Change.RESOLVED
+            await self._announce_one(connection, change, hold_id)
         return True
 
     async def review_hold(self, hold_id: str, review: Review) -> bool:
@@ -480,13 +490,21 @@ class SqlStore(SqlPeople, SqlTotp, SqlPasskeys):
             changed: int = (await connection.execute(change)).rowcount
             if changed == 1 and event is not None:
                 await self._tell(connection, event, hold_id)
+                if event == Change.RESOLVED:
+                    await self._announce_one(connection, Change.RESOLVED, hold_id)
         return changed == 1
+
+    async def _announce_one(self, connection: AsyncConnection, change: Change, hold_id: str) -> None:
+        if self.announces:
+            await self.announced(connection, change, await self._load(connection, [hold_id]))
 
     async def _interrupted(self, connection: AsyncConnection, change: Any) -> list[Hold]:
         ids = list(await connection.scalars(change))
         if ids:
             await self._tell(connection, "reset", "")
-        return await self._load(connection, ids)
+        ended = await self._load(connection, ids)
+        await self.announced(connection, Change.RESOLVED, ended)
+        return ended
 
     async def _tell(self, connection: AsyncConnection, event: str, hold_id: str) -> None:
         """Tell the other gateways once the transaction is committed."""

@@ -309,6 +309,7 @@ async def management(folder: Path, **changes: Any) -> AsyncIterator[Desk]:
                 people=people,
                 totp=desk.totp,
                 passkeys=desk.passkeys,
+                outbox=store,
                 authenticate=PasswordCheck(lambda: desk.config, b"secret"),
                 check=desk.check,
                 readiness=desk.readiness,

@@ -48,5 +48,6 @@ def test_it_goes_to_stderr(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     log_to_stderr(logging.INFO, "%(levelname)s %(message)s")
     logging.getLogger("gateway.x").info("hello\nthere")
     logging.getLogger("alembic.runtime.migration").info("not this")
+    logging.getLogger("httpx").info("HTTP Request: POST https://hooks.example/secret")
     logging.getLogger("gateway.x").debug("nor this")
     assert capsys.readouterr() == ("", "INFO hello there\n")

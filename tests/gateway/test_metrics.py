@@ -28,6 +28,8 @@ NAMES = {
     "holdgate_upstream_errors_total": ("counter", ("kind",)),
     "holdgate_bytes_total": ("counter", ("direction",)),
     "holdgate_reviews_open": ("gauge", ()),
+    "holdgate_notifications": ("gauge", ("state",)),
+    "holdgate_notifications_total": ("counter", ("channel", "outcome")),
     "holdgate_store_up": ("gauge", ()),
     "holdgate_audit_queue": ("gauge", ()),
     "holdgate_audit_lost_total": ("counter", ()),
@@ -57,6 +59,7 @@ def used() -> Metrics:
     metrics = Metrics("1.2.3")
     metrics.sessions.inc()
     metrics.sessions_total.labels("ended").inc()
+    metrics.notifications_total.labels("chat", "sent").inc()
     metrics.statement("read", "allow")
     metrics.upstream_errors_total.labels("connect").inc()
     metrics.catalog_generation.labels("shop").set(3)

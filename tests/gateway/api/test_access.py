@@ -10,7 +10,7 @@ import pytest
 
 from gateway.api.access import ACCESS, PUBLIC, allowed
 from gateway.config import Role
-from gateway.store import PersonRecord
+from gateway.store import Note, PersonRecord
 from tests.gateway.management import Desk, SessionValue, management
 from tests.support.passkey import SoftKey
 
@@ -59,6 +59,8 @@ WHO = {
     ("POST", "/api/v1/me/passkeys/{passkey}/remove"): "viewer approver auditor admin",
     ("DELETE", "/api/v1/people/{person}/passkeys"): "admin",
     ("POST", "/api/v1/holds/{hold_id}/passkey"): "approver",
+    ("GET", "/api/v1/notifications"): "auditor admin",
+    ("POST", "/api/v1/notifications/{message_id}/retry"): "admin",
     ("GET", "/api/v1/people"): "admin",
     ("DELETE", "/api/v1/people/{person}"): "admin",
 }
@@ -125,6 +127,15 @@ async def passkey(desk: Desk, path: str, user: str) -> tuple[str, dict[str, Any]
     return "", None
 
 
+async def dead_message(desk: Desk) -> str:
+    """The id of a message that was given up."""
+    desk.store.announce_by(lambda change, hold: [Note("chat", "asked")])
+    await desk.open()
+    (message,) = await desk.store.claim_messages("chat", limit=1, lease=60)
+    await desk.store.message_failed(message, "HTTP 500", retry=None)
+    return message.id
+
+
 async def ask(desk: Desk, key: tuple[str, str], user: str | None, *roles: Role) -> int:
     """The status of a request that is in order but for who sends it."""
     method, path = key
@@ -136,6 +147,7 @@ async def ask(desk: Desk, key: tuple[str, str], user: str | None, *roles: Role) 
     address = path.format(
         hold_id=hold.id,
         session_id="S-1",
+        message_id=await dead_message(desk) if "{message_id}" in path else "",
         token_id=token.id,
         name="console.css",
         person="zoe",

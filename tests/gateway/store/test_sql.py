@@ -43,7 +43,7 @@ from tests.gateway.store.samples import (
 from tests.support.postgres import Postgres
 from tests.support.relay import Relay
 
-FOR_EVER = {"limit": 1000, "limit_per_user": 1000}
+FOR_EVER: dict[str, Any] = {"limit": 1000, "limit_per_user": 1000}
 """No limit that matters here."""
 LATER = NOON + timedelta(minutes=2)
 HOSTILE = "\x00\x1b[2J\ud800 \u202e \U0001f4a3 '; DROP TABLE holds; --"
