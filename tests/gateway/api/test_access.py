@@ -183,7 +183,7 @@ async def test_each_role_may_what_the_table_says(desk: Desk, key: tuple[str, str
 @pytest.mark.parametrize("key", GUARDED, ids=" ".join)
 async def test_nobody_may_anything(desk: Desk, key: tuple[str, str]) -> None:
     assert await ask(desk, key, None) == 401
-    path = key[1].format(hold_id="x", session_id="x", token_id="x", person="x", passkey="x")
+    path = key[1].format(hold_id="x", session_id="x", token_id="x", person="x", passkey="x", message_id="x")
     async with await desk.client() as client:
         for header in (b"Bearer", b"Bearer hg_x", b"Basic cm9vdDpyb290", b"hg_x", b"Bearer \x80"):
             answer = await client.request(key[0], path, headers={b"authorization": header})
@@ -210,7 +210,9 @@ async def test_anybody_may_what_is_public(desk: Desk, key: tuple[str, str]) -> N
 
 @pytest.mark.parametrize("key", GUARDED, ids=" ".join)
 async def test_every_other_method_is_refused(desk: Desk, key: tuple[str, str]) -> None:
-    path = key[1].format(hold_id="H-" + "0" * 26, session_id="S-1", token_id="T-1", person="zoe", passkey="x")
+    path = key[1].format(
+        hold_id="H-" + "0" * 26, session_id="S-1", token_id="T-1", person="zoe", passkey="x", message_id="x"
+    )
     known = {method for method, other in (*ACCESS, *PUBLIC) if other == key[1]}
     async with await desk.client("root", *Role) as client:
         for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"} - known:
