@@ -5,6 +5,8 @@ certainty is unreadable and gets the policy's default for that; nothing here rai
 """
 
 from rules.approval import NO_MARGIN, Approval, Escalation, Margin, Stage, joined, unmet
+from rules.bulk import narrow
+from rules.capping import Cap, Demand, demands
 from rules.caps import Allowance
 from rules.catalog import SchemaSnapshot
 from rules.compile import compile_policy
@@ -31,6 +33,7 @@ __all__ = [
     "Allowance",
     "Approval",
     "Boundary",
+    "Cap",
     "Containment",
     "Context",
     "Criterion",
@@ -38,6 +41,7 @@ __all__ = [
     "CursorAct",
     "CursorStep",
     "Decision",
+    "Demand",
     "Effect",
     "EffectFacts",
     "Escalation",
@@ -68,10 +72,12 @@ __all__ = [
     "check",
     "compile_policy",
     "containment",
+    "demands",
     "format_sql",
     "is_harmless",
     "joined",
     "joint",
+    "narrow",
     "people_in",
     "slim",
     "spoken_in",

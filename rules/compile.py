@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal, TypeVar
 
 from rules.approval import Approval
-from rules.compile_approval import ApprovalReading, known_members
+from rules.compile_approval import known_members
+from rules.compile_caps import CapReading
 from rules.compile_criteria import CriteriaReading
 from rules.facts import Action, Nature
 from rules.mapping import Path, PolicyError, Problem
@@ -81,6 +82,7 @@ _TOP_KEYS: Final = (
     "redact_errors",
     "erasing_update",
     "checks",
+    "caps",
     "groups",
     "open_groups",
     "users",
@@ -90,8 +92,8 @@ _TOP_KEYS: Final = (
 
 
 def compile_policy(document: Mapping[str, object]) -> Policy:
-    """Compile the keys ``personal_data``, ``rules``, ``defaults``, ``approval``, ``redact_errors`` and
-    ``erasing_update``.
+    """Compile the keys ``personal_data``, ``rules``, ``defaults``, ``approval``, ``redact_errors``,
+    ``erasing_update`` and ``caps``.
 
     ``groups`` and ``users`` (each user with its ``groups``) say which groups exist, ``open_groups`` which of them have
     members who are not listed, ``checks`` which web services can be asked; ``databases`` and ``limits``
@@ -100,7 +102,7 @@ def compile_policy(document: Mapping[str, object]) -> Policy:
     return _Compiler(document).compile()
 
 
-class _Compiler(ApprovalReading, CriteriaReading):
+class _Compiler(CapReading, CriteriaReading):
     def __init__(self, document: Mapping[str, object]) -> None:
         super().__init__()
         self._document = document
@@ -121,6 +123,7 @@ class _Compiler(ApprovalReading, CriteriaReading):
         approval = self._approval(document.get("approval"), ("approval",))
         redact_errors = self._word("redact_errors", _REDACT_ERRORS, "personal")
         erasing_update = self._word("erasing_update", _ERASING_UPDATE, "update")
+        caps = self._caps(document.get("caps"), self._when)
         version = self._version()
         if self._problems:
             raise PolicyError(self._problems)
@@ -133,10 +136,11 @@ class _Compiler(ApprovalReading, CriteriaReading):
             depends_on_time=any(rule.when.hours is not None for rule in rules),
             redact_errors=redact_errors,
             erasing_update=erasing_update,
+            caps=caps,
         )
 
     def _version(self) -> str:
-        kept = {key: value for key, value in self._document.items() if key != "limits"}
+        kept = {key: value for key, value in self._document.items() if key not in ("limits", "caps")}
         try:
             canonical = json.dumps(kept, sort_keys=True, separators=(",", ":"), default=str)
         except (TypeError, ValueError):  # keys of several types cannot be sorted; they are problems anyway

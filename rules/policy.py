@@ -22,6 +22,7 @@ from rules.readonly import containment, way_out
 from rules.verdict import Decision, Effect, Obligation, Obligations, Verdict, united
 
 if TYPE_CHECKING:
+    from rules.capping import Cap
     from rules.criteria import Criterion
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -249,7 +250,8 @@ class Default:
 class Policy:
     """A compiled policy: a value, shared by every session.
 
-    ``version`` is the SHA-256 of the document it was compiled from.  ``defaults`` has one for each nature.
+    ``version`` is the SHA-256 of the document it was compiled from, but for ``caps``: those say when something runs,
+    not whether.  ``defaults`` has one for each nature.
     ``redact_errors`` says which statements run under REDACT_ERRORS whatever their rule says, ``erasing_update``
     what an update counts as that blanks personal columns.
     """
@@ -262,6 +264,7 @@ class Policy:
     depends_on_time: bool = False
     redact_errors: Literal["personal", "all", "none"] = "personal"
     erasing_update: Literal["delete", "update"] = "update"
+    caps: tuple["Cap", ...] = ()
 
     @property
     def lets_everything_through(self) -> bool:

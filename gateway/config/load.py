@@ -389,7 +389,7 @@ def _policy(
     secrets do not, so that a new password is not a new policy.
     """
     document: dict[str, object] = {}
-    for key in ("personal_data", "rules", "defaults", "approval", "redact_errors", "erasing_update"):
+    for key in ("personal_data", "rules", "defaults", "approval", "redact_errors", "erasing_update", "caps"):
         value = top.raw(key)
         if value is not None:
             document[key] = value

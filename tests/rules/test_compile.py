@@ -65,7 +65,7 @@ def test_every_problem_is_reported_with_its_place() -> None:
     assert sorted(problems(document)) == sorted(
         [
             "colour: unknown key; known here: personal_data, rules, defaults, approval, redact_errors, "
-            "erasing_update, checks, groups, open_groups, users, databases, limits",
+            "erasing_update, checks, caps, groups, open_groups, users, databases, limits",
             "redact_errors: must be one of personal, all, none",
             "erasing_update: must be one of delete, update",
             "personal_data[0].column: unknown key; known here: relation, columns, subject, class",
