@@ -3,11 +3,13 @@
 from typing import TYPE_CHECKING
 
 from gateway.store.outbox import Announce, Change, Message, MessageState, Note, OutboxStore
+from gateway.store.places import Occupied, Place, Stand
 from gateway.store.port import (
     HoldLimit,
     HoldStore,
     PasskeyStore,
     PeopleStore,
+    PlaceStore,
     Storage,
     StoreInUse,
     StoreUnavailable,
@@ -47,12 +49,16 @@ __all__ = [
     "MessageState",
     "Note",
     "OutboxStore",
+    "Occupied",
     "Outcome",
     "PasskeyRecord",
     "PasskeyStore",
     "PeopleStore",
     "PersonRecord",
+    "Place",
+    "PlaceStore",
     "Review",
+    "Stand",
     "Standing",
     "Storage",
     "StoreInUse",

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Protocol
 
 from gateway.store.outbox import OutboxStore
+from gateway.store.places import Occupied, Stand
 from gateway.store.records import (
     Decision,
     Hold,
@@ -21,12 +22,14 @@ from gateway.store.records import (
     TokenRecord,
     TotpRecord,
 )
+from rules import Demand
 
 __all__ = [
     "HoldLimit",
     "HoldStore",
     "PasskeyStore",
     "PeopleStore",
+    "PlaceStore",
     "Storage",
     "StoreInUse",
     "StoreUnavailable",
@@ -135,6 +138,39 @@ class HoldStore(Protocol):
         """Interrupt every open hold of ``instance`` (None: of whomever) but tickets; those that this call ended."""
 
 
+class PlaceStore(Protocol):
+    """Places under caps. An ``entry`` is one statement that runs, or waits to, with all the places it needs."""
+
+    async def line_up(
+        self,
+        entry: str,
+        hold_id: str,
+        demands: Sequence[Demand],
+        *,
+        instance: str,
+        since: datetime,
+        at: datetime,
+        at_once: bool = False,
+    ) -> Stand:
+        """Queue for all of ``demands``, behind those with an earlier ``since``, in place of what ``entry`` had before;
+        ``at_once``: take them whether there is room or not."""
+
+    async def leave(self, entry: str, *, began: bool, at: datetime) -> None:
+        """Give everything back, or leave the queue. What ``began`` counts for its span of time all the same."""
+
+    async def stands(self, entries: Sequence[str], at: datetime) -> list[Stand]:
+        """Let in whoever there is room for by now, then say how those of ``entries`` stand that are there."""
+
+    async def resize(self, sizes: Mapping[str, tuple[int, float | None]], at: datetime) -> None:
+        """From now on these are the caps, each with its ``most`` and ``per``, also for those that wait."""
+
+    async def occupied(self, at: datetime) -> list[Occupied]:
+        """Everybody who has a place or waits for one, by cap and key."""
+
+    async def clear_places(self, at: datetime) -> None:
+        """Nobody has, or waits for, a place any more."""
+
+
 class TokenStore(Protocol):
     """Bearer tokens and one-time codes, known only by their SHA-256."""
 
@@ -218,7 +254,7 @@ class TotpStore(Protocol):
         """Forget the authenticator of ``user``. False: there is none."""
 
 
-class Storage(HoldStore, TokenStore, PeopleStore, TotpStore, PasskeyStore, OutboxStore, Protocol):
+class Storage(HoldStore, PlaceStore, TokenStore, PeopleStore, TotpStore, PasskeyStore, OutboxStore, Protocol):
     """A whole store."""
 
     @property
@@ -230,9 +266,10 @@ class Storage(HoldStore, TokenStore, PeopleStore, TotpStore, PasskeyStore, Outbo
 
     async def listen(self, heard: Callable[[str, str | None], None]) -> None:
         """Tell ``heard`` of every change of a hold by another gateway, as the word of its event (``opened``,
-        ``decided``, ``resolved``, ``released``, ``outcome``) and the hold's id, until cancelled.
+        ``decided``, ``resolved``, ``queued``, ``released``, ``outcome``) and the hold's id, until cancelled.
 
-        ``("reset", None)`` says that some may have been missed. A store that is not shared has nothing to tell.
+        ``("reset", None)`` says that some may have been missed, ``("room", None)`` that somebody got places. A
+        store that is not shared has nothing to tell.
         """
 
     async def close(self) -> None:

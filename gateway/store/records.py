@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
+from gateway.store.moments import iso
+from gateway.store.places import Place
 from rules import NO_MARGIN, UNSAID, Approval, Intent, Margin, Stage
 
 __all__ = [
@@ -38,13 +40,6 @@ class HoldState(StrEnum):
     WITHDRAWN = "withdrawn"
     ABANDONED = "abandoned"
     INTERRUPTED = "interrupted"
-
-
-def iso(moment: datetime | None) -> str | None:
-    """RFC 3339 in UTC with milliseconds and ``Z``; None stays None."""
-    if moment is None:
-        return None
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 BREAK_GLASS: Final = "break-glass"
@@ -176,6 +171,7 @@ class Hold:
     of what it would do, None before there is one. It may change ``margin`` more rows than those; ``uncounted`` is why
     no number of rows can be enforced. For a ``ticket`` no session waits: it is used when the statement is run again.
     Until ``checking_until``, if that is not None, its criteria are being checked.
+    ``queue`` is where it waits for room once it is approved.
     ``released_at`` is set once, when the approval was used. ``instance`` is the gateway process whose session waits.
     """
 
@@ -217,6 +213,7 @@ class Hold:
     decisions: tuple[Decision, ...] = ()
     review: Review | None = None
     outcome: Outcome | None = None
+    queue: Place | None = None
 
     @property
     def open(self) -> bool:
@@ -242,11 +239,16 @@ class Hold:
         return any(one.how == BREAK_GLASS for one in self.decisions)
 
     @property
-    def use_by(self) -> datetime | None:
-        """Until when an approved ticket can be used: as long after its decision as it could wait for it."""
-        if not self.ticket or self.state is not HoldState.APPROVED or self.resolved_at is None:
+    def good_until(self) -> datetime | None:
+        """Until when an approval that waits for something else is good: as long as the hold could wait for it."""
+        if self.state is not HoldState.APPROVED or self.resolved_at is None:
             return None
         return self.resolved_at + (self.expires_at - self.opened_at)
+
+    @property
+    def use_by(self) -> datetime | None:
+        """Until when an approved ticket can be used."""
+        return self.good_until if self.ticket else None
 
     @property
     def decided_by(self) -> tuple[str, ...]:
@@ -334,6 +336,7 @@ class Hold:
             "expires_at": iso(self.expires_at),
             "resolved_at": iso(self.resolved_at),
             "released_at": iso(self.released_at),
+            "queue": None if self.queue is None else self.queue.to_dict(),
             "end_reason": self.end_reason,
             "break_glass": self.breaks_glass,
             "review": None if self.review is None else self.review.to_dict(),

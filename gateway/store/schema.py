@@ -37,6 +37,7 @@ __all__ = [
     "outbox",
     "passkeys",
     "people",
+    "places",
     "tokens",
     "totp",
 ]
@@ -153,6 +154,22 @@ gateways = Table(
     Column("seen_at", BigInteger, nullable=False),
 )
 """Who shares the store. ``seen_at`` is in microseconds by the clock of the store's server, the one clock they share."""
+
+places = Table(
+    "places",
+    metadata,
+    Column("entry", Text, primary_key=True),
+    Column("cap", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("hold_id", String(28), nullable=False),
+    Column("instance", String(26), nullable=False),
+    Column("most", Integer, nullable=False),
+    Column("per", Float),
+    Column("since", Moment, nullable=False),
+    Column("taken_at", Moment),
+)
+"""Places under caps, of one ``entry`` (a statement that runs, or waits to) each; ``taken_at`` is None in the queue."""
+Index("places_by_hold", places.c.hold_id)
 
 tokens = Table(
     "tokens",

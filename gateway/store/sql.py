@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import fcntl
 import logging
 import os
@@ -28,6 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from gateway import clock
 from gateway.store import schema
 from gateway.store.engine import COMMAND_SECONDS, WRITE, make_engine, migrate
 from gateway.store.listening import CHANNEL, listen
@@ -38,6 +40,7 @@ from gateway.store.rows import decision_of, decision_values, hold_of, hold_value
 from gateway.store.sql_outbox import SqlOutbox
 from gateway.store.sql_passkeys import SqlPasskeys
 from gateway.store.sql_people import SqlPeople
+from gateway.store.sql_places import SqlPlaces
 from gateway.store.sql_totp import SqlTotp
 
 __all__ = ["SqlStore", "open_store"]
@@ -53,7 +56,7 @@ _CHUNK = 500
 """Ids in one query; both databases cap the number of parameters."""
 
 _holds, _decisions, _tokens, _codes = schema.holds, schema.decisions, schema.tokens, schema.codes
-_gateways = schema.gateways
+_gateways, _places = schema.gateways, schema.places
 
 _UNREVIEWED = and_(_holds.c.break_glass, _holds.c.reviewed_at.is_(None))
 _OPEN = or_(
@@ -93,7 +96,7 @@ async def open_store(url: str) -> "SqlStore":
     return store
 
 
-class SqlStore(SqlPeople, SqlTotp, SqlPasskeys, SqlOutbox):
+class SqlStore(SqlPeople, SqlTotp, SqlPasskeys, SqlOutbox, SqlPlaces):
     """See :class:`gateway.store.port.Storage`, which this class satisfies."""
 
     def __init__(self, engine: AsyncEngine, aside: AsyncEngine | None = None) -> None:
@@ -416,6 +419,7 @@ class SqlStore(SqlPeople, SqlTotp, SqlPasskeys, SqlOutbox):
         change = change.values(state=HoldState.INTERRUPTED.value, resolved_at=at, end_reason=reason)
         async with self._write(self._aside) as connection:
             await connection.execute(delete(_gateways).where(_gateways.c.seen_at < latest))
+            await self._vacate(connection, _places.c.instance.not_in(alive), at)
             return await self._interrupted(connection, change)
 
     # Tokens
@@ -524,6 +528,9 @@ class SqlStore(SqlPeople, SqlTotp, SqlPasskeys, SqlOutbox):
             for row in rows:
                 # Between the two queries somebody may have decided: that belongs to a state not seen here.
                 loaded[row["id"]] = hold_of(row, tuple(made.get(row["id"], ()))[: row["votes"]])
+        unused = [one.id for one in loaded.values() if one.state is HoldState.APPROVED and one.open]
+        for hold_id, place in (await self._queued(connection, unused, clock.now()) if unused else {}).items():
+            loaded[hold_id] = dataclasses.replace(loaded[hold_id], queue=place)
         return [loaded[hold_id] for hold_id in ids if hold_id in loaded]
 
     @contextlib.asynccontextmanager

@@ -22,3 +22,7 @@ class Transactions(ABC):
     @abstractmethod
     async def _advisory(self, connection: AsyncConnection, number: int) -> None:
         """Take turns among gateways for the length of a transaction."""
+
+    @abstractmethod
+    async def _tell(self, connection: AsyncConnection, event: str, hold_id: str) -> None:
+        """Tell the other gateways once the transaction is committed."""
