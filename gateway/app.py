@@ -226,6 +226,8 @@ class Gateway:
         self.front.reload(config)
         self.config = config
         self.holds.limits = config.limits
+        if old.policy.caps != config.policy.caps:
+            spawn(self.holds.use_caps(config.policy.caps), name="caps")
         self.audit.use(config.audit)
         self.notifier.reload()
         self._record("reload", f"policy {config.policy.version[:12]}")
@@ -264,6 +266,7 @@ class Gateway:
             self.metrics.audit_queue.set(self.audit.queue_depth)
             self.metrics.audit_lost_total.inc(self.audit.lost - lost)
             lost = self.audit.lost
+            self.metrics.holds_queued.set(self.holds.queue.waiting)
             self.catalogs.measure()
             await asyncio.sleep(GAUGE_SECONDS)
 

@@ -105,6 +105,10 @@ class Fleet:
                 self._holds.settle(hold)
 
     def _note(self, event: str, hold_id: str | None) -> None:
+        if event == "room":
+            self._holds.queue.look()
+            self._bus.publish("queue.moved")
+            return
         if self._heard.full():
             while not self._heard.empty():
                 self._heard.get_nowait()

@@ -1,12 +1,14 @@
 """What a session needs of the holds, wherever their store is. Plain values both ways."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Final, Protocol
 
 from gateway.audit import AuditUnavailable
 from gateway.hold_terms import ClaimRefused, HoldNotFound, HoldRequest, HoldsFull, RuleVerdict
 from gateway.people import Person
-from gateway.store import Hold, HoldState, StoreUnavailable
+from gateway.store import Hold, HoldState, Place, StoreUnavailable
+from rules import Demand
 
 __all__ = ["HOLD_ERRORS", "HoldPort"]
 
@@ -33,6 +35,11 @@ class HoldPort(Protocol):
         self, hold_id: str, criteria: Sequence[Mapping[str, object]], verdict: RuleVerdict, reason: str
     ) -> Hold: ...
     async def claim(self, hold_id: str, digest: str) -> Hold: ...
+    async def line_up(
+        self, entry: str, hold_id: str, demands: Sequence[Demand], since: datetime, at_once: bool
+    ) -> Place | None: ...
+    async def advanced(self, entry: str, at: int) -> Place | None: ...
+    async def leave(self, entry: str, began: bool) -> None: ...
     async def approver(self, name: str) -> Person | None: ...
     async def record_outcome(
         self, hold_id: str, tag: str | None, rows: int | None, sqlstate: str | None, duration_ms: float | None

@@ -3,9 +3,16 @@
 from datetime import datetime, timedelta
 
 from gateway.audit import AuditRecord, Kind
-from gateway.store import Decision, Hold, HoldState, Standing
+from gateway.store import Decision, Hold, HoldState, Place, Standing
 
-__all__ = ["checked_record", "decision_record", "escalation_record", "hold_record", "opened_record"]
+__all__ = [
+    "checked_record",
+    "decision_record",
+    "escalation_record",
+    "hold_record",
+    "opened_record",
+    "queued_record",
+]
 
 
 def hold_record(hold: Hold, kind: Kind, tag: str, *, reason: str | None) -> AuditRecord:
@@ -64,6 +71,14 @@ def escalation_record(hold: Hold, standing: Standing, at: datetime) -> AuditReco
     record = hold_record(hold, Kind.HOLD, "escalated", reason=f"to {' and '.join(escalation.groups)}")
     record.at = at
     record.details.update(stage=standing.number, to=list(escalation.groups))
+    return record
+
+
+def queued_record(hold: Hold, place: Place, at: datetime) -> AuditRecord:
+    """A record that an approved statement waits for room since ``at``."""
+    record = hold_record(hold, Kind.HOLD, "queued", reason=f"cap {place.cap}")
+    record.at = at
+    record.details["queue"] = place.to_dict()
     return record
 
 

@@ -9,17 +9,24 @@ import asyncio
 import dataclasses
 import logging
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Protocol
 
 from gateway.audit import AuditLog, AuditUnavailable
 from gateway.bus import Bus
 from gateway.clock import SYSTEM_CLOCK, Clock
 from gateway.config.model import Limits
 from gateway.hold_book import HoldBook, Waiter
-from gateway.hold_records import checked_record, decision_record, escalation_record, opened_record
+from gateway.hold_queue import HoldQueue
+from gateway.hold_records import (
+    checked_record,
+    decision_record,
+    escalation_record,
+    opened_record,
+    queued_record,
+)
 from gateway.hold_terms import (
     PREVIEWED,
     AlreadyDecided,
@@ -52,11 +59,15 @@ from gateway.store import (
     HoldLimit,
     HoldState,
     HoldStore,
+    Occupied,
     Outcome,
+    Place,
+    PlaceStore,
     StoreUnavailable,
 )
 from gateway.tasks import complete, spawn
 from gateway.voting import Voter, after, next_escalation, seat
+from rules import Cap, Demand
 
 __all__ = [
     "AlreadyDecided",
@@ -84,7 +95,11 @@ MAX_PAGE = 500
 
 _NOBODY: Final[Mapping[str, Collection[str]]] = MappingProxyType({})
 
-_ENDS = frozenset({HoldState.WITHDRAWN, HoldState.ABANDONED, HoldState.INTERRUPTED})
+_ENDS = frozenset({HoldState.WITHDRAWN, HoldState.ABANDONED, HoldState.INTERRUPTED, HoldState.EXPIRED})
+
+
+class HoldAndPlaceStore(HoldStore, PlaceStore, Protocol):
+    """What of a store holds need."""
 
 
 class Holds(HoldBook):
@@ -96,7 +111,7 @@ class Holds(HoldBook):
 
     def __init__(
         self,
-        store: HoldStore,
+        store: HoldAndPlaceStore,
         bus: Bus,
         audit: AuditLog,
         limits: Limits,
@@ -118,6 +133,7 @@ class Holds(HoldBook):
         self._stopped = False
         self.instance = self._ids.next()
         self.limits = limits
+        self.queue = HoldQueue(store, self.instance, clock, self._owed, lambda: bus.publish("queue.moved"))
 
     async def start(self, *, shared: bool = False) -> None:
         """End what a dead process left open: nothing of it can run any more.
@@ -130,6 +146,7 @@ class Holds(HoldBook):
             instance=None, at=self._clock.now(), reason="the gateway stopped while it was open"
         ):
             self.settle(hold)
+        await self._store.clear_places(self._clock.now())
 
     async def stop(self) -> None:
         """End every open hold of this process as interrupted, and open no more.
@@ -137,6 +154,7 @@ class Holds(HoldBook):
         What the store is still owed (ends, outcomes) has a few seconds to arrive there.
         """
         self._stopped = True
+        self.queue.stop()
         reason = "the gateway is stopping"
         try:
             ended = await self._store.interrupt_holds(
@@ -201,11 +219,13 @@ class Holds(HoldBook):
         return hold
 
     async def pending_of(self, user: str) -> Sequence[Hold]:
-        """What of ``user`` waits for a decision, the oldest first."""
+        """What of ``user`` waits for room, and what for a decision, the oldest first."""
         pending = await self._store.holds(
             states=(HoldState.PENDING,), limit=self.limits.pending_holds, before=None
         )
-        return [hold for hold in reversed(pending) if hold.user == user]
+        waiting = {hold_id for one in await self.occupied() for hold_id in one.waiting}
+        queued = [hold for hold in await self._store.holds_among(sorted(waiting)) if hold.queue is not None]
+        return [hold for hold in (*queued, *reversed(pending)) if hold.user == user]
 
     async def moved(self, hold_id: str) -> Hold:
         """The hold once somebody more has approved it, or may: it waits for other people than before."""
@@ -238,6 +258,31 @@ class Holds(HoldBook):
     async def claim(self, hold_id: str, digest: str) -> Hold:
         """Use the approval, once, for exactly what it was given for. Raises :class:`ClaimRefused`."""
         return await complete(self._claim(hold_id, digest), name=f"claim {hold_id}")
+
+    async def line_up(
+        self, entry: str, hold_id: str, demands: Sequence[Demand], since: datetime, at_once: bool
+    ) -> Place | None:
+        """Queue for room under caps; see :class:`HoldQueue`. Raises :class:`StoreUnavailable`."""
+        return await complete(self._line_up(entry, hold_id, demands, since, at_once), name=f"queue {hold_id}")
+
+    async def advanced(self, entry: str, at: int) -> Place | None:
+        """Where it waits once that is elsewhere; see :class:`HoldQueue`."""
+        return await self.queue.advanced(entry, at)
+
+    async def leave(self, entry: str, began: bool) -> None:
+        """Give places back; see :class:`HoldQueue`."""
+        await complete(self.queue.leave(entry, began=began), name=f"places of {entry}")
+
+    async def occupied(self) -> Sequence[Occupied]:
+        """Who has places under caps, and who waits for one."""
+        return await self._store.occupied(self._clock.now())
+
+    async def use_caps(self, caps: Iterable[Cap]) -> None:
+        """The caps are others now, also for what waits."""
+        try:
+            await self.queue.resize(caps)
+        except StoreUnavailable as error:
+            logger.error("what waits for room still does so by the caps of before: %s", error)
 
     async def approver(self, name: str) -> Person | None:
         """Whoever decided by this name, as they are known now."""
@@ -612,6 +657,16 @@ class Holds(HoldBook):
         ended = dataclasses.replace(entry.hold, state=state, end_reason=reason)
         self._release(ended)
         return ended
+
+    async def _line_up(
+        self, entry: str, hold_id: str, demands: Sequence[Demand], since: datetime, at_once: bool
+    ) -> Place | None:
+        place = await self.queue.line_up(entry, hold_id, demands, since, at_once=at_once)
+        if place is not None:
+            hold = dataclasses.replace(await self.get(hold_id), queue=place)
+            self._audit.append(queued_record(hold, place, self._clock.now()))
+            self._bus.publish("hold.queued", hold.to_dict())
+        return place
 
     async def _claim(self, hold_id: str, digest: str) -> Hold:
         if self._stopped:

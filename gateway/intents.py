@@ -77,15 +77,19 @@ class Intents:
 
 
 def _line(hold: Hold, now: datetime) -> str:
-    standing = hold.standing
-    groups: Sequence[str] = () if standing is None else standing.groups(now)
-    missing = 0 if standing is None else standing.missing
-    left = max(0, round((hold.expires_at - now).total_seconds()))
+    until = hold.good_until or hold.expires_at
+    left = max(0, round((until - now).total_seconds()))
     sql = " ".join(hold.sql.split())
     shown = sql if len(sql) <= _SQL_WIDTH else f"{sql[:_SQL_WIDTH]}..."
-    line = (
-        f"{hold.id} waits for {missing} of {' or '.join(groups) or 'any approver'}, "
-        f"rule {hold.rule}, expires in {left} s: {shown}"
-    )
+    line = f"{hold.id} {_waits_for(hold, now)}, rule {hold.rule}, expires in {left} s: {shown}"
     # A question reads the same in every encoding and with every kind of string.
     return line.encode("ascii", "replace").decode().replace("\\", "?")
+
+
+def _waits_for(hold: Hold, now: datetime) -> str:
+    place, standing = hold.queue, hold.standing
+    if place is not None:
+        return f"is approved and waits for room, place {place.at} of {place.of} of cap {place.cap}"
+    groups: Sequence[str] = () if standing is None else standing.groups(now)
+    missing = 0 if standing is None else standing.missing
+    return f"waits for {missing} of {' or '.join(groups) or 'any approver'}"

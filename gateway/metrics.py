@@ -315,6 +315,9 @@ class Metrics:
         self.audit_queue = Gauge(
             "holdgate_audit_queue", "Audit records waiting to be written.", registry=registry
         )
+        self.holds_queued = Gauge(
+            "holdgate_holds_queued", "Approved statements that wait for room under a cap.", registry=registry
+        )
         self.reviews_open = Gauge(
             "holdgate_reviews_open",
             "Statements that ran without an approval and that nobody has reviewed.",

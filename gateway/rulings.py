@@ -269,6 +269,7 @@ class Rulings:
             await talk.until_settled()
             self._arbiter.release(ruling, error.hold.id, error.hold.decided_by)
             ceiling = ceiling_of(request, ruling, talk.core.standing, error.hold)
+            self._waiting.queueing.began()
             self._forward(request, ruling, statement_id, error.waited, ceiling)
             return
         if talk.over.done():

@@ -214,7 +214,11 @@ class Session:
         finally:
             self._waiting.end(HoldState.INTERRUPTED, "the session ended")
             await self._rulings.done()
+            if self._waiting.queueing.running and not self._core.settled:
+                # Others are about to get its place: it must not be at work then.
+                await self._cancel()
             await self._outcomes.lost(talk.why)
+            await self._waiting.queueing.close()
             self._catalog.close()
             self._count_bytes()
             self._recorder.audit.append(self._recorder.base(Kind.SESSION, tag="end", reason=talk.why))
@@ -443,6 +447,7 @@ class Session:
                 if event.status == TransactionStatus.IDLE:
                     self._catalog.idle()
                     self._outcomes.idle()
+                    self._waiting.queueing.idle()
             elif isinstance(event, ParameterChanged):
                 self._recorder.state.parameter(event.name, event.value)
             elif isinstance(event, HiddenFinished):

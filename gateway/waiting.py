@@ -21,6 +21,7 @@ from gateway.hold_port import HoldPort
 from gateway.holds import ClaimRefused, Hold, HoldRequest, HoldsFull, HoldState
 from gateway.people import Person, same_person
 from gateway.previews import Previewed, Previews, Subject
+from gateway.queueing import Ending, Queueing
 from gateway.recorder import Recorder
 from gateway.step_up import satisfied
 from gateway.store import BREAK_GLASS, BY_RULE, Decision, Standing, StoreUnavailable
@@ -32,14 +33,6 @@ from rules import Approval, Intent, joined
 from rules import Decision as Decided
 
 __all__ = ["Ending", "Released", "Waiting", "unavailable"]
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """Why the wait ends without a decision: withdrawn, abandoned or interrupted, and the reason."""
-
-    state: HoldState
-    why: str
 
 
 CLIENT_AWAY: Final = Ending(HoldState.ABANDONED, "the client went away")
@@ -78,6 +71,7 @@ class Waiting:
         self._criteria = criteria
         self._backend = backend
         self._standing = standing
+        self.queueing = Queueing(config, holds, recorder, notify)
         self._ending: asyncio.Future[Ending] | None = None
         self.hold_id: str | None = None
 
@@ -115,6 +109,24 @@ class Waiting:
         if gone:
             ending.set_result(CLIENT_AWAY)
         self._ending = ending
+        try:
+            answer = await self._hold(request, ruling, arbiter, statement_id, intent, ending)
+        finally:
+            self._ending = None
+            self.hold_id = None
+        if isinstance(answer, ServerError):
+            await self.queueing.give_up()
+        return answer
+
+    async def _hold(
+        self,
+        request: Request,
+        ruling: Ruling,
+        arbiter: Arbiter,
+        statement_id: str,
+        intent: Intent,
+        ending: asyncio.Future[Ending],
+    ) -> Released | ServerError:
         beside: list[asyncio.Task[Any]] = []
         try:
             if self._by_ticket(ruling, intent):
@@ -135,8 +147,6 @@ class Waiting:
         except (StoreUnavailable, AuditUnavailable) as failure:
             error = unavailable(str(failure))
         finally:
-            self._ending = None
-            self.hold_id = None
             for task in beside:
                 # The hold has ended: what could still be seen would be of no use, or no longer true.
                 task.cancel()
@@ -224,20 +234,23 @@ class Waiting:
             if hold.state is not HoldState.APPROVED:
                 return await self._refuse(ruling, statement_id, hold, 0.0, _unpunched(hold, clock.now()))
             problem = await self._changed(hold, ruling)
-            if problem is None and hold.max_rows is not None:
-                problem = uncounted(request, ruling, self._standing())
+            if problem is None:
+                end = await self.queueing.room(hold, statement_id, ruling, ending)
+                if ending.done():
+                    end = ending.result()
+                if end is not None:
+                    # Nothing runs for a client that has gone; the ticket is good for the next time.
+                    error = ServerError(sqlstate.QUERY_CANCELED, f"ticket {hold.id} was not used: {end.why}")
+                    return await self._refuse(ruling, statement_id, hold, 0.0, error)
+                problem = await self._problem(request, ruling, hold)
             if problem is not None:
                 hold = await self._holds.end(hold.id, HoldState.INTERRUPTED, problem)
                 return await self._refuse(ruling, statement_id, hold, 0.0, _outdated(hold, problem))
-            if ending.done():
-                # Nothing runs for a client that has gone; the ticket is good for the next time.
-                error = ServerError(sqlstate.QUERY_CANCELED, ending.result().why)
-                return await self._refuse(ruling, statement_id, hold, 0.0, error)
             try:
                 return Released(await self._holds.claim(hold.id, hold.digest), 0.0)
             except ClaimRefused:
                 # Somebody else used it at the same moment: this one needs another.
-                continue
+                await self.queueing.give_up()
 
     async def _checked_ticket(
         self, hold: Hold, ruling: Ruling, arbiter: Arbiter, intent: Intent, ending: asyncio.Future[Ending]
@@ -312,16 +325,16 @@ class Waiting:
         waited: float,
         ending: asyncio.Future[Ending],
     ) -> Released | ServerError:
-        """Check all that the approval is bound to, then use it up."""
-        problem = await self._changed(hold, ruling)
-        if problem is None and not ending.done():
-            now = await self._judged(request)
-            problem = _differs(ruling, now)
-            if problem is None and hold.max_rows is not None:
-                problem = uncounted(request, now, self._standing())
-        state, why = HoldState.INTERRUPTED, problem or ""
+        """Wait for room, check all that the approval is bound to, then use it up."""
+        approved = clock.monotonic()
+        end = await self.queueing.room(hold, statement_id, ruling, ending)
+        waited += clock.monotonic() - approved
+        problem = None
+        if end is None and not ending.done():
+            problem = await self._problem(request, ruling, hold)
         if ending.done():
-            state, why = ending.result().state, ending.result().why
+            end = ending.result()
+        state, why = (HoldState.INTERRUPTED, problem or "") if end is None else (end.state, end.why)
         if not why:
             try:
                 hold = await self._holds.claim(hold.id, arbiter.digest(request, ruling.policy_version))
@@ -335,6 +348,17 @@ class Waiting:
         hold = await self._holds.end(hold.id, state, why)
         error = _refusal(hold) if problem is None else _outdated(hold, problem)
         return await self._refuse(ruling, statement_id, hold, waited, error)
+
+    async def _problem(self, request: Request, ruling: Ruling, hold: Hold) -> str | None:
+        """Why an approval does not count for what the request would do now. None: it does."""
+        problem = await self._changed(hold, ruling)
+        if problem is not None:
+            return problem
+        now = await self._judged(request)
+        problem = _differs(ruling, now)
+        if problem is None and hold.max_rows is not None:
+            problem = uncounted(request, now, self._standing())
+        return problem
 
     async def _changed(self, hold: Hold, ruling: Ruling) -> str | None:
         """What changed while people thought: the policy, the requester, the approver. None: nothing."""
@@ -471,6 +495,13 @@ def _refusal(hold: Hold) -> ServerError:
             f"statement rejected by {last.who}: {last.reason}",
             detail=asked,
             hint=f"Talk to {last.who}, then run the statement again if it is still needed.",
+        )
+    if hold.state is HoldState.EXPIRED and hold.decisions and hold.standing is None:
+        return ServerError(
+            sqlstate.QUERY_CANCELED,
+            f"hold {hold.id} was approved and expired: {hold.end_reason}",
+            detail=asked,
+            hint="Run the statement again when fewer of its kind are at work.",
         )
     if hold.state is HoldState.EXPIRED:
         return ServerError(

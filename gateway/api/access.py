@@ -25,6 +25,7 @@ ACCESS: Final[dict[tuple[str, str], frozenset[Role]]] = {
     ("POST", "/api/v1/holds/{hold_id}/reject"): _APPROVER,
     ("POST", "/api/v1/holds/{hold_id}/review"): _APPROVER,
     ("GET", "/api/v1/reviews"): _ANY,
+    ("GET", "/api/v1/queue"): _ANY,
     ("GET", "/api/v1/sessions"): _ANY,
     ("DELETE", "/api/v1/sessions/{session_id}"): _ADMIN,
     ("GET", "/api/v1/audit"): _AUDIT,

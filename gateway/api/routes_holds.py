@@ -10,7 +10,15 @@ from gateway.api.guard import Guard, Principal
 from gateway.api.problems import Problem
 from gateway.api.routes_passkeys import no_passkeys_here
 from gateway.api.routes_step_up import no_key, step_up_failed, step_up_required
-from gateway.api.schemas import ApproveIn, HoldOut, HoldPage, RejectIn, ReviewIn
+from gateway.api.schemas import (
+    ApproveIn,
+    HoldOut,
+    HoldPage,
+    OccupiedOut,
+    QueueOut,
+    RejectIn,
+    ReviewIn,
+)
 from gateway.api.services import Services
 from gateway.api.sign_ins import address_of, note
 from gateway.hold_terms import PREVIEWED, MaxRows, ReviewClosed
@@ -85,6 +93,13 @@ def add_hold_routes(app: FastAPI, services: Services, guard: Guard) -> None:
     async def reviews() -> HoldPage:
         """The holds that ran without an approval and that nobody has reviewed yet, the oldest first; all of them."""
         return HoldPage(holds=[_shown(hold) for hold in await services.reviews.unreviewed()], next=None)
+
+    @app.get("/api/v1/queue", tags=["holds"], summary="Who waits for room", dependencies=[Depends(guard)])
+    async def queue() -> QueueOut:
+        """What is at work under each cap, over all gateways, and the approved statements that wait until there is
+        room."""
+        found = await services.holds.occupied()
+        return QueueOut(queue=[OccupiedOut.model_validate(one.to_dict()) for one in found])
 
     @app.post("/api/v1/holds/{hold_id}/review", tags=["holds"], summary="Close a review")
     async def review(

@@ -368,6 +368,19 @@ class ReviewIn(_In):
     note: Reason
 
 
+class PlaceOut(BaseModel):
+    """Where an approved statement waits for room under a cap. ``per_seconds`` as in the queue; ``room_at`` is when
+    there will be room, where that is known."""
+
+    cap: str
+    key: str
+    most: int
+    per_seconds: float | None
+    place: int
+    of: int
+    room_at: Time | None
+
+
 class HoldOut(BaseModel):
     """A statement that waits, or waited, for a decision."""
 
@@ -406,12 +419,31 @@ class HoldOut(BaseModel):
     expires_at: Time
     resolved_at: Time | None
     released_at: Time | None
+    queue: PlaceOut | None
     end_reason: str | None
     break_glass: bool
     review: ReviewOut | None
     decisions: list[DecisionOut]
     digest: str
     outcome: OutcomeOut | None
+
+
+class OccupiedOut(BaseModel):
+    """Everybody under a cap, for one of what it counts by: the holds that have one of its ``most`` places, and those
+    that wait for one, the next first. ``per_seconds``: so many may begin in these; null: so many at the same time."""
+
+    cap: str
+    key: str
+    most: int
+    per_seconds: float | None
+    taken: list[str]
+    waiting: list[str]
+
+
+class QueueOut(BaseModel):
+    """Who has places under caps, and who waits for one."""
+
+    queue: list[OccupiedOut]
 
 
 class HoldPage(BaseModel):

@@ -23,10 +23,12 @@ _EVENTS = {
     "hold.decided": "approved in part",
     "hold.escalated": "escalated",
     "hold.checked": "its criteria are checked",
+    "hold.queued": "waits for room",
     "hold.released": "runs",
     "hold.reviewed": "reviewed",
     "hold.outcome": "done",
 }
+_SPANS = {60.0: "a minute", 3600.0: "an hour", 86400.0: "a day"}
 _BY_PEOPLE = ("hold.decided", "hold.resolved")
 
 REACHED: Final = {
@@ -71,7 +73,7 @@ def list_holds(options: Namespace) -> None:
         [
             (
                 hold["id"],
-                hold["state"],
+                f"queued {hold['queue']['place']}/{hold['queue']['of']}" if hold["queue"] else hold["state"],
                 hold["user"],
                 hold["database"],
                 moment(hold["opened_at"]),
@@ -135,6 +137,7 @@ def show(options: Namespace) -> None:
                 + (f": {decision['reason']}" if decision["reason"] else "")
                 for decision in hold["decisions"]
             ),
+            "queue": _place(hold["queue"]),
             "ended": moment(hold["resolved_at"]),
             "because": hold["end_reason"],
             "outcome": f"failed with {outcome['sqlstate']}"
@@ -201,6 +204,13 @@ def _ceiling(hold: dict[str, Any]) -> str | None:
     return f"{_count(proposed)}, unless --max-rows says otherwise" if proposed is not None else None
 
 
+def _place(place: dict[str, Any] | None) -> str | None:
+    if place is None:
+        return None
+    room = f", room at {moment(place['room_at'])}" if place["room_at"] else ""
+    return f"place {place['place']} of {place['of']} under the cap {place['cap']}{room}"
+
+
 def _count(rows: int | None) -> str:
     return "an unknown number of rows" if rows is None else f"{rows} row{'' if rows == 1 else 's'}"
 
@@ -265,6 +275,30 @@ def reviews(options: Namespace) -> None:
             for hold in holds
         ],
         empty="nothing is to be reviewed",
+    )
+
+
+def queue(options: Namespace) -> None:
+    """Who has places under caps and who waits for one: a table, or one JSON object a line."""
+    with Client(options) as client:
+        found = client.get("/api/v1/queue")["queue"]
+    if options.json:
+        for one in found:
+            print_json(one)
+        return
+    print_table(
+        ("CAP", "FOR", "MOST", "TAKEN", "WAITING"),
+        [
+            (
+                one["cap"],
+                one["key"],
+                f"{one['most']} {_SPANS.get(one['per_seconds'], 'at a time')}",
+                str(len(one["taken"])),
+                " ".join(one["waiting"]),
+            )
+            for one in found
+        ],
+        empty="nothing is at work under a cap, and nothing waits",
     )
 
 
@@ -341,7 +375,6 @@ def _when(kind: str, hold: dict[str, Any]) -> str | None:
 def _announce(kind: str, hold: dict[str, Any]) -> None:
     if kind == "hold.previewed":
         return
-    word = {"hold.opened": "waits", "hold.released": "runs", "hold.outcome": "done"}.get(kind, hold["state"])
     word = _EVENTS.get(kind, hold["state"])
     last = hold["decisions"][-1] if hold["decisions"] else None
     by = f" by {last['who']}" if last is not None and kind in _BY_PEOPLE else ""

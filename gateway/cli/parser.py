@@ -150,6 +150,12 @@ def _add_holds(commands: "argparse._SubParsersAction[_Parser]") -> None:
     _remote(reviews)
     reviews.set_defaults(run="holds:reviews")
 
+    queue = holds.add_parser(
+        "queue", help="list what is at work under each cap, and what waits for room", allow_abbrev=False
+    )
+    _remote(queue)
+    queue.set_defaults(run="holds:queue")
+
     review = holds.add_parser("review", help="close the review of a statement", allow_abbrev=False)
     review.add_argument("id", metavar="ID")
     review.add_argument("--note", metavar="N", required=True, help="what was found")

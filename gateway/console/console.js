@@ -175,7 +175,7 @@ function listen() {
     /* Closed for good: the gateway refused, most likely because the session is over. Asking says so. */
     if (events.readyState === EventSource.CLOSED) setTimeout(retry, 2000, events);
   });
-  for (const kind of ["hold.opened", "hold.decided", "hold.escalated", "hold.resolved", "hold.released", "hold.outcome", "hold.previewed", "hold.checked", "hold.reviewed", "reset"]) {
+  for (const kind of ["hold.opened", "hold.decided", "hold.escalated", "hold.resolved", "hold.released", "hold.outcome", "hold.previewed", "hold.checked", "hold.reviewed", "hold.queued", "queue.moved", "reset"]) {
     events.addEventListener(kind, refresh);
   }
   events.addEventListener("signed-out", () => signedOut("You were signed out: the session ended or your roles changed."));
@@ -593,7 +593,8 @@ function drawRecent(holds) {
     const last = hold.decisions[hold.decisions.length - 1];
     cell(hold.resolved_at ? new Date(hold.resolved_at).toLocaleTimeString() : "", "time");
     const glass = hold.break_glass ? (hold.review ? ", broke the glass; reviewed" : ", broke the glass; to be reviewed") : "";
-    cell(hold.state + glass, `state ${hold.state}`);
+    const queue = hold.queue ? `, waits for room: place ${hold.queue.place} of ${hold.queue.of} (${hold.queue.cap})` : "";
+    cell(hold.state + queue + glass, `state ${hold.state}`);
     cell(hold.user);
     cell(last ? last.who : "nobody");
     cell(statement(hold), "statement").title = hold.id;

@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from gateway import clock
@@ -17,7 +18,7 @@ from gateway.hold_terms import HoldNotFound, HoldRequest, RuleVerdict
 from gateway.metrics import Family
 from gateway.people import Person
 from gateway.seats import SeatPort
-from gateway.store import Hold, HoldState, StoreUnavailable
+from gateway.store import Hold, HoldState, Place, StoreUnavailable
 from gateway.workers.channel import Channel
 from gateway.workers.ports import (
     RECORD_ERRORS,
@@ -28,6 +29,7 @@ from gateway.workers.ports import (
     WorkerPort,
 )
 from gateway.workers.remote import serve, stub
+from rules import Demand
 
 __all__ = ["HoldsOfWorker", "Member", "Records", "SeatsOfWorker", "Shared"]
 
@@ -55,6 +57,7 @@ class HoldsOfWorker(HoldPort):
     def __init__(self, holds: HoldPort) -> None:
         self._holds = holds
         self._open: set[str] = set()
+        self._entries: dict[str, None] = {}
 
     async def open(self, request: HoldRequest) -> Hold:
         return self._noted(await self._holds.open(request))
@@ -83,6 +86,19 @@ class HoldsOfWorker(HoldPort):
     async def claim(self, hold_id: str, digest: str) -> Hold:
         return self._noted(await self._holds.claim(hold_id, digest))
 
+    async def line_up(
+        self, entry: str, hold_id: str, demands: Sequence[Demand], since: datetime, at_once: bool
+    ) -> Place | None:
+        self._entries[entry] = None
+        return await self._holds.line_up(entry, hold_id, demands, since, at_once)
+
+    async def advanced(self, entry: str, at: int) -> Place | None:
+        return await self._holds.advanced(entry, at)
+
+    async def leave(self, entry: str, began: bool) -> None:
+        await self._holds.leave(entry, began)
+        self._entries.pop(entry, None)
+
     async def approver(self, name: str) -> Person | None:
         return await self._holds.approver(name)
 
@@ -104,6 +120,10 @@ class HoldsOfWorker(HoldPort):
             except (StoreUnavailable, HoldNotFound) as error:
                 logger.error("%s of a worker that is gone: %s", hold_id, error)
         self._open.clear()
+        # The last first: nobody who is gone is let in by another who is.
+        for entry in reversed(tuple(self._entries)):
+            await self._holds.leave(entry, True)
+        self._entries.clear()
 
     def _noted(self, hold: Hold) -> Hold:
         if hold.open:

@@ -16,7 +16,7 @@ from gateway.config import Role
 from gateway.demo.server import free_port
 from gateway.holds import Hold, HoldState
 from gateway.passkey_proof import check_approval
-from rules import Escalation, Stage
+from rules import Demand, Escalation, Stage
 from tests.gateway.management import PASSWORD, Desk, management, signing_in_by
 from tests.support.browser import MISSING, Browser, Page, chromium, open_browser
 from tests.support.gateway import SHOP_POLICY, make_config, running_gateway
@@ -529,3 +529,27 @@ async def test_a_gateway_that_goes_and_comes_back(browser: Browser, desk: Desk) 
         await cards(page, 1)
     finally:
         await desk.server.stop()
+
+
+async def test_what_waits_for_room_shows_its_place(browser: Browser, desk: Desk) -> None:
+    page = await browser.page()
+    await sign_in(page, desk, "carol")
+    holds = [await desk.open() for _ in range(2)]
+    for hold in holds:
+        await desk.holds.decide(
+            hold.id,
+            who="carol",
+            who_groups={"dpo"},
+            who_roles={Role.APPROVER},
+            approve=True,
+            reason=None,
+            how="api",
+        )
+        cap = Demand("one", "", 1, None)
+        await desk.holds.line_up(hold.id, hold.id, [cap], desk.clock.now(), False)
+    await page.until(
+        "document.querySelector('#recent .state')?.innerText === 'approved, waits for room: place 1 of 1 (one)'"
+    )
+    await desk.holds.leave(holds[0].id, True)
+    await page.until("document.querySelector('#recent .state').innerText === 'approved'")
+    assert page.problems == []

@@ -286,6 +286,88 @@ async def test_two_hundred_holds_and_ten_approvers_through_two_gateways(
         assert len(record["approved_by"]) == 1
 
 
+def most_at_once(spans: list[tuple[Any, Any]]) -> int:
+    """How many of ``spans`` (begin, end) overlap where most of them do."""
+    steps = sorted([(begin, 1) for begin, _ in spans] + [(end, -1) for _, end in spans])
+    at_work, most = 0, 0
+    for _, step in steps:
+        at_work += step
+        most = max(most, at_work)
+    return most
+
+
+AT_WORK = 3
+
+
+@pytest.mark.timeout(300)
+async def test_caps_are_counted_over_both_and_one_that_dies_gives_back_what_it_had(
+    postgres: Postgres, tmp_path: Path, store: str, database: str
+) -> None:
+    rule = {"name": "slow", "when": {"relation": "ran"}, "then": "hold", "criteria": [{"users": "postgres"}]}
+    caps = [
+        {"name": "slow", "when": {"relation": "ran"}, "simultaneous": AT_WORK},
+        {"name": "deletions", "when": {"action": "delete"}, "simultaneous": 2},
+    ]
+    limits = {"pending_holds": 1000, "pending_holds_per_user": 1000}
+    changes = {"rules": [rule, SHOP_POLICY["rules"][0]], "caps": caps, "limits": limits}
+    async with pair(postgres, tmp_path, store, changes) as fleet:
+        async with asyncio.timeout(200):
+            await two_hundred_at_once(fleet, postgres, database)
+        await one_is_killed(fleet, postgres, database)
+
+
+async def two_hundred_at_once(fleet: Pair, postgres: Postgres, database: str) -> None:
+    """Never more than three at work, as the server saw it: each leaves behind when it began and when it ended."""
+    postgres.execute("CREATE TABLE ran (id int, began timestamptz, pause text, ended timestamptz)", database)
+    sql = "INSERT INTO ran SELECT {}, clock_timestamp(), pg_sleep(0.01)::text, clock_timestamp()"
+    gateways = (fleet.here, fleet.there)
+
+    async def run(number: int) -> None:
+        gateway = gateways[number % 2]
+        client = await psycopg.AsyncConnection.connect(
+            host=gateway.host, port=gateway.port, dbname=database, user="postgres", autocommit=True
+        )
+        async with client:
+            await client.execute(sql.format(number))
+
+    await asyncio.gather(*map(run, range(HOLDS)))
+    rows = postgres.execute("SELECT id, began, ended FROM ran", database)
+    assert sorted(row[0] for row in rows) == list(range(HOLDS))
+    assert most_at_once([(began, ended) for _, began, ended in rows]) == AT_WORK
+
+
+async def one_is_killed(fleet: Pair, postgres: Postgres, database: str) -> None:
+    """Three of one gateway, two at work in open transactions; two of the other wait for it."""
+    line = "DELETE FROM invoice_line WHERE invoice_line_id = {}"
+    before = postgres.scalar(COUNT, database)
+    gateways = (fleet.here, fleet.here, fleet.here, fleet.there, fleet.there)
+    async with await fleet.there.client("carol") as carol, contextlib.AsyncExitStack() as stack:
+        await carol.wait_for_queue(0, 0)
+        clients = [
+            await stack.enter_async_context(
+                await RawClient.connect(gateway.host, gateway.port, database=database)
+            )
+            for gateway in gateways
+        ]
+        for number, client in enumerate(clients):
+            await client.query("BEGIN")
+            hold = await held(client, carol, Q(line.format(number + 1)))
+            assert (await carol.approve(hold["id"])).status_code == 200
+            if number < 2:
+                assert tags([one for one in await client.read_until("Z") if one.tag != "N"]) == "CZ"
+            else:
+                notice = await client.read()
+                assert notice.fields["M"].endswith(f"place {number - 1} of {number - 1}"), notice
+        await fleet.here.kill()
+        killed = time.monotonic()
+        for client in clients[3:]:
+            assert tags([one for one in await client.read_until("Z") if one.tag != "N"]) == "CZ"
+            await client.query("COMMIT")
+        assert time.monotonic() - killed < 12, "ten seconds, and some for a busy machine"
+        await carol.wait_for_queue(0, 0)
+    assert postgres.scalar(COUNT, database) == before - 2
+
+
 @pytest.mark.parametrize("shared", [False, True], ids=["own store", "shared store"])
 async def test_tickets_that_are_over_are_ended(
     tmp_path: Path, store: str, shared: bool, monkeypatch: pytest.MonkeyPatch

@@ -295,9 +295,7 @@ class TestLife:
         assert await desk.recorded() == [("hold", "opened"), ("hold", state.value)]
         assert desk.kinds() == ["hold.opened", "hold.resolved"]
 
-    @pytest.mark.parametrize(
-        "state", [HoldState.PENDING, HoldState.APPROVED, HoldState.REJECTED, HoldState.EXPIRED]
-    )
+    @pytest.mark.parametrize("state", [HoldState.PENDING, HoldState.APPROVED, HoldState.REJECTED])
     async def test_a_session_ends_a_hold_in_no_other_way(self, desk: Desk, state: HoldState) -> None:
         hold = await desk.open()
         with pytest.raises(ValueError, match="a session cannot end a hold as"):

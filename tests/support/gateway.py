@@ -220,6 +220,33 @@ class ApproverClient:
         async with asyncio.timeout(patience):
             return await self._wait(ended)
 
+    async def wait_for_state(self, hold_id: str, state: str, patience: float = _PATIENCE) -> dict[str, Any]:
+        """The hold once it is in this state."""
+
+        async def reached() -> list[dict[str, Any]]:
+            hold = await self.hold(hold_id)
+            return [hold] if hold["state"] == state else []
+
+        async with asyncio.timeout(patience):
+            return await self._wait(reached)
+
+    async def queue(self) -> list[dict[str, Any]]:
+        """Who has places under caps, and who waits for one."""
+        response = await self.http.get("/api/v1/queue")
+        response.raise_for_status()
+        return cast(list[dict[str, Any]], response.json()["queue"])
+
+    async def wait_for_queue(self, taken: int, waiting: int, patience: float = _PATIENCE) -> None:
+        """Return once so many places are taken and so many statements wait for one."""
+
+        async def reached() -> list[dict[str, Any]]:
+            queue = await self.queue()
+            counts = [sum(len(one[key]) for one in queue) for key in ("taken", "waiting")]
+            return [{"queue": queue}] if counts == [taken, waiting] else []
+
+        async with asyncio.timeout(patience):
+            await self._wait(reached)
+
     async def wait_for_preview(self, hold_id: str, patience: float = _PATIENCE) -> dict[str, Any]:
         """The hold once its preview was taken."""
 

@@ -39,6 +39,7 @@ WHO = {
     ("POST", "/api/v1/holds/{hold_id}/reject"): "approver",
     ("POST", "/api/v1/holds/{hold_id}/review"): "approver",
     ("GET", "/api/v1/reviews"): "viewer approver auditor admin",
+    ("GET", "/api/v1/queue"): "viewer approver auditor admin",
     ("GET", "/api/v1/sessions"): "viewer approver auditor admin",
     ("DELETE", "/api/v1/sessions/{session_id}"): "admin",
     ("GET", "/api/v1/audit"): "auditor admin",

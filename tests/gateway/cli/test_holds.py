@@ -11,7 +11,7 @@ import pytest
 import gateway.api.events
 from gateway.config import Role
 from gateway.holds import HoldState
-from rules import Escalation, Stage
+from rules import Demand, Escalation, Stage
 from tests.gateway.cli.running import command, holdgate
 from tests.gateway.management import Desk
 
@@ -403,3 +403,32 @@ class TestWatch:
         assert said.code == 1
         assert re.search("before@shop.*\n.*meanwhile@shop", said.out)
         assert f"holdgate: the connection to {desk.url} was lost; trying again\n" in said.err
+
+
+async def test_the_queue(desk: Desk) -> None:
+    environment = await as_(desk, "vic")
+    said = await holdgate("holds", "queue", **environment)
+    assert (said.out, said.err) == ("", "nothing is at work under a cap, and nothing waits\n")
+    holds = [await desk.open() for _ in range(3)]
+    for number, hold in enumerate(holds):
+        await desk.holds.decide(
+            hold.id,
+            who="carol",
+            who_groups={"dpo"},
+            who_roles={Role.APPROVER},
+            approve=True,
+            reason=None,
+            how="api",
+        )
+        cap = Demand("two", "shop.public.customer", 2, 3600.0)
+        await desk.holds.line_up(f"e{number}", hold.id, [cap], desk.clock.now(), False)
+    said = await holdgate("holds", "queue", **environment)
+    header, row = (re.split("  +", line) for line in said.out.splitlines())
+    assert header == ["CAP", "FOR", "MOST", "TAKEN", "WAITING"]
+    assert row == ["two", "shop.public.customer", "2 an hour", "2", holds[2].id]
+    said = await holdgate("holds", "queue", "--json", **environment)
+    assert [one["waiting"] for one in said.json] == [[holds[2].id]]
+    said = await holdgate("holds", "show", holds[2].id, **environment)
+    assert re.search(r"^queue: +place 1 of 1 under the cap two, room at ", said.out, re.MULTILINE)
+    said = await holdgate("holds", "list", "--state", "approved", **environment)
+    assert [line.split()[1] for line in said.out.splitlines()[1:]] == ["queued", "approved", "approved"]

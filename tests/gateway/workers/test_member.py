@@ -9,7 +9,9 @@ from gateway.seats import Seats
 from gateway.store import Hold, HoldState, StoreUnavailable
 from gateway.workers.member import HoldsOfWorker, SeatsOfWorker
 from gateway.workers.process import RemoteSeats
+from rules import Demand
 from tests.gateway.management import Desk, hold_request, management
+from tests.gateway.store.samples import NOON
 
 
 async def test_holds_that_are_open_end_with_their_worker(
@@ -47,6 +49,23 @@ async def test_holds_that_are_open_end_with_their_worker(
         # What waits elsewhere goes on waiting.
         assert (await desk.holds.get(others)).state is HoldState.PENDING
         assert (await holds.approver("carol")) is not None
+
+
+async def test_places_under_caps_are_given_back(tmp_path: Path) -> None:
+    hourly, at_once = Demand("hourly", "", 9, 3600.0), Demand("one", "", 1, None)
+    async with management(tmp_path) as desk:
+        holds = HoldsOfWorker(desk.holds)
+        hold_id = (await desk.holds.open(hold_request())).id
+        demands, entries = [at_once, hourly], ("a", "b", "c")
+        places = [await holds.line_up(entry, hold_id, demands, NOON, False) for entry in entries]
+        assert [place and place.at for place in places] == [None, 1, 2]
+        await holds.leave("a", True)
+        assert await holds.advanced("b", 1) is None
+        await holds.interrupt()
+        # What began in this hour began, what waited did not.
+        assert [(one.cap, len(one.taken), len(one.waiting)) for one in await desk.holds.occupied()] == [
+            ("hourly", 2, 0)
+        ]
 
 
 async def decide(desk: Desk, hold_id: str) -> None:
