@@ -30,6 +30,7 @@ from rules import (
     Facts,
     Judge,
     Judgement,
+    Kept,
     Obligation,
     Parameter,
     Policy,
@@ -237,6 +238,20 @@ class Arbiter:
         """The next request will be another one."""
         self._readings.clear()
         self._rounds = 0
+
+    def view(self) -> tuple[Judge, SchemaSnapshot, tuple[object, ...]]:
+        """What verdicts that are kept are kept for: the judge, the catalog, and what else they depend on."""
+        context = self._context(())
+        return self._judge, context.catalog, self._judge.view(context)
+
+    def kept(self, sql: bytes) -> Kept | None:
+        """What is kept of a text for this session as it stands."""
+        return self._judge.kept(sql, self._context(()))
+
+    def resumed(self, execution: Execution, judgement: Judgement) -> Ruled:
+        """What was decided about an execution that is under way already, by what was kept."""
+        context = _as_bound(execution, self._context(()))
+        return Ruled(execution, judgement, (judgement.facts,), context.catalog, context.prepared)
 
     def use(self, judge: Judge) -> None:
         """Judge by another policy from now on."""

@@ -82,6 +82,8 @@ class Conversation:
         """End both connections: the client's after what is queued, the server's by Terminate."""
         if self.over.done():
             return
+        # Whoever records how it ended has to know of all that was under way.
+        self.core.leave_fast_path()
         if why is not None:
             self.why = why
         self.over.set_result(self.why)

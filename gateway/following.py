@@ -86,6 +86,13 @@ class Following:
             self._judged = policy, not policy.lets_everything_through
         return self._judged[1]
 
+    @property
+    def sure(self) -> bool:
+        """Whether nothing has to be asked before the next statement is judged, whatever it is."""
+        if self._changed or self._state.unknown is not None:
+            return False
+        return not self.wanted or (not self._state.stale and self._asked_at == self._version())
+
     def must_ask(self, request: Request) -> bool:
         """Whether the request can be judged only when the server owes nothing, and was asked."""
         state = self._state

@@ -14,10 +14,10 @@ from itertools import accumulate
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
-from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-__all__ = ["CONTENT_TYPE", "Family", "Histogram", "Metrics", "Sample", "Timer", "summed"]
+__all__ = ["CONTENT_TYPE", "Count", "Family", "Histogram", "Metrics", "Sample", "Tally", "Timer", "summed"]
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -137,6 +137,44 @@ class Histogram(Collector):
         yield family
 
 
+class Count:
+    """One series of a :class:`Tally`: whoever counts adds to ``value``."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0.0
+
+
+class Tally(Collector):
+    """A counter without locks, for what is counted for each statement. ``name`` ends in ``_total``."""
+
+    def __init__(
+        self, name: str, documentation: str, labels: Sequence[str], registry: CollectorRegistry
+    ) -> None:
+        self._name = name
+        self._documentation = documentation
+        self._labels = labels
+        self._series: dict[tuple[str, ...], Count] = {}
+        registry.register(self)
+
+    def labels(self, *values: str) -> Count:
+        """The series for these values; the same object every time, so it may be kept."""
+        count = self._series.get(values)
+        if count is None:
+            count = self._series[values] = Count()
+        return count
+
+    def collect(self) -> Iterable[Metric]:
+        """The current counts, for the registry."""
+        family = CounterMetricFamily(
+            self._name.removesuffix("_total"), self._documentation, labels=self._labels
+        )
+        for values, count in self._series.items():
+            family.add_metric(values, count.value)
+        yield family
+
+
 class _Undeclared(Collector):
     """Registers a collector without declaring its names.
 
@@ -238,8 +276,8 @@ class Metrics:
             registry=None,
         )
         _Undeclared(self.sessions_total, registry)
-        self.statements_total = Counter(
-            "holdgate_statements_total", "Statements judged.", ["action", "verdict"], registry=registry
+        self.statements_total = Tally(
+            "holdgate_statements_total", "Statements judged.", ["action", "verdict"], registry
         )
         self.statement_seconds = Histogram(
             "holdgate_statement_seconds",
@@ -311,7 +349,7 @@ class Metrics:
         self.upstream_errors_total = Counter(
             "holdgate_upstream_errors_total", "Failures of server connections.", ["kind"], registry=registry
         )
-        self.bytes_total = Counter("holdgate_bytes_total", "Bytes relayed.", ["direction"], registry=registry)
+        self.bytes_total = Tally("holdgate_bytes_total", "Bytes relayed.", ["direction"], registry)
         self.audit_queue = Gauge(
             "holdgate_audit_queue", "Audit records waiting to be written.", registry=registry
         )
@@ -391,17 +429,16 @@ class Metrics:
                 self.criteria_total.labels(kind, outcome)
         self._hit = self.classify_seconds.labels("hit")
         self._miss = self.classify_seconds.labels("miss")
-        self._statements: dict[tuple[str, str], Counter] = {}
         for state in ("waiting", "dead"):
             self.notifications.labels(state)
 
     def statement(self, action: str, verdict: str) -> None:
         """Count one judged statement: its main action and the verdict, both as lower-case words."""
-        key = (action, verdict)
-        child = self._statements.get(key)
-        if child is None:
-            child = self._statements[key] = self.statements_total.labels(action, verdict)
-        child.inc()
+        self.statements_total.labels(action, verdict).value += 1
+
+    def statement_count(self, action: str, verdict: str) -> Count:
+        """What ``statement`` counts with, for whoever counts many that are alike."""
+        return self.statements_total.labels(action, verdict)
 
     def classified(self, seconds: float, *, hit: bool) -> None:
         """One judgement took ``seconds``; ``hit`` when the verdict came from the cache."""
@@ -409,10 +446,8 @@ class Metrics:
 
     def relayed(self, *, to_upstream: int = 0, to_client: int = 0) -> None:
         """That many bytes were passed on in each direction."""
-        if to_upstream:
-            self._to_upstream.inc(to_upstream)
-        if to_client:
-            self._to_client.inc(to_client)
+        self._to_upstream.value += to_upstream
+        self._to_client.value += to_client
 
     def hold_opened(self) -> None:
         """A statement began to wait."""

@@ -16,11 +16,13 @@ class Obligations:
 
     def redaction(self, ruling: Ruling, statement_id: str) -> str:
         """The hint under which errors and notices of the request reach the client; empty: they pass as they are."""
-        if not ruling.redacts:
-            return ""
+        released = any(one.release is not None for one in ruling.ruled)
+        return self.redacting(statement_id, released=released) if ruling.redacts else ""
+
+    def redacting(self, statement_id: str, *, released: bool = False) -> str:
+        """The same for a statement whose errors and notices are to be left without values."""
         audit = self._config().audit
-        kept = audit.redact == "none" and audit.statements == "all"
-        if kept or any(one.release is not None for one in ruling.ruled):
+        if (audit.redact == "none" and audit.statements == "all") or released:
             return f"{_LEFT_OUT} The audit of the gateway has them: statement {statement_id}."
         return _LEFT_OUT
 

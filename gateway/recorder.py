@@ -9,7 +9,7 @@ from typing import Final
 
 from gateway import clock
 from gateway.arbiter import Release, Ruled, Ruling, execution_parameters, shown_parameters, shown_sql
-from gateway.audit import AuditPort, AuditRecord, Kind
+from gateway.audit import AuditPort, AuditRecord, Brief, Kind, Outline
 from gateway.audit.redact import redact_literals
 from gateway.identity import Principal, SessionState
 from gateway.metrics import Metrics
@@ -80,7 +80,7 @@ class Recorder:
     state: SessionState
     session_id: str
     runs: dict[Execution, Run] = field(default_factory=dict)
-    _recent: deque[_Past] = field(default_factory=lambda: deque(maxlen=RECENT))
+    _recent: deque[_Past | Brief] = field(default_factory=lambda: deque(maxlen=RECENT))
     _withheld: list[dict[str, str]] = field(default_factory=list)
     _left_out: int = 0
     _count: int = 0
@@ -89,6 +89,11 @@ class Recorder:
         """An id for one request, unique in the gateway's life."""
         self._count += 1
         return f"{self.session_id}.{self._count}"
+
+    def next_number(self) -> int:
+        """The number behind the session's id in an id that ``next_statement_id`` would give."""
+        self._count += 1
+        return self._count
 
     def base(self, kind: Kind, **fields: object) -> AuditRecord:
         """A record of this session with what is common to all of its records."""
@@ -173,7 +178,7 @@ class Recorder:
                 release.tags.append(event.tag or _undone(event))
             if event.rows is not None:
                 release.rows = (release.rows or 0) + event.rows
-        record = self._outcome(run, event, duration, and_the_rest)
+        record = self._outcome(run, event, duration, and_the_rest, self.take_withheld())
         cut = (record.sql or "")[:RECENT_CHARACTERS]
         self._recent.append(_Past(record.at, cut, record.tag, record.rows, record.sqlstate, record.hold_id))
         self.audit.append(record)
@@ -191,7 +196,7 @@ class Recorder:
                 "sqlstate": past.sqlstate,
                 "hold_id": past.hold_id,
             }
-            for past in self._recent
+            for past in map(_past, self._recent)
         ]
 
     def ended(self, execution: Execution) -> Release | None:
@@ -203,8 +208,25 @@ class Recorder:
         release.running -= 1
         return release if release.running == 0 else None
 
+    def outline(self, ruled: Ruled, *, several: bool) -> Outline:
+        """What the records of statements like this one will have in common, if nothing happens to them."""
+        event = StatementFinished(ruled.execution, 0, "", None, 0, {})
+        record = self._outcome(Run(ruled, "", 0.0), event, 0.0, False, ())
+        return Outline(record, self.session_id, several=several)
+
+    def passed(self, brief: Brief) -> None:
+        """A statement ended of which nothing else was ever noted."""
+        self.metrics.statement_seconds.observe(brief.seconds)
+        self._recent.append(brief)
+        self.audit.append_brief(brief)
+
     def _outcome(
-        self, run: Run, event: StatementFinished, duration: float, and_the_rest: bool
+        self,
+        run: Run,
+        event: StatementFinished,
+        duration: float,
+        and_the_rest: bool,
+        withheld: tuple[dict[str, str], ...],
     ) -> AuditRecord:
         one, execution = run.ruled, event.execution
         facts, verdict = one.judgement.facts, one.judgement.verdict
@@ -236,7 +258,7 @@ class Recorder:
             rows=event.rows,
             bytes=event.size,
             sqlstate=event.report.get("C"),
-            withheld=self.take_withheld(),
+            withheld=withheld,
             duration_ms=round(duration * 1000, 3),
             held_ms=None if run.held is None else round(run.held * 1000, 3),
             reason=event.report.get("M") if event.undone else None,
@@ -283,6 +305,12 @@ class Recorder:
             obligations=tuple(map(str, verdict.obligations)) if verdict else (),
             **{"reason": verdict.reason if verdict else None, **fields},
         )
+
+
+def _past(one: _Past | Brief) -> _Past:
+    if isinstance(one, _Past):
+        return one
+    return _Past(one.moment, one.text[:RECENT_CHARACTERS], one.tag, one.rows, None, None)
 
 
 def _undone(event: StatementFinished) -> str:

@@ -65,6 +65,7 @@ class Rulings:
         obligations: Obligations,
         recorder: Recorder,
         resume: Callable[[], None],
+        learn: Callable[[Request, Ruling], None],
     ) -> None:
         self._talk = talk
         self._asking = asking
@@ -78,6 +79,7 @@ class Rulings:
         self._obligations = obligations
         self._recorder = recorder
         self._resume = resume
+        self._learn = learn
         self._slow: asyncio.Task[None] | None = None
         self._context_unsettled = False
         self.cancelling: asyncio.Task[None] | None = None
@@ -91,6 +93,18 @@ class Rulings:
     def busy(self) -> bool:
         """Whether a request waits for something."""
         return self._slow is not None
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing is ruled on or waited for, and the next request finds nothing left over."""
+        return (
+            self._slow is None
+            and self.cancelling is None
+            and self.current is None
+            and not self.withdrawn
+            and not self._context_unsettled
+            and not self._asking.wanted
+        )
 
     async def done(self) -> None:
         """Until no request waits."""
@@ -153,6 +167,7 @@ class Rulings:
             return False
         self._forward(request, ruling, self._recorder.next_statement_id(), None)
         self._recorder.metrics.overhead_seconds.observe(clock.monotonic() - arrived)
+        self._learn(request, ruling)
         return True
 
     def _rule(self, request: Request, standing: Standing | None) -> tuple[Request, Ruling]:

@@ -29,6 +29,7 @@ from gateway.parsepool import ParsePool
 from gateway.previews import Previews
 from gateway.recorder import Recorder
 from gateway.rulings import INTERNAL_ERROR, Rulings
+from gateway.shortcut import Shortcut
 from gateway.tasks import spawn
 from gateway.waiting import Waiting
 from protocol import sqlstate
@@ -171,6 +172,7 @@ class Session:
             lambda: core.standing,
         )
         self._outcomes = Outcomes(holds, recorder, core.names, self._catalog)
+        obligations = Obligations(config)
         self._rulings = Rulings(
             self._talk,
             self._asking,
@@ -180,9 +182,20 @@ class Session:
             pool,
             self._waiting,
             Intents(self._asking, holds, recorder.who.user),
-            Obligations(config),
+            obligations,
             recorder,
             self._pump,
+            lambda request, ruling: self._shortcut.learn(request, ruling),
+        )
+        self._shortcut = Shortcut(
+            core,
+            self._talk,
+            self._arbiter,
+            self._following,
+            self._catalog,
+            self._rulings,
+            obligations,
+            recorder,
         )
         self._started_at = clock.now()
         self._read_ahead_full = False
@@ -225,6 +238,7 @@ class Session:
 
     def info(self) -> SessionInfo:
         """How the session stands."""
+        self._core.leave_fast_path()
         who, core = self._recorder.who, self._core
         if self._waiting.waiting:
             state = "held"
@@ -256,6 +270,7 @@ class Session:
 
     def use(self, judge: Judge) -> None:
         """Judge by another policy from the next request on."""
+        self._core.leave_fast_path()
         self._arbiter.use(judge)
 
     async def ask(self, sql: str) -> list[Row]:
@@ -335,12 +350,17 @@ class Session:
     def from_client(self, data: bytes) -> None:
         """Bytes of the client."""
         self._bytes_up += len(data)
+        if self._shortcut.take(data):
+            return
         self._core.receive_from_client(data)
         self._pump()
 
     def from_upstream(self, data: bytes) -> None:
         """Bytes of the server."""
         self._bytes_down += len(data)
+        if self._shortcut.answered(data):
+            self._count_bytes()
+            return
         try:
             self._core.receive_from_upstream(data)
         except UpstreamViolation as violation:
@@ -427,6 +447,8 @@ class Session:
         if self._core.settled:
             self._settled()
         self._mind_read_ahead(marker)
+        if marker is NEED_DATA:
+            self._shortcut.enter()
 
     def _handle_events(self) -> object:
         core = self._core

@@ -100,6 +100,17 @@ class BackendWalker:
         """Whether what was given so far ends at a message's end."""
         return self._left == 0 or not self._keep or self._held
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether what was given so far ends at a message's end, and nothing is looked at out of the ordinary."""
+        return not (self._left or self._stash or self.collecting) and self.trial is None
+
+    def passed(self, size: int) -> int:
+        """Whole messages of so many bytes went by without being walked; returns what ``position`` was in front."""
+        before = self._base
+        self._base = self.position = before + size
+        return before
+
     def let_go(self) -> None:
         """What was held back has been given to the client, with the beginning of a message that is under way."""
         self.trial = None

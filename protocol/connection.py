@@ -8,7 +8,7 @@ invents. A ``ProtocolViolation`` ends the session; any other exception is a bug.
 Source: PostgreSQL documentation, "Message Flow".
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from . import gather, messages
 from .ceiling import Ceiling
@@ -17,6 +17,7 @@ from .enclosure import NOTHING_AROUND, Enclosure, Standing
 from .errors import FrontendViolation, ServerError
 from .events import NEED_DATA, PAUSED, Event, RequestReady, Terminated
 from .exchange import Exchange
+from .fastpath import FastPath
 from .frontend import Frame, FrontendReader, Limits
 from .gather import Resolved
 from .hidden import Analysis, Hidden, Place
@@ -35,13 +36,16 @@ class ProxyConnection:
 
     def __init__(self, limits: Limits, status: int = TransactionStatus.IDLE) -> None:
         self._limits = limits
-        self._exchange = Exchange(status)
-        self._gatherer = self._exchange.gatherer
-        self._copy = self._exchange.copy
+        self._whole = whole = Exchange(status)
+        self._gatherer = whole.gatherer
+        self._copy = whole.copy
         self._reader = FrontendReader(limits)
-        self._replies = Replies(self._exchange)
+        self._replies = Replies(whole)
         self._walker = self._replies.walker
-        self._trials = Trials(self._exchange, self._walker)
+        self._trials = Trials(whole, self._walker)
+        self._names = whole.names
+        self._fast = FastPath(whole, self._reader, self._replies, limits, self._resume)
+        self._resumed: Callable[[Request], None] | None = None
         self._to_client: list[bytes] = []
         self._invented: list[bytes] = []
         self._outstanding: Resolved | None = None
@@ -52,7 +56,46 @@ class ProxyConnection:
     @property
     def names(self) -> SessionNames:
         """The prepared statements and portals of the session."""
-        return self._exchange.names
+        return self._names
+
+    # The short way -------------------------------------------------------------------------------------
+
+    @property
+    def _exchange(self) -> Exchange:
+        """Where the session stands; whoever looks sees everything, and so ends the short way."""
+        if self._fast.entered:
+            self._fast.leave()
+        return self._whole
+
+    def fast_path(self, resumed: Callable[[Request], None]) -> FastPath:
+        """The short way for requests that are known. It is left by whatever else is done here, at once.
+
+        ``resumed`` is called with a request that was sent that way once it has to be known like any other; it must
+        ``forward`` it, without anything around it, and do nothing else here.
+        """
+        self._resumed = resumed
+        return self._fast
+
+    def leave_fast_path(self) -> None:
+        """Go on as usual, from where things stand."""
+        self._fast.leave()
+
+    def enter_fast_path(self) -> bool:
+        """Open the short way, if nothing at all is under way; whether it is open."""
+        if self._outstanding is not None or self._rest is not None or self._faking or self._terminated:
+            return False
+        return not self._invented and not self._to_client and self._fast.enter()
+
+    def _resume(self, burst: bytes) -> None:
+        """Take what was sent the short way as if it came, and was forwarded, now."""
+        assert self._resumed is not None, "nobody would have sent anything"
+        self._reader.feed(burst)
+        event = self.next_event()
+        assert isinstance(event, RequestReady), "one request"
+        self._resumed(event.request)
+        sent, self._whole.to_upstream = b"".join(self._whole.to_upstream), []
+        if sent != burst or self._outstanding is not None or not self._reader.at_rest:
+            raise RuntimeError("what was sent the short way is not what would have been sent")
 
     # What the gateway asks -----------------------------------------------------------------------------
 
@@ -79,7 +122,7 @@ class ProxyConnection:
     @property
     def copying(self) -> bool:
         """Whether the server waits for COPY data of the client."""
-        return self._copy.wanted
+        return self._exchange.copy.wanted
 
     @property
     def in_transaction(self) -> bool:
@@ -89,6 +132,7 @@ class ProxyConnection:
     @property
     def at_client_boundary(self) -> bool:
         """Whether what was given to the client ends at a message's end, so that a message may follow."""
+        self._fast.leave()
         return self._walker.at_boundary
 
     @property
@@ -100,11 +144,13 @@ class ProxyConnection:
 
     def receive_from_client(self, data: bytes) -> None:
         """Take bytes of the client; then call ``next_event`` until it returns a marker."""
+        self._fast.leave()
         if not self._terminated:
             self._reader.feed(data)
 
     def receive_from_upstream(self, data: bytes) -> None:
         """Take bytes of the server; then write ``data_to_client`` and call ``next_event``."""
+        self._fast.leave()
         if self._invented:
             # They come behind the message that was under way, and before all that the server sent after it.
             left = self._walker.left
@@ -491,6 +537,7 @@ class ProxyConnection:
 
     def _invent(self, data: bytes) -> None:
         """Give the client a message that is not the server's, behind the one that is under way."""
+        self._fast.leave()
         if self._walker.at_boundary:
             self._to_client.append(data)
         else:

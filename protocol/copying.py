@@ -68,6 +68,13 @@ class CopyIn:
         self.possible = more
 
     @property
+    def at_rest(self) -> bool:
+        """Whether there is no COPY, and none that anything is still to come of."""
+        return not (
+            self.possible or self.wanted or self.broken or self.ignored or self.doubtful or self.fenced
+        )
+
+    @property
     def undecided(self) -> bool:
         """Whether nothing more of the client may be looked at before the server has answered."""
         return self.possible or self.fenced or (self.ignored > 0 and not self.wanted)

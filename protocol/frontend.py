@@ -83,6 +83,11 @@ class FrontendReader:
         return self._left > 0 and not self._dropping
 
     @property
+    def at_rest(self) -> bool:
+        """Whether all that came was handed out, up to the end of a message."""
+        return not self._left and self._pos == len(self._data) and not self._more
+
+    @property
     def buffered(self) -> int:
         """Bytes held."""
         return len(self._data) - self._pos + self._more_size

@@ -143,6 +143,11 @@ def execute(portal: bytes, rows: int = 0) -> bytes:
     return message(FrontendTag.EXECUTE, portal + b"\0" + struct.pack("!i", rows))
 
 
+def describe_portal(name: bytes) -> bytes:
+    """Describe a portal."""
+    return message(FrontendTag.DESCRIBE, b"P" + name + b"\0")
+
+
 def close_statement(name: bytes) -> bytes:
     """Close of a prepared statement."""
     return message(FrontendTag.CLOSE, b"S" + name + b"\0")

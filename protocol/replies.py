@@ -42,6 +42,19 @@ class Replies:
         self._reported = 0
         self._redact = ""
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether what comes next passes as it is, as far as that depends on what came before."""
+        return not self._redact and self.walker.at_rest
+
+    def passed(self, end: int, size: int) -> int:
+        """The whole answer to one statement went by without being walked: ``size`` bytes with ReadyForQuery, of which
+        ``end`` without. Returns what is reported as its size."""
+        reported = self.walker.passed(size) + end
+        counted = reported - self._reported
+        self._reported = reported
+        return counted
+
     def row_allowed(self, tag: int) -> None:
         """See ``backend.Observer``."""
         head = self._exchange.queue.head()

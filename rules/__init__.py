@@ -18,14 +18,18 @@ from rules.facts import Action, EffectFacts, Facts, Nature, ParameterBound, RowB
 from rules.formatting import format_sql
 from rules.intent import UNSAID, Intent, spoken_in
 from rules.judge import Judge, TooHeavy, slim, unread
+from rules.kept import Kept
 from rules.mapping import PolicyError, Problem
 from rules.policy import Policy
 from rules.readonly import Boundary, Containment, containment, joint
 from rules.settings import is_harmless
 from rules.subjects import Touch, people_in
+from rules.templates import MAX_LENGTH as MAX_TEMPLATE
+from rules.templates import pattern_of
 from rules.verdict import Decision, Effect, Judgement, Obligation, Verdict, united
 
 __all__ = [
+    "MAX_TEMPLATE",
     "NO_CURSORS",
     "NO_MARGIN",
     "UNSAID",
@@ -50,6 +54,7 @@ __all__ = [
     "Intent",
     "Judge",
     "Judgement",
+    "Kept",
     "Margin",
     "Met",
     "Nature",
@@ -78,6 +83,7 @@ __all__ = [
     "joined",
     "joint",
     "narrow",
+    "pattern_of",
     "people_in",
     "slim",
     "spoken_in",

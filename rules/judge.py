@@ -14,6 +14,7 @@ from rules.context import Context, Parameter
 from rules.explanation import Explanation, explain
 from rules.facts import Action, EffectFacts, Facts, Nature, StatementFacts
 from rules.functions import Conduct, known
+from rules.kept import Kept
 from rules.message import read_message
 from rules.policy import Policy
 from rules.settings import guarded_resets, startup
@@ -75,21 +76,7 @@ class Judge:
         ``learn`` keeps them.  Without them the message is read here, unless that is more work than the allowance has
         left: then raises ``TooHeavy``.
         """
-        key = (
-            sql,
-            context.user,
-            context.database,
-            context.application_name,
-            context.client_addr,
-            context.groups,
-            context.role,
-            context.search_path,
-            context.client_encoding,
-            context.standard_conforming_strings,
-            context.unknown,
-            context.bad_defaults,
-            context.catalog.generation,
-        )
+        key = (sql, *self.view(context))
         kept = self._verdicts.get(key)
         if kept is not None:
             self.hits += 1
@@ -116,6 +103,36 @@ class Judge:
         if not (depends or given):
             self._verdicts.put(key, judgement, len(sql) + _OVERHEAD)
         return judgement
+
+    @staticmethod
+    def view(context: Context) -> tuple[object, ...]:
+        """What a verdict that is kept depends on, besides the policy and the text."""
+        return (
+            context.user,
+            context.database,
+            context.application_name,
+            context.client_addr,
+            context.groups,
+            context.role,
+            context.search_path,
+            context.client_encoding,
+            context.standard_conforming_strings,
+            context.unknown,
+            context.bad_defaults,
+            context.catalog.generation,
+        )
+
+    def kept(self, sql: bytes, context: Context) -> Kept | None:
+        """The judgement that ``judge`` has kept for a text, alone or for all texts of its template; None where each
+        text is judged anew.  It is what ``judge`` says for as long as the ``view`` of the context stays the same."""
+        view = self.view(context)
+        judgement = self._verdicts.get((sql, *view))
+        if judgement is not None:
+            return Kept(judgement)
+        template = template_of(sql) if context.unknown is None and self.cached(sql, context) is None else None
+        known = self._template(template, context)
+        judgement = None if known is None else self._verdicts.get((template, *view))
+        return None if judgement is None else Kept(judgement, known)
 
     def _judged_alike(
         self, key: tuple[object, ...], facts: Facts, context: Context, parameters: Sequence[Parameter] | None

@@ -16,7 +16,7 @@ from typing import Final
 
 from rules.facts import Action, Facts, Nature
 
-__all__ = ["Template", "other_literals", "template_of"]
+__all__ = ["Template", "other_literals", "pattern_of", "template_of"]
 
 MAX_LENGTH: Final = 4096
 
@@ -27,7 +27,7 @@ _DOUBTFUL: Final = (b"\\", b"$", b"\0", b"--", b"/*", b"pg_")
 _LITERAL: Final = rb"(?<![\w.])(?>\d{1,9}(?![\w.])|'\ *+[!-&(-\[\]-~][^'\\]*+')"
 """An integer as int4 has it, or a string that is not blank: blanking what is personal is something of its own."""
 _NEXT: Final = rb"""
-(?=\s*+(?>\Z|[),;]|(?>AND|OR|ORDER|GROUP|LIMIT|OFFSET|FETCH|FOR|RETURNING|WHERE|FROM|UNION|ON)\b))
+(?=\s*+(?>\Z|[),;]|(?>AND|ORDER|OR|GROUP|LIMIT|OFFSET|FETCH|FOR|RETURNING|WHERE|FROM|UNION|ON)\b))
 """
 _COMPARED: Final = rb"""
 (?>"[^"]*+"|(?<![\w"])[A-Za-z_]\w*+) \s*+ (?>=|<>|!=|<=|>=|<|>|\+|-|I?LIKE\b) \s*+
@@ -64,6 +64,18 @@ def template_of(sql: bytes) -> bytes | None:
 def other_literals(template: bytes) -> bytes:
     """A text of the template, with literals that nobody is likely to have written."""
     return template.replace(_NUMBER, b"739405182").replace(_STRING, b"'holdgate'")
+
+
+def pattern_of(sql: bytes) -> "re.Pattern[bytes] | None":
+    """What fully matches only texts that have the same template as this one: those with other whole numbers in the
+    places of the ones that are taken out of it.  None if it has no template, or strings are taken out of it.
+
+    A template asks of a digit only that it is one, and of a number only that it has between one and nine of them.
+    """
+    template = template_of(sql)
+    if template is None or _STRING in template:
+        return None
+    return re.compile(rb"\d{1,9}".join(map(re.escape, template.split(_NUMBER))))
 
 
 def _without_literals(match: "re.Match[bytes]") -> bytes:

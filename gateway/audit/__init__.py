@@ -1,5 +1,6 @@
 """The record of everything: an append-only file of chained JSON lines."""
 
+from gateway.audit.brief import Brief, Outline
 from gateway.audit.log import AuditLog, AuditUnavailable
 from gateway.audit.port import AuditPort
 from gateway.audit.record import AuditRecord, Kind
@@ -11,7 +12,9 @@ __all__ = [
     "AuditPort",
     "AuditRecord",
     "AuditUnavailable",
+    "Brief",
     "Kind",
+    "Outline",
     "Page",
     "VerifyResult",
     "export",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
+from gateway.audit.brief import Brief
 from gateway.audit.record import AuditRecord, Encoded, Kind, Link, seal, unseal
 from gateway.clock import Clock
 from gateway.store.records import iso
@@ -114,7 +115,7 @@ class Chain:
             self._note("recovered", f"an unfinished record of {len(torn)} bytes was put aside in {kept.name}")
         self._prune()
 
-    def write(self, records: Sequence[AuditRecord | Encoded]) -> None:
+    def write(self, records: Sequence[AuditRecord | Encoded | Brief]) -> None:
         """Append ``records``; they are on disk when this returns.
 
         Raises OSError, and then none of them is in the file and the chain is as before.
@@ -131,13 +132,14 @@ class Chain:
             os.close(self._file)
             self._file = -1
 
-    def _append(self, records: Sequence[AuditRecord | Encoded]) -> None:
+    def _append(self, records: Sequence[AuditRecord | Encoded | Brief]) -> None:
         # Measured, not remembered: what others put there is for verify() to name, not for us to cut.
         self._size = os.fstat(self._file).st_size
         link = self.link
         lines: list[bytes] = []
         for record in records:
-            line, link = seal(record, link)
+            said = record.encoded() if isinstance(record, Brief) else record
+            line, link = seal(said, link)
             lines.append(line)
         data = memoryview(b"".join(lines))
         size = self._size + len(data)

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Literal
 
+from gateway.audit.brief import Brief
 from gateway.audit.chain import Chain
 from gateway.audit.record import AuditRecord, Encoded
 from gateway.audit.redact import left_out, redacted
@@ -46,7 +47,9 @@ class _Entry:
 
     __slots__ = ("record", "waiter")
 
-    def __init__(self, record: AuditRecord | Encoded, waiter: "asyncio.Future[None] | None" = None) -> None:
+    def __init__(
+        self, record: AuditRecord | Encoded | Brief, waiter: "asyncio.Future[None] | None" = None
+    ) -> None:
         self.record = record
         self.waiter = waiter
 
@@ -142,6 +145,13 @@ class AuditLog:
         """Record something that has happened. Never waits and never fails; see :attr:`healthy`."""
         if not left_out(record, self._config):
             self._push(_Entry(redacted(record, self._config)), urgent=False)
+
+    def append_brief(self, brief: Brief) -> None:
+        """``append`` for a statement that was allowed, to which nothing happened."""
+        if self._config.redact == "none" and self._config.statements == "all":
+            self._push(_Entry(brief), urgent=False)
+        else:
+            self.append(brief.record())
 
     async def intent(self, record: AuditRecord) -> None:
         """Record something that is about to happen: it is on disk when this returns.

@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from gateway.audit.brief import Brief
 from gateway.audit.record import AuditRecord
 
 __all__ = ["AuditPort"]
@@ -24,6 +25,9 @@ class AuditPort(Protocol):
 
     def append(self, record: AuditRecord) -> None:
         """Record something that has happened. Never waits and never fails; see :attr:`healthy`."""
+
+    def append_brief(self, brief: Brief) -> None:
+        """``append`` for a statement that was allowed, to which nothing happened."""
 
     async def intent(self, record: AuditRecord) -> None:
         """Record something that is about to happen: it is on disk when this returns.

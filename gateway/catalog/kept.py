@@ -118,6 +118,15 @@ class Catalog:
         """Whether the snapshot is there and nothing is known that could have changed the catalog since."""
         return self._seen == self.changes and clock.monotonic() < self._fresh_until
 
+    def still(self, snapshot: SchemaSnapshot, version: tuple[int, int], now: float) -> bool:
+        """Whether it is as fresh as it was with this snapshot and these ``changes`` and ``differences``."""
+        return (
+            self.snapshot is snapshot
+            and self.changes == version[0] == self._seen
+            and self.differences == version[1]
+            and now < self._fresh_until
+        )
+
     @property
     def period(self) -> float:
         """The polling period in seconds."""

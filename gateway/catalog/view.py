@@ -109,6 +109,22 @@ class SessionCatalog:
         )
 
     @property
+    def shared(self) -> bool:
+        """Whether the session sees what everybody sees, and nothing is under way that may change that."""
+        return not (
+            self._changed
+            or self._unsettled
+            or self._forwarded
+            or self._doubtful
+            or self._made
+            or self._made_copies
+            or self._expected
+            or self._temporary is not None
+            or self._unknown is not None
+            or self._followed is not None
+        ) and (self._temporary_known and self.catalog.is_of(self._identity))
+
+    @property
     def own(self) -> bool:
         """Whether the session sees anything that others do not, which the end of its transaction may take away."""
         return self._changed or self._forwarded or self._temporary is not None

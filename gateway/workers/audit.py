@@ -11,6 +11,7 @@ import logging
 from typing import Final
 
 from gateway.audit import AuditRecord, AuditUnavailable
+from gateway.audit.brief import Brief
 from gateway.audit.record import encode
 from gateway.audit.redact import left_out, redacted
 from gateway.config.model import Audit
@@ -49,7 +50,7 @@ class WorkerAudit:
         self._queue_limit = queue_limit
         self._intent_seconds = intent_seconds
         self._stop_seconds = stop_seconds
-        self._gathered: list[AuditRecord] = []
+        self._gathered: list[AuditRecord | Brief] = []
         self._timer: asyncio.TimerHandle | None = None
         self._owed = 0
         self._nothing_owed = asyncio.Event()
@@ -82,9 +83,18 @@ class WorkerAudit:
 
     def append(self, record: AuditRecord) -> None:
         """Record something that has happened. Never waits and never fails; see :attr:`healthy`."""
-        if left_out(record, self._config):
-            return
-        self._gathered.append(redacted(record, self._config))
+        if not left_out(record, self._config):
+            self._gather(redacted(record, self._config))
+
+    def append_brief(self, brief: Brief) -> None:
+        """``append`` for a statement that was allowed, to which nothing happened."""
+        if self._config.redact == "none" and self._config.statements == "all":
+            self._gather(brief)
+        else:
+            self.append(brief.record())
+
+    def _gather(self, record: AuditRecord | Brief) -> None:
+        self._gathered.append(record)
         self._owe(1)
         if len(self._gathered) >= BATCH:
             self._hand_over()
@@ -128,9 +138,11 @@ class WorkerAudit:
             records, self._gathered = self._gathered, []
             spawn(self._send(records), name="audit records")
 
-    async def _send(self, records: list[AuditRecord]) -> None:
+    async def _send(self, records: list[AuditRecord | Brief]) -> None:
         try:
-            await self._records.take([encode(record) for record in records])
+            await self._records.take(
+                [one.encoded() if isinstance(one, Brief) else encode(one) for one in records]
+            )
         except (AuditUnavailable, CallFailed, ChannelClosed) as error:
             self._failed(str(error))
         finally:

@@ -7,6 +7,11 @@ def test_now_is_aware_and_in_utc() -> None:
     assert clock.now().tzinfo is UTC
 
 
+def test_microseconds_are_those_of_now() -> None:
+    before = clock.now().timestamp()
+    assert before - 1 < clock.microseconds() / 1e6 < before + 60
+
+
 def test_monotonic_does_not_run_backwards() -> None:
     assert clock.monotonic() <= clock.monotonic()
 

@@ -145,6 +145,15 @@ def test_statements_are_counted_by_action_and_verdict() -> None:
     assert samples['holdgate_statements_total{action="read",verdict="allow"}'] == 1
 
 
+def test_a_series_may_be_counted_by_whoever_keeps_it() -> None:
+    metrics = Metrics()
+    count = metrics.statement_count("read", "allow")
+    count.value += 2
+    metrics.statement("read", "allow")
+    assert metrics.statement_count("read", "allow") is count
+    assert count.value == 3
+
+
 def test_judging_is_timed_by_whether_the_cache_knew() -> None:
     metrics = Metrics()
     metrics.classified(3e-6, hit=True)

@@ -11,7 +11,7 @@ from typing import Final, Literal
 from protocol.connection import ProxyConnection
 from protocol.enclosure import NOTHING_AROUND, Boundary, Conduct, Enclosure, enclose
 from protocol.errors import FrontendViolation, ServerError
-from protocol.events import NEED_DATA, PAUSED, HiddenFinished, RequestReady
+from protocol.events import NEED_DATA, PAUSED, Event, HiddenFinished, RequestReady
 from protocol.frontend import Limits
 from protocol.hidden import Analysis, Hidden, Place
 from protocol.messages import OWN_NAME
@@ -150,6 +150,7 @@ class Talk:
     def _pump(self) -> None:
         try:
             while (event := self.core.next_event()) is not NEED_DATA and event is not PAUSED:
+                self._heard(event)
                 if isinstance(event, RequestReady):
                     self._request(event.request)
                 elif isinstance(event, HiddenFinished):
@@ -157,6 +158,9 @@ class Talk:
         except FrontendViolation:
             self.over = True
         self._flush()
+
+    def _heard(self, event: Event) -> None:
+        """An event came; for whoever wants to know."""
 
     def _request(self, request: Request) -> None:
         assert self._ruling is None, "two requests at once"

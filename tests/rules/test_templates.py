@@ -2,16 +2,19 @@
 
 import json
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rules import Action, EffectFacts, Facts, Judge, StatementFacts
 from rules.catalog import SchemaSnapshot
 from rules.facts import Nature
-from rules.templates import MAX_LENGTH, Template, other_literals, template_of
+from rules.templates import MAX_LENGTH, Template, other_literals, pattern_of, template_of
 from tests.rules.catalogs import SHOP
 from tests.rules.policies import context, strict_judge
 from tests.rules.test_redteam import LINES
@@ -32,6 +35,10 @@ def shown(sql: str) -> str | None:
         ("SELECT a FROM t WHERE id = 12;", "SELECT a FROM t WHERE id = N;"),
         ('SELECT a FROM t WHERE "t"."Id">=12 LIMIT 5', 'SELECT a FROM t WHERE "t"."Id">=N LIMIT 5'),
         ("SELECT a FROM t WHERE b='x''y' OR b = 'z'", "SELECT a FROM t WHERE b='x''y' OR b = S"),
+        (
+            "SELECT a FROM t WHERE id > 3 ORDER BY id LIMIT 2",
+            "SELECT a FROM t WHERE id > N ORDER BY id LIMIT 2",
+        ),
         ("SELECT a FROM t WHERE b ilike 'x%' and 1 = 2", "SELECT a FROM t WHERE b ilike S and 1 = 2"),
         ("DELETE FROM t WHERE id IN (1, 2 , 'x')", "DELETE FROM t WHERE id IN (N, N , S)"),
         ("UPDATE t SET n = n + 5, b = 'x' WHERE id = 7", "UPDATE t SET n = n + N, b = S WHERE id = N"),
@@ -101,6 +108,45 @@ def test_other_literals_make_a_text_of_the_same_template() -> None:
 # --- what is known of a template --------------------------------------------------------------------------
 
 READ = EffectFacts(Action.READ, "crm.orders", ("id",))
+
+
+def test_a_pattern_is_of_whole_numbers_only() -> None:
+    assert pattern_of(b"SELECT 1") is None
+    assert pattern_of(b"SELECT a FROM t WHERE b = 'x'") is None
+    pattern = pattern_of(b"SELECT a FROM t WHERE id = 1 LIMIT 5")
+    assert pattern is not None
+    assert pattern.fullmatch(b"SELECT a FROM t WHERE id = 123456789 LIMIT 5")
+    for other in (
+        "= 1234567890 LIMIT 5",
+        "= 1 LIMIT 6",
+        "= x LIMIT 5",
+        "= -1 LIMIT 5",
+        "= 1 LIMIT 5;",
+        "= 1.5 LIMIT 5",
+    ):
+        assert not pattern.fullmatch(f"SELECT a FROM t WHERE id {other}".encode())
+
+
+@given(data=st.data())
+def test_what_matches_a_pattern_has_its_template(data: st.DataObject) -> None:
+    sql = data.draw(st.sampled_from(_WITH_NUMBERS)).encode()
+    digits = st.sampled_from(["0", "00", "7", "12", "123456789", "1234567890"])
+    other = re.sub(
+        rb"\d+", lambda match: data.draw(digits).encode() if data.draw(st.booleans()) else match[0], sql
+    )
+    pattern = pattern_of(sql)
+    if pattern is not None and pattern.fullmatch(other):
+        assert template_of(other) == template_of(sql)
+
+
+_WITH_NUMBERS = (
+    "SELECT a1 FROM t2 WHERE id3 = 4 AND b>5 ORDER BY 6 LIMIT 7",
+    "INSERT INTO t VALUES (1, -2, 3.5, NULL), (4,5 , 6.25,DEFAULT)",
+    'SELECT "a = 1", 2 FROM t WHERE "c3" IN (4, 5,6) AND d = 7::text OR e=8',
+    "UPDATE t SET a = a + 1, b = b-2 WHERE c BETWEEN 3 AND 4 AND d<>5",
+    "SELECT * FROM t WHERE a = 1e5 OR b = 2 OR x9=10 OR y = 'z' AND 11 = 12",
+    "SELECT f(a=1), g(2) FROM t t3 WHERE t3.b4 = 5)",
+)
 
 
 def facts(*effects: EffectFacts, sql: str = "SELECT 1", **changes: Any) -> Facts:
