@@ -21,6 +21,7 @@ NAMES = {
     "holdgate_reader_deaths_total": ("counter", ()),
     "holdgate_reader_refused_total": ("counter", ()),
     "holdgate_holds": ("gauge", ("state",)),
+    "holdgate_holds_queued": ("gauge", ()),
     "holdgate_hold_wait_seconds": ("histogram", ()),
     "holdgate_holds_resolved_total": ("counter", ("state",)),
     "holdgate_criteria_total": ("counter", ("kind", "outcome")),
