@@ -62,7 +62,7 @@ def _counted(request: Request, ruling: Ruling, standing: Standing) -> frozenset[
             continue
         if len(execution.sql) != 1:
             raise NotTallied("it cannot be told which text is executed")
-        if tallies(execution.sql[0], one.prepared):
+        if tallies(one.judgement.facts, one.prepared):
             counted.add(execution)
         if contained.takes_data:
             raise NotTallied("it may be a COPY from the client")

@@ -94,9 +94,7 @@ class Outcomes:
 
     def _follow_cursors(self, run: Run, event: StatementFinished) -> None:
         state = self._recorder.state
-        for step in run.ruled.cursor_steps:
-            if step.statement is not None and step.statement != event.index:
-                continue
+        for step in run.cursor_steps(event.index):
             if step.act is CursorAct.COMMIT and event.tag == "ROLLBACK":
                 step = replace(step, act=CursorAct.ROLLBACK)
             state.cursors = state.cursors.after((step,))

@@ -7,10 +7,11 @@ import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections import OrderedDict
+from dataclasses import replace
 from typing import Final
 
 from gateway.parsereply import MalformedReply, facts_from
-from gateway.parsewire import HEADER, MAX_REPLY, Forget, Read, Rules, encode, pieces
+from gateway.parsewire import HEADER, MAX_ANSWER, Forget, Read, Rules, encode, pieces
 from rules import Context, Facts, Policy, SchemaSnapshot, slim
 
 __all__ = ["Reader", "ReaderLost"]
@@ -173,15 +174,33 @@ class Reader:
             raise ReaderLost(_CLOSED) from error
 
     async def _receive(self) -> Facts | None:
+        """One answer; None from a reader that is ready. Raises ``ReaderLost``."""
+        portions: list[Facts | None] = []
+        left = MAX_ANSWER
         try:
-            (length,) = HEADER.unpack(await self._from.readexactly(HEADER.size))
-            if length > MAX_REPLY:
-                raise ReaderLost(f"an answer of {length} bytes")
-            return facts_from(await self._from.readexactly(length))
+            while length := await self._length():
+                left -= length
+                if left < 0:
+                    raise ReaderLost(f"an answer of more than {MAX_ANSWER} bytes")
+                portions.append(facts_from(await self._from.readexactly(length)))
+                # What has arrived already is read without a pause: the others have theirs here.
+                await asyncio.sleep(0)
         except (asyncio.IncompleteReadError, ConnectionError) as error:
             raise ReaderLost(_CLOSED) from error
         except MalformedReply as error:
             raise ReaderLost(str(error)) from error
+        found = [portion for portion in portions if portion is not None]
+        if portions == [None]:
+            return None
+        if not found or len(found) < len(portions):
+            raise ReaderLost("its answer was no answer")
+        if len(found) == 1:
+            return found[0]
+        return replace(found[0], statements=tuple(one for portion in found for one in portion.statements))
+
+    async def _length(self) -> int:
+        (length,) = HEADER.unpack(await self._from.readexactly(HEADER.size))
+        return int(length)
 
 
 def _environment() -> dict[str, str]:

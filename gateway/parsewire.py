@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
-from rules import Context, Policy, SchemaSnapshot
+from rules import Context, Facts, Policy, SchemaSnapshot
 
 __all__ = [
     "HEADER",
-    "MAX_REPLY",
+    "MAX_ANSWER",
     "Arriving",
     "Forget",
     "Learn",
@@ -24,14 +24,18 @@ __all__ = [
     "Request",
     "Rules",
     "encode",
+    "encode_answer",
     "pieces",
 ]
 
 HEADER: Final = struct.Struct("!I")
 """In front of each frame: its length in bytes."""
 
-MAX_REPLY: Final = 16 * 1024 * 1024
+MAX_ANSWER: Final = 16 * 1024 * 1024
 """Bytes of one answer. The gateway believes no larger length."""
+
+PORTION: Final = 64
+"""Statements and effects that are answered at once: a millisecond's work to check."""
 
 PIECE: Final = 64
 """Entries of a catalog that are sent at once: about a millisecond's work to encode."""
@@ -91,6 +95,28 @@ def encode(message: object) -> bytes:
     """One frame."""
     body = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
     return HEADER.pack(len(body)) + body
+
+
+def encode_answer(facts: Facts | None) -> bytes:
+    """The frames of one answer, and an empty one behind them: facts, or None from a reader that is ready.
+
+    A message may have a thousand statements. They come in portions, each as facts with those statements, so that the
+    event loop can do something else between one and the next; all else is in the first.
+    """
+    portions: list[Facts | None] = []
+    first = 0
+    if facts is not None:
+        weight = 0
+        for at, statement in enumerate(facts.statements):
+            weight += 1 + len(statement.effects)
+            if weight >= PORTION:
+                statements = facts.statements[first : at + 1]
+                portions.append(replace(facts, statements=statements) if not portions else Facts(statements))
+                first, weight = at + 1, 0
+        if first < len(facts.statements) or not portions:
+            statements = facts.statements[first:]
+            portions.append(replace(facts, statements=statements) if not portions else Facts(statements))
+    return b"".join(map(encode, portions or [None])) + HEADER.pack(0)
 
 
 def pieces(

@@ -19,7 +19,18 @@ import threading
 from dataclasses import replace
 from typing import BinaryIO, Final
 
-from gateway.parsewire import HEADER, MAX_REPLY, Arriving, Forget, Learn, Part, Read, Request, Rules, encode
+from gateway.parsewire import (
+    HEADER,
+    MAX_ANSWER,
+    Arriving,
+    Forget,
+    Learn,
+    Part,
+    Read,
+    Request,
+    Rules,
+    encode_answer,
+)
 from rules import Judge, SchemaSnapshot, unread
 
 __all__ = ["Worker", "main", "serve"]
@@ -41,7 +52,7 @@ class Worker:
         """Whether memory ran out: what is left of it is in pieces."""
 
     def answer(self, request: Request) -> bytes | None:
-        """Take one request; a frame with the facts if it asked for some."""
+        """Take one request; the frames of the facts if it asked for some."""
         match request:
             case Read():
                 return self._read(request)
@@ -67,15 +78,15 @@ class Worker:
         try:
             if request.key is not None:
                 context = replace(context, catalog=self.catalog(request.key))
-            frame = encode(judge.read(request.sql, context))
+            answer = encode_answer(judge.read(request.sql, context))
         except RecursionError:
-            return encode(unread("nested too deeply"))
+            return encode_answer(unread("nested too deeply"))
         except MemoryError:
             self.exhausted = True
-            return encode(unread("reading it takes more memory than limits.reader_memory allows"))
-        if len(frame) > MAX_REPLY:
-            return encode(unread("what it does is too much to be told"))
-        return frame
+            return encode_answer(unread("reading it takes more memory than limits.reader_memory allows"))
+        if len(answer) > MAX_ANSWER:
+            return encode_answer(unread("what it does is too much to be told"))
+        return answer
 
 
 def main() -> None:
@@ -110,7 +121,7 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> bool:
     """
     worker = Worker()
     with contextlib.suppress(BrokenPipeError):
-        _send(replies, encode(None))
+        _send(replies, encode_answer(None))
         while not worker.exhausted:
             header = requests.read(HEADER.size)
             if len(header) < HEADER.size:
@@ -130,8 +141,8 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> bool:
     return not worker.exhausted
 
 
-def _send(replies: BinaryIO, frame: bytes) -> None:
-    replies.write(frame)
+def _send(replies: BinaryIO, answer: bytes) -> None:
+    replies.write(answer)
     replies.flush()
 
 

@@ -2,7 +2,7 @@
 
 import secrets
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -17,7 +17,7 @@ from gateway.store.records import iso
 from protocol import sqlstate
 from protocol.events import StatementFinished
 from protocol.request import Execution, Step
-from rules import Decision
+from rules import CursorStep, Decision
 
 __all__ = ["Recorder", "Run"]
 
@@ -56,6 +56,23 @@ class Run:
     finished: int = 0
     prepares_done: int = 0
     deallocates_done: int = 0
+    _steps: tuple[list[CursorStep], dict[int, list[CursorStep]]] | None = None
+
+    def cursor_steps(self, index: int) -> Sequence[CursorStep]:
+        """What becomes of the session's cursors with the statement of this index in its message."""
+        if self._steps is None:
+            # Sorted once: a message may have a thousand statements, and each of them asks.
+            always: list[CursorStep] = []
+            own: dict[int, list[CursorStep]] = {}
+            for step in self.ruled.cursor_steps:
+                if step.statement is not None:
+                    own.setdefault(step.statement, list(always)).append(step)
+                else:
+                    for steps in (always, *own.values()):
+                        steps.append(step)
+            self._steps = (always, own)
+        always, own = self._steps
+        return own.get(index, always)
 
 
 @dataclass(frozen=True, slots=True)

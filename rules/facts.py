@@ -108,6 +108,22 @@ class EffectFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Tally:
+    """What the command tags of a statement say of the rows it changes (rules.tallies).
+
+    ``counts``: a tag counts rows of it.  ``why`` there are others that none counts; None if there are not.
+    ``executes``: it is what the prepared statement of this name is.
+    """
+
+    counts: bool = False
+    why: str | None = None
+    executes: str | None = None
+
+
+_UNTALLIED: Final = Tally(why="it is not known which rows it changes")
+
+
+@dataclass(frozen=True, slots=True)
 class StatementFacts:
     """One statement: ``kind`` is its leading key words (``SELECT``, ``CREATE TABLE AS``), ``sql`` its own text.
 
@@ -119,6 +135,7 @@ class StatementFacts:
     sql: str
     effects: tuple[EffectFacts, ...] = ()
     readings: str = "none"
+    tally: Tally = _UNTALLIED
 
 
 _ANYTHING: Final = (CursorStep(CursorAct.CODE),)

@@ -16,6 +16,7 @@ from rules.findings import together
 from rules.pgquery import GrammarError, Node, Parsed, parse
 from rules.reader import Unreadable, guard
 from rules.statements import QUERIES, Statements
+from rules.tallies import tally_of
 from rules.titles import statement_name
 from rules.world import World
 
@@ -63,7 +64,7 @@ def read_message(
             # session, let alone pass.
             unreadable = unreadable or f"the reader failed ({type(error).__name__}: {error})"
         reader.collect()
-        found.append(StatementFacts(name, text, effects, readings))
+        found.append(StatementFacts(name, text, effects, readings, tally_of(kind, fields, text)))
     if unreadable is None and not reader.met(parsed):
         unreadable = "a part of the statement was passed over"
     return Facts(

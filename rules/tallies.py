@@ -10,7 +10,9 @@ Source: PostgreSQL documentation, "Message Formats" (CommandComplete).
 from collections.abc import Mapping
 from typing import Final
 
+from rules.caps import is_light
 from rules.counting import changing
+from rules.facts import Facts, Tally
 from rules.pgquery import GrammarError, Node, parse
 from rules.titles import statement_name
 
@@ -18,39 +20,56 @@ _COUNTED: Final = frozenset(["DeleteStmt", "UpdateStmt", "MergeStmt"])
 _BESIDE: Final = frozenset(["SelectStmt", "InsertStmt", "VariableShowStmt", "VariableSetStmt"])
 _OPENS: Final = frozenset(["TRANS_STMT_BEGIN", "TRANS_STMT_START"])
 
+_COUNTS: Final = Tally(counts=True)
+_CHANGES_NOTHING: Final = Tally()
+
 
 class NotTallied(Exception):
     """Why no tag says how many rows are changed; the message is for people."""
 
 
-def tallies(sql: bytes, prepared: Mapping[str, tuple[str, ...]]) -> bool:
+def tally_of(kind: str, fields: Node, text: str) -> Tally:
+    """What the tags of one statement say."""
+    if any(one.fields is not fields for one in changing(kind, fields, text)):
+        return Tally(why="a part of its WITH changes rows, which no command tag counts")
+    if kind in _COUNTED:
+        return _COUNTS
+    if kind == "ExecuteStmt":
+        return Tally(executes=fields["name"])
+    if kind in _BESIDE or (kind == "TransactionStmt" and fields["kind"] in _OPENS):
+        return _CHANGES_NOTHING
+    return Tally(why=f"rows changed by, or beside, {statement_name(kind, fields)} are not counted")
+
+
+def tallies(facts: Facts, prepared: Mapping[str, tuple[str, ...]]) -> bool:
     """Whether a message has a DELETE, UPDATE or MERGE whose tag counts its rows. Raises NotTallied.
 
     ``prepared`` are the texts that names of prepared statements may stand for.
     """
+    if facts.unreadable is not None and not facts.statements:
+        raise NotTallied(f"it cannot be read: {facts.unreadable}")
+    counted = [_counts(statement.tally, prepared) for statement in facts.statements]
+    return any(counted)
+
+
+def _counts(tally: Tally, prepared: Mapping[str, tuple[str, ...]]) -> bool:
+    if tally.why is not None:
+        raise NotTallied(tally.why)
+    if tally.executes is None:
+        return tally.counts
+    texts = prepared.get(tally.executes, ())
+    if not texts:
+        raise NotTallied(f"it is not known what EXECUTE {tally.executes} stands for")
+    counted = [_counts(one, {}) for text in texts for one in _prepared(tally.executes, text)]
+    return any(counted)
+
+
+def _prepared(name: str, text: str) -> list[Tally]:
+    """The tallies of a text that was prepared. Raises NotTallied."""
+    sql = text.encode("utf-8", "surrogateescape")
+    if not is_light(sql):
+        raise NotTallied(f"what EXECUTE {name} stands for is too long to be read once more")
     try:
-        statements = [(kind, fields, text.decode()) for kind, fields, text in parse(sql).statements]
+        return [tally_of(kind, fields, raw.decode()) for kind, fields, raw in parse(sql).statements]
     except (GrammarError, RecursionError, UnicodeDecodeError) as error:
         raise NotTallied(f"it cannot be read: {error}") from None
-    counted = [_tallies(kind, fields, text, prepared) for kind, fields, text in statements]
-    return any(counted)
-
-
-def _tallies(kind: str, fields: Node, text: str, prepared: Mapping[str, tuple[str, ...]]) -> bool:
-    if any(one.fields is not fields for one in changing(kind, fields, text)):
-        raise NotTallied("a part of its WITH changes rows, which no command tag counts")
-    if kind in _COUNTED:
-        return True
-    if kind == "ExecuteStmt":
-        return _executes(fields["name"], prepared)
-    if kind in _BESIDE or (kind == "TransactionStmt" and fields["kind"] in _OPENS):
-        return False
-    raise NotTallied(f"rows changed by, or beside, {statement_name(kind, fields)} are not counted")
-
-
-def _executes(name: str, prepared: Mapping[str, tuple[str, ...]]) -> bool:
-    texts = prepared.get(name, ())
-    if not texts:
-        raise NotTallied(f"it is not known what EXECUTE {name} stands for")
-    counted = [tallies(text.encode("utf-8", "surrogateescape"), {}) for text in texts]
-    return any(counted)

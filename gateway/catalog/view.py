@@ -7,7 +7,7 @@ middle of a series of the extended protocol, the relations that statements have 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from gateway import clock
@@ -84,11 +84,14 @@ class SessionCatalog:
         """Of these, what statements of the open transaction have made."""
         self._made: list[Relation] = []
         """Relations that statements have made since the session was asked."""
+        self._made_by: Facts | None = None
+        """The message that made the last of them."""
         self._doubtful = False
         """Whether statements have changed anything else since, or may have."""
         self._followed: SchemaSnapshot | None = None
         self._unknown: SchemaSnapshot | None = None
         self._composed: tuple[SchemaSnapshot, SchemaSnapshot, SchemaSnapshot] | None = None
+        self._last_conduct: tuple[Facts, _Conduct] | None = None
         self._extended: tuple[SchemaSnapshot, tuple[Relation, ...], SchemaSnapshot] | None = None
 
     # What is known -------------------------------------------------------------------------------------
@@ -158,14 +161,14 @@ class SessionCatalog:
 
     def after(self, snapshot: SchemaSnapshot, facts: Facts) -> SchemaSnapshot:
         """What the next statement of the same request sees, before the server has run any of them."""
-        changes, takes_away = _changes(facts), self._may_take_away(facts)
+        conduct, takes_away = self._conduct(facts), self._may_take_away(facts)
         if not self._wanted():
             return snapshot
         if facts.fills:
             snapshot = filled(snapshot, facts.fills, next(self._generations))
-        if not (changes or takes_away):
+        if not (conduct.changes or takes_away):
             return snapshot
-        if takes_away or facts.unreadable is not None or _definitions(facts) != len(facts.creates):
+        if takes_away or not conduct.only_creates:
             return self.catalog.nothing("an earlier statement of the same request may change it")
         made = tuple(replace(relation, oid=-1 - at) for at, relation in enumerate(facts.creates))
         return snapshot.extended(SchemaSnapshot(relations=made), next(self._generations))
@@ -204,7 +207,7 @@ class SessionCatalog:
                     return
             if not self._temporary_known:
                 await self._read_temporary()
-            self._made, self._doubtful = [], False
+            self._made, self._made_by, self._doubtful = [], None, False
         except (AskError, OSError, ValueError) as error:
             self._unknown = self.catalog.nothing(str(error))
 
@@ -281,8 +284,9 @@ class SessionCatalog:
 
     def forwarded(self, facts: Facts) -> None:
         """A statement is on its way to the server."""
-        self._unsettled = self._unsettled or _changes(facts) or self._may_take_away(facts)
-        self._forwarded = self._forwarded or _changes(facts)
+        changes = self._conduct(facts).changes
+        self._unsettled = self._unsettled or changes or self._may_take_away(facts)
+        self._forwarded = self._forwarded or changes
         copies = Copy.among((*facts.creates, *facts.fills))
         if copies:
             expected = self._expect(tuple(copy for copy in copies if not copy.oid))
@@ -303,17 +307,21 @@ class SessionCatalog:
             self._own_changes = -1
         if tag.startswith("COMMIT") and (self._changed or tag == "COMMIT PREPARED"):
             self.catalog.changed()
-        if _changes(facts):
+        conduct = self._conduct(facts)
+        if conduct.changes:
             self._temporary_known = False
-            if facts.unreadable is None and _definitions(facts) == len(facts.creates):
-                self._made.extend(facts.creates)
+            if conduct.only_creates:
+                if self._made_by is not facts:
+                    # Each statement of a message comes here with the facts of all.
+                    self._made.extend(facts.creates)
+                    self._made_by = facts
             else:
                 self._doubtful = True
             if not self._only_temporary(facts):
                 self._changed, self._own_changes = True, -1
                 if not self._way.in_transaction:
                     self.catalog.changed()
-        elif self._temporary is not None and _runs_code(facts):
+        elif self._temporary is not None and conduct.runs_code:
             self._temporary_known, self._doubtful = False, True
 
     def idle(self) -> None:
@@ -354,11 +362,14 @@ class SessionCatalog:
     def _follow_copies(self, facts: Facts, tag: str) -> None:
         """A statement succeeded: what it made, kept or took back."""
         self._made_copies += [one for message, made in self._expected if message is facts for one in made]
-        kinds = {one.kind for one in facts.statements}
         if tag == "PREPARE TRANSACTION":
             # Anybody may commit it, whenever.
             self._forget(self._made_copies)
-        elif tag == "ROLLBACK" and len(facts.statements) == 1 and "ROLLBACK TO" not in kinds:
+        elif (
+            tag == "ROLLBACK"
+            and len(facts.statements) == 1
+            and "ROLLBACK TO" not in self._conduct(facts).kinds
+        ):
             self.catalog.copies.give_up(self._made_copies)
             self._forget(self._made_copies)
 
@@ -374,32 +385,49 @@ class SessionCatalog:
 
     def _may_take_away(self, facts: Facts) -> bool:
         """Whether a message may take away what only this session sees, without changing definitions itself."""
-        return self.own and (_runs_code(facts) or any(one.kind.startswith(_ENDS) for one in facts.statements))
+        conduct = self._conduct(facts)
+        return self.own and (conduct.runs_code or conduct.ends)
+
+    def _conduct(self, facts: Facts) -> "_Conduct":
+        last = self._last_conduct
+        if last is None or last[0] is not facts:
+            last = self._last_conduct = (facts, _Conduct.of(facts))
+        return last[1]
 
     def _only_temporary(self, facts: Facts) -> bool:
         """Whether all that a message changed of the definitions are temporary relations it made."""
-        if (
-            facts.unreadable is not None
-            or self.snapshot.event_triggers
-            or _definitions(facts) != len(facts.creates)
-        ):
+        if self.snapshot.event_triggers or not self._conduct(facts).only_creates:
             return False
         return bool(facts.creates) and all(relation.schema == TEMPORARY for relation in facts.creates)
 
 
-def _runs_code(facts: Facts) -> bool:
-    """Whether a message runs code that nobody has read."""
-    return any(effect.nature is Nature.OPAQUE for effect in facts.effects)
+@dataclass(frozen=True, slots=True)
+class _Conduct:
+    """What a message does to definitions: worked out once, and asked for after each of its statements.
 
+    ``runs_code`` that nobody has read; ``changes``: definitions may differ once it succeeded; ``only_creates``: what it
+    defines are the relations it creates and nothing else; ``ends`` a transaction or goes back in one.
+    """
 
-def _changes(facts: Facts) -> bool:
-    """Whether definitions may differ once a message succeeded."""
-    return facts.changes_catalog or facts.unreadable is not None or _definitions(facts) > 0
+    kinds: frozenset[str]
+    runs_code: bool
+    changes: bool
+    only_creates: bool
+    ends: bool
 
-
-def _definitions(facts: Facts) -> int:
-    """How many statements of a message change definitions."""
-    return sum(any(effect.action is Action.DDL for effect in one.effects) for one in facts.statements)
+    @classmethod
+    def of(cls, facts: Facts) -> "_Conduct":
+        definitions = sum(
+            any(effect.action is Action.DDL for effect in one.effects) for one in facts.statements
+        )
+        kinds = frozenset(one.kind for one in facts.statements)
+        return cls(
+            kinds=kinds,
+            runs_code=any(effect.nature is Nature.OPAQUE for effect in facts.effects),
+            changes=facts.changes_catalog or facts.unreadable is not None or definitions > 0,
+            only_creates=facts.unreadable is None and definitions == len(facts.creates),
+            ends=any(kind.startswith(_ENDS) for kind in kinds),
+        )
 
 
 def _renamed(snapshot: SchemaSnapshot) -> SchemaSnapshot:

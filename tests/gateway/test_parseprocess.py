@@ -9,7 +9,9 @@ import pytest
 
 from gateway import parseprocess
 from gateway.parseprocess import Reader, ReaderLost
-from rules import SchemaSnapshot
+from gateway.parsereply import facts_from
+from gateway.parsewire import PORTION
+from rules import Facts, SchemaSnapshot
 from rules.catalog import Relation
 from tests.rules.policies import context, strict_judge
 
@@ -43,6 +45,38 @@ async def test_it_is_told_what_it_must_know_only_once(monkeypatch: pytest.Monkey
         assert reader.answers == 3
     finally:
         assert await reader.end() == "SIGKILL"
+
+
+async def test_a_long_answer_comes_in_portions_and_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    portions: list[Facts] = []
+
+    def taking(body: bytes) -> Facts | None:
+        portion = facts_from(body)
+        if portion is not None:
+            portions.append(portion)
+        return portion
+
+    monkeypatch.setattr(parseprocess, "facts_from", taking)
+    texts = [
+        b"SELECT email FROM customers; " * 999,
+        b"SET ROLE a; PREPARE p AS SELECT 1; DECLARE c CURSOR FOR SELECT nobodys(1); CREATE TABLE t (a int); "
+        * 90,
+        b"DO $$BEGIN EXECUTE a; END$$; " * 200,
+        b"-- " + b"x" * 10_000,
+    ]
+    reader = await Reader.start(MEMORY)
+    try:
+        await reader.load(JUDGE.policy, SchemaSnapshot())
+        for sql in texts:
+            portions.clear()
+            facts = await reader.read(sql, context(), 20.0)
+            assert facts == JUDGE.read(sql, context())
+            weights = [sum(1 + len(one.effects) for one in portion.statements) for portion in portions]
+            heaviest = max((1 + len(one.effects) for one in facts.statements), default=0)
+            assert max(weights) < PORTION + heaviest
+            assert min(weights[:-1], default=PORTION) >= PORTION
+    finally:
+        await reader.end()
 
 
 async def test_texts_nobody_refers_to_stay_here(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,8 +122,17 @@ async def test_one_that_does_not_take_its_catalog_in_is_lost(monkeypatch: pytest
     ("program", "why"),
     [
         ("true", "its pipe is closed"),
-        ("import sys; sys.stdout.buffer.write(b'\\xff\\xff\\xff\\xff')", "an answer of 4294967295 bytes"),
+        (
+            "import sys; sys.stdout.buffer.write(b'\\xff\\xff\\xff\\xff')",
+            "an answer of more than 16777216 bytes",
+        ),
         ("import sys; sys.stdout.buffer.write(b'\\0\\0\\0\\2.x')", "its answer cannot be taken"),
+        ("import sys; sys.stdout.buffer.write(b'\\0' * 4)", "its answer was no answer"),
+        (
+            "import sys; sys.stdout.buffer.write(b'\\0\\0\\0\\2N.' * 2 + b'\\0' * 4)",
+            "its answer was no answer",
+        ),
+        ("import sys; sys.stdout.buffer.write(b'\\0\\0\\0\\2N.' * 2)", "its pipe is closed"),
     ],
 )
 async def test_what_is_no_reader_is_not_believed(

@@ -25,11 +25,12 @@ DELETE = b"DELETE FROM customers"
 
 
 def decode(stream: io.BytesIO) -> list[object]:
-    """Every frame in a stream."""
+    """Every answer in a stream, each of them of one portion."""
     decoded: list[object] = []
     while header := stream.read(HEADER.size):
         (length,) = HEADER.unpack(header)
         decoded.append(pickle.loads(stream.read(length)))
+        assert stream.read(HEADER.size) == HEADER.pack(0)
     return decoded
 
 
@@ -115,7 +116,7 @@ def test_it_goes_after_memory_ran_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_answer_too_large_to_be_taken_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parseworker, "MAX_REPLY", 400)
+    monkeypatch.setattr(parseworker, "MAX_ANSWER", 400)
     _, facts = conversation(
         Rules(POLICY), read(b";".join([DELETE + b" WHERE a = %d" % n for n in range(20)]))
     )

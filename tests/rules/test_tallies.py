@@ -2,13 +2,19 @@
 
 import pytest
 
+from rules import Facts, Judge, compile_policy
 from rules.tallies import NotTallied, tallies
+from tests.rules.policies import STRICT, context
 
 PREPARED = {
     "d": ("DELETE FROM t",),
     "s": ("SELECT 1",),
     "w": ("WITH x AS (DELETE FROM t) SELECT 1", "DELETE FROM t"),
 }
+
+
+def read(sql: bytes) -> Facts:
+    return Judge(compile_policy(STRICT)).read(sql, context())
 
 
 @pytest.mark.parametrize(
@@ -28,7 +34,7 @@ PREPARED = {
     ],
 )
 def test_what_is_counted(sql: str, counted: bool) -> None:
-    assert tallies(sql.encode(), PREPARED) is counted
+    assert tallies(read(sql.encode()), PREPARED) is counted
 
 
 @pytest.mark.parametrize(
@@ -52,9 +58,16 @@ def test_what_is_counted(sql: str, counted: bool) -> None:
 )
 def test_what_is_not(sql: str, why: str) -> None:
     with pytest.raises(NotTallied, match=why):
-        tallies(sql.encode(), PREPARED)
+        tallies(read(sql.encode()), PREPARED)
 
 
 def test_a_text_that_is_not_utf_8() -> None:
     with pytest.raises(NotTallied, match="cannot be read"):
-        tallies(b"DELETE FROM t WHERE a = '\xff'", {})
+        tallies(read(b"DELETE FROM t WHERE a = '\xff'"), {})
+
+
+def test_a_text_that_takes_long_is_not_read_for_its_name() -> None:
+    text = f"DELETE FROM t WHERE a IN ({', '.join(map(str, range(2000)))})"
+    assert tallies(read(text.encode()), {})
+    with pytest.raises(NotTallied, match="what EXECUTE long stands for is too long"):
+        tallies(read(b"EXECUTE long"), {"long": (text,)})
