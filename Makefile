@@ -69,6 +69,10 @@ bench-reading: $(DEV_STAMP) ## Measure what judging an unseen statement costs, b
 bench-catalog: $(DEV_STAMP) ## Measure what knowing a large database costs (ARGS='--tables 10000')
 	@$(BIN)/python -m tests.bench.catalog $(ARGS)
 
+.PHONY: bench-turns
+bench-turns: $(DEV_STAMP) ## Measure how long texts of every kind keep the event loop
+	@$(BIN)/python -m tests.bench.turns
+
 .PHONY: bench-sessions
 bench-sessions: $(DEV_STAMP) ## Measure the memory of idle and of held sessions (ARGS='--sessions 1000 --many 10000')
 	@$(BIN)/python -m tests.bench.sessions $(ARGS)
