@@ -36,7 +36,7 @@ from gateway.holds import (
 from gateway.passkeys import NoPasskeysHere
 from gateway.step_up import Proof, Prove, StepUpFailed, StepUpRequired, nothing_proven
 from gateway.totp import NoKey
-from gateway.voting import Voter
+from gateway.voting import Voter, has_say
 
 __all__ = ["add_hold_routes"]
 
@@ -47,8 +47,9 @@ _ID = re.compile("H-[0-9A-Z]{26}")
 def add_hold_routes(app: FastAPI, services: Services, guard: Guard) -> None:
     """Add ``/api/v1/holds`` and what is below it."""
 
-    @app.get("/api/v1/holds", tags=["holds"], summary="List holds", dependencies=[Depends(guard)])
+    @app.get("/api/v1/holds", tags=["holds"], summary="List holds")
     async def holds(
+        principal: Annotated[Principal, Depends(guard)],
         state: Annotated[HoldState | None, Query(description="Only holds in this state")] = None,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
         cursor: Annotated[
@@ -57,12 +58,13 @@ def add_hold_routes(app: FastAPI, services: Services, guard: Guard) -> None:
     ) -> HoldPage:
         """A page of holds, newest first."""
         page = await services.holds.list(state, limit, cursor)
-        return HoldPage(holds=[_shown(hold) for hold in page.holds], next=page.cursor)
+        voter = _voter(services, principal)
+        return HoldPage(holds=[_shown(hold, voter) for hold in page.holds], next=page.cursor)
 
-    @app.get("/api/v1/holds/{hold_id}", tags=["holds"], summary="Show a hold", dependencies=[Depends(guard)])
-    async def hold(hold_id: HoldId) -> HoldOut:
+    @app.get("/api/v1/holds/{hold_id}", tags=["holds"], summary="Show a hold")
+    async def hold(hold_id: HoldId, principal: Annotated[Principal, Depends(guard)]) -> HoldOut:
         """Everything that is known of it."""
-        return await _answered(services.holds.get(_id(hold_id)))
+        return await _answered(services.holds.get(_id(hold_id)), _voter(services, principal))
 
     @app.post("/api/v1/holds/{hold_id}/approve", tags=["holds"], summary="Approve a held statement")
     async def approve(
@@ -80,19 +82,23 @@ def add_hold_routes(app: FastAPI, services: Services, guard: Guard) -> None:
         given = body or ApproveIn()
         max_rows: MaxRows = given.max_rows if "max_rows" in given.model_fields_set else PREVIEWED
         prove = _prover(services, principal, given, request)
-        return await _answered(_decide(services, hold_id, principal, True, given.reason, max_rows, prove))
+        decided = _decide(services, hold_id, principal, True, given.reason, max_rows, prove)
+        return await _answered(decided, _voter(services, principal))
 
     @app.post("/api/v1/holds/{hold_id}/reject", tags=["holds"], summary="Reject a held statement")
     async def reject(
         hold_id: HoldId, body: RejectIn, principal: Annotated[Principal, Depends(guard)]
     ) -> HoldOut:
         """It does not run; the requester reads the reason. Refused as an approval would be."""
-        return await _answered(_decide(services, hold_id, principal, False, body.reason))
+        decided = _decide(services, hold_id, principal, False, body.reason)
+        return await _answered(decided, _voter(services, principal))
 
-    @app.get("/api/v1/reviews", tags=["holds"], summary="List open reviews", dependencies=[Depends(guard)])
-    async def reviews() -> HoldPage:
+    @app.get("/api/v1/reviews", tags=["holds"], summary="List open reviews")
+    async def reviews(principal: Annotated[Principal, Depends(guard)]) -> HoldPage:
         """The holds that ran without an approval and that nobody has reviewed yet, the oldest first; all of them."""
-        return HoldPage(holds=[_shown(hold) for hold in await services.reviews.unreviewed()], next=None)
+        voter = _voter(services, principal)
+        found = await services.reviews.unreviewed()
+        return HoldPage(holds=[_shown(hold, voter) for hold in found], next=None)
 
     @app.get("/api/v1/queue", tags=["holds"], summary="Who waits for room", dependencies=[Depends(guard)])
     async def queue() -> QueueOut:
@@ -107,9 +113,8 @@ def add_hold_routes(app: FastAPI, services: Services, guard: Guard) -> None:
     ) -> HoldOut:
         """Say what was found of a statement that ran without an approval. 403 for one's own, and for whoever could
         not have approved it; 409 when no review of it is open."""
-        absent = services.config().stands_in_for(principal.name, services.clock.now())
-        voter = Voter(principal.name, principal.groups, principal.roles, absent)
-        return await _answered(services.reviews.close(_id(hold_id), voter, body.note))
+        voter = _voter(services, principal)
+        return await _answered(services.reviews.close(_id(hold_id), voter, body.note), voter)
 
 
 def _prover(services: Services, principal: Principal, given: ApproveIn, request: Request) -> Prove:
@@ -154,10 +159,10 @@ def _decide(
     )
 
 
-async def _answered(call: Awaitable[Hold]) -> HoldOut:
-    """The hold that ``call`` gives, or the problem that its error is."""
+async def _answered(call: Awaitable[Hold], voter: Voter) -> HoldOut:
+    """The hold that ``call`` gives, as ``voter`` sees it, or the problem that its error is."""
     try:
-        return _shown(await call)
+        return _shown(await call, voter)
     except HoldNotFound:
         raise Problem(404, "There is no such hold.", kind="no-such-hold") from None
     except NotAllowed as error:
@@ -175,21 +180,19 @@ async def _answered(call: Awaitable[Hold]) -> HoldOut:
     except InvalidCeiling as error:
         raise Problem(422, f"Not accepted: {error}.", kind="invalid-request") from None
     except ReviewClosed as error:
-        raise Problem(409, f"{error}.", kind="review-closed", extra={"hold": error.hold.to_dict()}) from None
+        raise Problem(409, f"{error}.", kind="review-closed", extra=_with(error.hold, voter)) from None
     except StillChecking as error:
         raise Problem(
-            409, f"{error}.", kind="criteria-being-checked", extra={"hold": error.hold.to_dict()}
+            409, f"{error}.", kind="criteria-being-checked", extra=_with(error.hold, voter)
         ) from None
     except AlreadyDecided as error:
-        raise Problem(
-            409, f"{error}.", kind="already-decided", extra={"hold": error.hold.to_dict()}
-        ) from None
+        raise Problem(409, f"{error}.", kind="already-decided", extra=_with(error.hold, voter)) from None
     except AlreadyResolved as error:
         raise Problem(
             409,
             f"The hold is already {error.hold.state.value}{_by(error.hold)}.",
             kind="already-resolved",
-            extra={"hold": error.hold.to_dict()},
+            extra=_with(error.hold, voter),
         ) from None
 
 
@@ -204,5 +207,19 @@ def _by(hold: Hold) -> str:
     return f" by {', '.join(hold.decided_by)}" if hold.decided_by else ""
 
 
-def _shown(hold: Hold) -> HoldOut:
-    return HoldOut.model_validate(hold.to_dict())
+def _voter(services: Services, principal: Principal) -> Voter:
+    absent = services.config().stands_in_for(principal.name, services.clock.now())
+    return Voter(principal.name, principal.groups, principal.roles, absent)
+
+
+def _with(hold: Hold, voter: Voter) -> dict[str, object]:
+    return {"hold": _shown(hold, voter).model_dump(mode="json")}
+
+
+def _shown(hold: Hold, voter: Voter) -> HoldOut:
+    cannot: str | None = None
+    try:
+        has_say(hold, voter)
+    except NotAllowed as error:
+        cannot = str(error)
+    return HoldOut.model_validate({**hold.to_dict(), "cannot_decide": cannot})

@@ -382,7 +382,8 @@ class PlaceOut(BaseModel):
 
 
 class HoldOut(BaseModel):
-    """A statement that waits, or waited, for a decision."""
+    """A statement that waits, or waited, for a decision. ``cannot_decide`` is why whoever asks has no say in it, null
+    where they have one."""
 
     id: str
     state: Literal["pending", "approved", "rejected", "expired", "withdrawn", "abandoned", "interrupted"]
@@ -426,6 +427,7 @@ class HoldOut(BaseModel):
     decisions: list[DecisionOut]
     digest: str
     outcome: OutcomeOut | None
+    cannot_decide: str | None
 
 
 class OccupiedOut(BaseModel):

@@ -4,7 +4,7 @@
 
 const RECENT = 20;
 const $ = (id) => document.getElementById(id);
-const state = { me: null, events: null, lost: false, skew: 0, pending: new Map(), refreshing: false, again: false };
+const state = { me: null, events: null, lost: false, skew: 0, pending: new Map(), reviews: new Map(), refreshing: false, again: false };
 
 /* Characters that a reader cannot see, or that change what the reader sees: C0 and C1 controls, soft hyphen,
    joiners and zero-width marks, line and paragraph separators, everything that reorders text, odd blanks. */
@@ -74,6 +74,8 @@ function signedOut(why) {
   state.events = null;
   state.pending.clear();
   $("pending").textContent = "";
+  state.reviews.clear();
+  $("reviews").textContent = "";
   $("recent").tBodies[0].textContent = "";
   $("desk").hidden = true;
   $("security").hidden = true;
@@ -158,7 +160,7 @@ function linkState(on) {
   link.hidden = false;
   link.className = on ? "link on" : "link off";
   link.textContent = on ? "Live" : "Connection lost. What you see may be old. Trying again…";
-  for (const button of document.querySelectorAll(".decide button")) button.disabled = !on;
+  for (const button of document.querySelectorAll(".decide button, .close button")) button.disabled = !on;
 }
 
 function listen() {
@@ -201,11 +203,13 @@ async function refresh() {
   try {
     do {
       state.again = false;
-      const [pending, latest] = await Promise.all([
+      const [pending, latest, reviews] = await Promise.all([
         call("GET", "/api/v1/holds?state=pending&limit=200"),
         call("GET", "/api/v1/holds?limit=100"),
+        call("GET", "/api/v1/reviews"),
       ]);
       drawPending(pending.holds, pending.next !== null);
+      drawReviews(reviews.holds);
       drawRecent(latest.holds.filter((hold) => hold.state !== "pending").slice(0, RECENT));
     } while (state.again);
   } catch (error) {
@@ -218,14 +222,7 @@ async function refresh() {
 /* Pending holds: cards are kept while their hold waits, so that nothing moves under a person who types. */
 
 function drawPending(holds, more) {
-  const waiting = new Set(holds.map((hold) => hold.id));
-  for (const [id, card] of state.pending) {
-    if (waiting.has(id)) continue;
-    const focused = card.contains(document.activeElement);
-    card.remove();
-    state.pending.delete(id);
-    if (focused) $("main").focus();
-  }
+  dropCards(state.pending, holds);
   let fresh = 0;
   for (const hold of [...holds].reverse()) {
     if (state.pending.has(hold.id)) {
@@ -250,6 +247,18 @@ function drawPending(holds, more) {
   $("announce").textContent = fresh ? `${fresh} new, ${count} waiting for a decision` : "";
   document.title = holds.length ? `(${count}) Holdgate` : "Holdgate";
   tick();
+}
+
+/** Take away the cards of holds that are not among these any more. */
+function dropCards(cards, holds) {
+  const left = new Set(holds.map((hold) => hold.id));
+  for (const [id, card] of cards) {
+    if (left.has(id)) continue;
+    const focused = card.contains(document.activeElement);
+    card.remove();
+    cards.delete(id);
+    if (focused) $("main").focus();
+  }
 }
 
 function cardOf(hold) {
@@ -434,15 +443,10 @@ function effects(hold) {
   return `${verbs(hold).toLowerCase()}${on}${bound ? `; ${bound}` : ""}${columns}${under}`;
 }
 
+/** Why whoever is signed in has no say in a hold, as the gateway would tell them; empty where they have one. */
 function whyNot(hold) {
-  const me = state.me;
-  if (!me.roles.includes("approver")) return "Deciding takes the role approver.";
-  if (hold.user === me.user) return "This is your own statement: somebody else decides.";
-  const speaks = (groups) => !groups.length
-    || groups.some((group) => me.groups.includes(group) || Object.values(me.stands_in_for).some((theirs) => theirs.includes(group)));
-  const everybody = hold.stages.flatMap((stage) => [...stage.groups, ...(stage.escalation ? stage.escalation.to : [])]);
-  if (hold.stages.some((stage) => speaks(stage.groups)) || speaks(everybody)) return "";
-  return `Deciding takes a member of ${[...new Set(everybody)].join(" or ")}.`;
+  const why = hold.cannot_decide;
+  return why ? `${why[0].toUpperCase()}${why.slice(1)}.` : "";
 }
 
 function approving(hold) {
@@ -551,6 +555,71 @@ function result(hold, text, kind) {
   refresh();
 }
 
+/* What ran without an approval, until somebody else has looked at it. Here too cards are kept while they are typed in. */
+
+function drawReviews(holds) {
+  dropCards(state.reviews, holds);
+  for (const hold of holds) {
+    const known = state.reviews.get(hold.id);
+    const card = known || reviewOf(hold);
+    show(card.querySelector(".result"), outcome(hold));
+    if (known) continue;
+    state.reviews.set(hold.id, card);
+    $("reviews").append(card);
+  }
+  $("reviews-count").textContent = holds.length || "";
+  $("reviews-section").hidden = holds.length === 0;
+}
+
+function reviewOf(hold) {
+  const card = $("review-template").content.firstElementChild.cloneNode(true);
+  const part = (name) => card.querySelector(`.${name}`);
+  card.dataset.id = hold.id;
+  part("title").id = `review-${hold.id}`;
+  card.setAttribute("aria-labelledby", part("title").id);
+  let hidden = show(part("title"), `${verbs(hold)} by ${hold.user} on ${hold.database}`);
+  part("when").textContent = new Date(hold.opened_at).toLocaleString();
+  hidden += show(part("rule"), hold.rule);
+  hidden += show(part("origin"), [hold.client_addr || "this machine", hold.application_name].filter(Boolean).join(", "));
+  hidden += show(part("broke"), hold.intent.break_glass || "");
+  hidden += show(part("effects"), effects(hold));
+  hidden += show(part("sql"), statement(hold, Infinity));
+  hidden += past(card, hold);
+  card.dataset.hidden = hidden;
+  hiddenNote(card);
+  const cannot = whyNot(hold);
+  part("close").hidden = Boolean(cannot);
+  part("cannot").hidden = !cannot;
+  show(part("cannot"), cannot);
+  const note = part("note");
+  note.id = `note-${hold.id}`;
+  part("note-label").htmlFor = note.id;
+  const error = (text) => {
+    part("error").textContent = text;
+    part("error").hidden = !text;
+    if (text) note.focus();
+  };
+  part("close").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    if (!note.value.trim()) {
+      error("Say what you found.");
+      return;
+    }
+    error("");
+    part("done").disabled = true;
+    try {
+      await call("POST", `/api/v1/holds/${hold.id}/review`, { note: note.value });
+      result(hold, `Reviewed: ${verbs(hold)} by ${hold.user}.`, "good");
+    } catch (failure) {
+      if (failure.status === 409) result(hold, `Too late. ${failure.message}`, "");
+      else if (state.me) error(failure.message);
+    } finally {
+      part("done").disabled = false;
+    }
+  });
+  return card;
+}
+
 /* The countdowns */
 
 function duration(seconds) {
@@ -594,7 +663,7 @@ function drawRecent(holds) {
     cell(hold.resolved_at ? new Date(hold.resolved_at).toLocaleTimeString() : "", "time");
     const glass = hold.break_glass ? (hold.review ? ", broke the glass; reviewed" : ", broke the glass; to be reviewed") : "";
     const queue = hold.queue ? `, waits for room: place ${hold.queue.place} of ${hold.queue.of} (${hold.queue.cap})` : "";
-    cell(hold.state + queue + glass, `state ${hold.state}`);
+    cell(hold.state + queue + glass, `state ${hold.state}${hold.break_glass && !hold.review ? " glass" : ""}`);
     cell(hold.user);
     cell(last ? last.who : "nobody");
     cell(statement(hold), "statement").title = hold.id;
@@ -605,10 +674,10 @@ function drawRecent(holds) {
   $("recent-none").hidden = holds.length > 0;
 }
 
-function statement(hold) {
+function statement(hold, most = 240) {
   const values = (hold.parameters || []).map((value, index) => `$${index + 1} = ${value === null ? "NULL" : value}`);
   const text = values.length ? `${hold.sql}\n${values.join(", ")}` : hold.sql;
-  return text.length > 240 ? `${text.slice(0, 240)}…` : text;
+  return text.length > most ? `${text.slice(0, most)}…` : text;
 }
 
 function outcome(hold) {

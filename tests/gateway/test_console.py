@@ -16,7 +16,7 @@ from gateway.config import Role
 from gateway.demo.server import free_port
 from gateway.holds import Hold, HoldState
 from gateway.passkey_proof import check_approval
-from rules import Demand, Escalation, Stage
+from rules import Demand, Escalation, Intent, Stage
 from tests.gateway.management import PASSWORD, Desk, management, signing_in_by
 from tests.support.browser import MISSING, Browser, Page, chromium, open_browser
 from tests.support.gateway import SHOP_POLICY, make_config, running_gateway
@@ -245,11 +245,12 @@ async def test_the_policy_of_the_page_stops_what_would_get_in(browser: Browser, 
 
 
 async def test_who_cannot_decide_reads_why(browser: Browser, desk: Desk) -> None:
-    await desk.open()
+    # Names are one person's whatever their case: the page and the gateway agree about whose statement it is.
+    hold = await desk.open(user="ALICE")
     for user, says in (
         ("vic", "Deciding takes the role approver."),
-        ("erin", "Deciding takes a member of dpo."),
-        ("alice", "This is your own statement: somebody else decides."),
+        ("erin", f"Deciding {hold.id} takes a member of dpo."),
+        ("alice", "Nobody decides about their own statement."),
     ):
         page = await browser.page()
         await sign_in(page, desk, user)
@@ -258,6 +259,62 @@ async def test_who_cannot_decide_reads_why(browser: Browser, desk: Desk) -> None
         assert not await page.visible(".approve")
         assert not await page.visible(".reject")
         assert await page.visible("#banner") is (user == "vic")
+
+
+async def test_what_broke_the_glass_is_reviewed_by_somebody_else(browser: Browser, desk: Desk) -> None:
+    sql = "DELETE FROM customer WHERE customer_id = $1 -- \u202e"
+    hold = await desk.open(breaks_glass=True, sql=sql, intent=Intent(break_glass=f"on fire {MARKUP}"))
+    page = await browser.page()
+    await sign_in(page, desk, "carol")
+    await page.until("document.querySelectorAll('#reviews .review').length === 1")
+    assert await page.text("#reviews-count") == "1"
+    assert await page.text(".review .title") == "DELETE by alice on shop"
+    assert await page.text(".review .result") == "not yet run"
+    assert await page.text(".review .broke") == f"on fire {MARKUP}"
+    assert await page.text(".review .sql") == sql.replace("\u202e", "\\u202e") + "\n$1 = 5"
+    assert "1 character here would not be visible" in await page.text(".review .hidden-note")
+    await desk.holds.claim(hold.id, hold.digest)
+    await desk.holds.record_outcome(hold.id, "DELETE 1", 1, None, 1.0)
+    await page.until("document.querySelector('.review .result').innerText === 'DELETE 1'")
+    await page.click(".review .done")
+    assert await page.text(".review .error") == "Say what you found."
+    await page.type(".review .note", "seen, and in order")
+    # Somebody whose statement it is, and somebody who could not have decided it, only look.
+    for user, says in (
+        ("alice", "Nobody decides about their own statement."),
+        ("erin", f"Deciding {hold.id} takes a member of dpo."),
+    ):
+        other = await browser.page(360, 800)
+        await sign_in(other, desk, user)
+        await other.until("document.querySelector('.review .cannot:not([hidden])')")
+        assert await other.text(".review .cannot") == says
+        assert not await other.visible(".review .done")
+        assert await other.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    # What is being typed stays there while things happen.
+    await desk.open()
+    await cards(page, 1)
+    assert await page.evaluate("document.querySelector('.review .note').value") == "seen, and in order"
+    await page.press("Enter")
+    await page.until("document.querySelector('#reviews-section').hidden")
+    assert await page.text("#banner") == "Reviewed: DELETE by alice."
+    review = (await desk.holds.get(hold.id)).review
+    assert review is not None
+    assert (review.who, review.note) == ("carol", "seen, and in order")
+    assert page.problems == []
+
+
+async def test_whoever_comes_second_with_a_review_is_told(browser: Browser, desk: Desk) -> None:
+    hold = await desk.open(breaks_glass=True, intent=Intent(break_glass="on fire"))
+    page = await browser.page()
+    await sign_in(page, desk, "carol")
+    await page.until("document.querySelector('.review .note')")
+    desk.bus.detach(next(iter(desk.bus._subscriptions)))
+    async with await desk.client("dave", Role.APPROVER) as dave:
+        await dave.post(f"/api/v1/holds/{hold.id}/review", json={"note": "seen"})
+    await page.type(".review .note", "seen too")
+    await page.press("Enter")
+    await page.until("document.querySelector('#banner').textContent.startsWith('Too late.')")
+    await page.until("document.querySelector('#reviews-section').hidden")
 
 
 async def test_it_fits_into_a_narrow_window(browser: Browser, desk: Desk) -> None:
