@@ -12,7 +12,7 @@ from typing import Final
 
 from gateway.arbiter import Ruled, Ruling
 from gateway.asking import AskError, Asking, CannotAsk
-from gateway.catalog.queries import IDENTITY
+from gateway.catalog.marks import IDENTITY
 from gateway.identity import SessionState
 from protocol.connection import ProxyConnection
 from protocol.events import StatementFinished

@@ -403,6 +403,19 @@ class Metrics:
             _STATEMENT_BUCKETS,
             registry,
         )
+        self.catalog_refresh_seconds = Histogram(
+            "holdgate_catalog_refresh_seconds",
+            "Time to read what has changed in a catalog.",
+            None,
+            _STATEMENT_BUCKETS,
+            registry,
+        )
+        self.catalog_mismatches_total = Counter(
+            "holdgate_catalog_mismatches_total",
+            "Snapshots that were not what reading the whole catalog showed. Must stay 0.",
+            ["database"],
+            registry=registry,
+        )
         self.catalog_failures_total = Counter(
             "holdgate_catalog_failures_total",
             "Attempts to read or compare a catalog that failed.",
@@ -464,7 +477,12 @@ class Metrics:
 
     def forget_catalog(self, database: str) -> None:
         """The catalog of this database is not kept any more."""
-        for metric in (self.catalog_generation, self.catalog_age_seconds, self.catalog_failures_total):
+        for metric in (
+            self.catalog_generation,
+            self.catalog_age_seconds,
+            self.catalog_failures_total,
+            self.catalog_mismatches_total,
+        ):
             with contextlib.suppress(KeyError):
                 metric.remove(database)
 

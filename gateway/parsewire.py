@@ -5,9 +5,10 @@ for long, and without what the reader has of another catalog already: one sessio
 nearly all of it with everybody's.
 """
 
+import itertools
 import pickle
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
@@ -50,13 +51,13 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Learn:
-    """A catalog begins, to be known as ``key``. Its long lists follow in parts, behind the first entries of the
-    catalog known as ``base``: how many of them, by the names of the lists."""
+    """A catalog begins, to be known as ``key``. Its long lists follow in parts, between the first and the last entries
+    of the catalog known as ``base``: how many of them, by the names of the lists."""
 
     key: int
     snapshot: SchemaSnapshot
     base: int | None
-    shared: Mapping[str, int]
+    shared: Mapping[str, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,25 +129,35 @@ def pieces(
     is left behind.
     """
     lists: dict[str, tuple[Any, ...]] = {}
-    shared: dict[str, int] = {}
+    shared: dict[str, tuple[int, int]] = {}
     for one in fields(snapshot):
         value = getattr(snapshot, one.name)
         if not isinstance(value, tuple) or len(value) <= PIECE:
             continue
         lists[one.name] = value
-        if base is not None and (common := _common(getattr(base[1], one.name), value)):
+        if base is not None and any(common := _common(getattr(base[1], one.name), value)):
             shared[one.name] = common
     emptied: dict[str, Any] = dict.fromkeys(lists, ())
     yield Learn(key, replace(snapshot, **emptied), base[0] if base is not None and shared else None, shared)
     for name, entries in lists.items():
-        for start in range(shared.get(name, 0), len(entries), PIECE):
-            yield Part(key, name, entries[start : start + PIECE])
+        first, last = shared.get(name, (0, 0))
+        end = len(entries) - last
+        for start in range(first, end, PIECE):
+            yield Part(key, name, entries[start : min(start + PIECE, end)])
 
 
-def _common(one: tuple[Any, ...], other: tuple[Any, ...]) -> int:
-    """How many entries two lists begin with that are the same objects."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((at for at, (mine, theirs) in pairs if mine is not theirs), min(len(one), len(other)))
+def _common(one: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[int, int]:
+    """How many entries two lists begin with, and how many end with, that are the same objects."""
+    most = min(len(one), len(other))
+    first = _alike(zip(one, other, strict=False), most)
+    return first, _alike(zip(reversed(one), reversed(other), strict=False), most - first)
+
+
+def _alike(pairs: Iterable[tuple[object, object]], most: int) -> int:
+    """How many pairs, of the first ``most``, are the same object twice, up to one that is not."""
+    return next(
+        (at for at, (one, other) in enumerate(itertools.islice(pairs, most)) if one is not other), most
+    )
 
 
 @dataclass(slots=True)
@@ -155,6 +166,7 @@ class Arriving:
 
     snapshot: SchemaSnapshot
     lists: dict[str, list[Any]] = field(default_factory=dict)
+    ends: dict[str, tuple[Any, ...]] = field(default_factory=dict)
 
     @classmethod
     def begun(cls, message: Learn, known: Callable[[int], SchemaSnapshot]) -> "Arriving":
@@ -162,8 +174,10 @@ class Arriving:
         arriving = cls(message.snapshot)
         if message.base is not None:
             base = known(message.base)
-            for name, count in message.shared.items():
-                arriving.lists[name] = list(getattr(base, name)[:count])
+            for name, (first, last) in message.shared.items():
+                entries = getattr(base, name)
+                arriving.lists[name] = list(entries[:first])
+                arriving.ends[name] = entries[len(entries) - last :]
         return arriving
 
     def add(self, part: Part) -> None:
@@ -173,7 +187,9 @@ class Arriving:
     def whole(self) -> SchemaSnapshot:
         """The catalog, complete now."""
         if self.lists:
-            whole: dict[str, Any] = {name: tuple(entries) for name, entries in self.lists.items()}
+            whole: dict[str, Any] = {
+                name: (*entries, *self.ends.get(name, ())) for name, entries in self.lists.items()
+            }
             self.snapshot = replace(self.snapshot, **whole)
-            self.lists = {}
+            self.lists, self.ends = {}, {}
         return self.snapshot

@@ -1,15 +1,19 @@
 """From the rows of a server's catalog to a :class:`SchemaSnapshot`.
 
 Nothing here waits. :func:`build` is a generator so that whoever drives it may do something else between two
-objects: a large catalog takes a second to build, and the event loop has other work.
+objects: a large catalog takes a second to build, and the event loop has other work. :func:`rebuild` makes a snapshot
+of one that was known before and of the rows of what has changed since.
 """
 
+import bisect
 import itertools
 import json
 import sys
 from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, Literal, TypeVar, cast
 
+from gateway.catalog.marks import Differing
 from gateway.collector import spare
 from rules.catalog import (
     INDEXES,
@@ -28,7 +32,7 @@ from rules.catalog import (
     Type,
 )
 
-__all__ = ["Row", "build", "decoded"]
+__all__ = ["Row", "build", "decoded", "rebuild"]
 
 Row = tuple[str | None, ...]
 """A row as text, None for NULL."""
@@ -76,26 +80,114 @@ def build(
         relations=(yield from _relations(rows, parts)),
         foreign_keys=(yield from _each(rows.get("foreign_keys", ()), parts.foreign_key)),
         functions=(yield from _each(rows.get("functions", ()), parts.function)),
-        operators=(yield from _each(rows.get("operators", ()), lambda row: Operator(*row))),
-        casts=(yield from _each(rows.get("casts", ()), lambda row: Cast(*row))),
         types=(yield from _each(rows.get("types", ()), parts.type)),
-        operator_classes=(yield from _each(rows.get("operator_classes", ()), parts.operator_class)),
-        event_triggers=(yield from _each(rows.get("event_triggers", ()), lambda row: EventTrigger(*row))),
-        extensions=dict(map(decoded, rows.get("extensions", ()))),
-        namespaces=(
+        **(yield from _few(rows, parts)),
+    )
+    yield from _indexed(snapshot)
+    return snapshot
+
+
+def rebuild(
+    known: SchemaSnapshot, rows: Mapping[str, Sequence[Row]], differing: Differing, *, generation: int
+) -> Steps[SchemaSnapshot]:
+    """The snapshot that ``known`` has become: its relations, functions and types that differ are replaced by those that
+    ``rows`` describe, and all that there are few of is as the rows say. It is ``known`` itself where that is the same.
+
+    What stays the same is shared, down to the single object. Yields and raises as :func:`build` does.
+    """
+    parts = _Parts()
+    relations = yield from _merged(
+        known.relations,
+        (yield from _relations(rows, parts)),
+        lambda one: one.oid,
+        lambda one: differing.holds("relation", one.oid),
+    )
+    foreign_keys = yield from _merged(
+        known.foreign_keys,
+        (yield from _each(rows["foreign_keys"], parts.foreign_key)),
+        lambda one: (one.child, one.name),
+        lambda one: differing.holds("relation", one.child),
+    )
+    functions = yield from _merged(
+        known.functions,
+        (yield from _each(rows["functions"], parts.function)),
+        lambda one: one.oid,
+        lambda one: differing.holds("function", one.oid),
+    )
+    types = yield from _merged(
+        known.types,
+        (yield from _each(rows["types"], parts.type)),
+        lambda one: one.oid,
+        lambda one: differing.holds("type", one.oid),
+    )
+    few = yield from _few(rows, parts)
+    lists: dict[str, Any] = {
+        "relations": relations,
+        "foreign_keys": foreign_keys,
+        "functions": functions,
+        "types": types,
+    }
+    for name, value in few.items():
+        lists[name] = before if value == (before := getattr(known, name)) else value
+    changed = {name: value for name, value in lists.items() if value is not getattr(known, name)}
+    if not changed:
+        return known
+    snapshot = replace(known, generation=generation, **changed)
+    for name, indexes in INDEXES.items():
+        if name not in changed:
+            vars(snapshot).update({index: getattr(known, index) for index in indexes})
+    if "namespaces" in changed:
+        vars(snapshot).pop("schemas", None)
+    yield from _indexed(snapshot)
+    return snapshot
+
+
+def _merged(
+    old: tuple[T, ...], new: tuple[T, ...], key: Callable[[T], Any], differs: Callable[[T], bool]
+) -> Steps[tuple[T, ...]]:
+    """The entries of a list, in the order of their keys, with ``new`` ones in place of those that differ."""
+    kept: list[T] = []
+    replaced: dict[Any, T] = {}
+    for one in old:
+        if differs(one):
+            replaced[key(one)] = one
+        else:
+            kept.append(one)
+        yield
+    entries = [before if (before := replaced.get(key(one))) == one else one for one in new]
+    if entries == list(replaced.values()):
+        return old
+    for one in entries:
+        bisect.insort(kept, one, key=key)
+        yield
+    return tuple(kept)
+
+
+def _few(rows: Mapping[str, Sequence[Row]], parts: "_Parts") -> Steps[dict[str, Any]]:
+    """What there are few of in any database, by its name in a snapshot."""
+    return {
+        "operators": (yield from _each(rows.get("operators", ()), lambda row: Operator(*row))),
+        "casts": (yield from _each(rows.get("casts", ()), lambda row: Cast(*row))),
+        "operator_classes": (yield from _each(rows.get("operator_classes", ()), parts.operator_class)),
+        "event_triggers": (yield from _each(rows.get("event_triggers", ()), lambda row: EventTrigger(*row))),
+        "extensions": dict(map(decoded, rows.get("extensions", ()))),
+        "namespaces": (
             yield from _each(
                 rows.get("namespaces", ()), lambda row: Namespace(row[0], row[1], tuple(row[2] or ()))
             )
         ),
-    )
-    # Whoever looked for a name first would wait for all of these at once.
+    }
+
+
+def _indexed(snapshot: SchemaSnapshot) -> Steps[None]:
+    """Work out what is looked up by name: whoever looked first would wait for all of it at once."""
     for index in itertools.chain.from_iterable(INDEXES.values()):
+        known = index in vars(snapshot)
         found = getattr(snapshot, index)
         yield
-        for value in found.values() if isinstance(found, dict) else ():
+        for value in found.values() if isinstance(found, dict) and not known else ():
             spare(value)
             yield
-    return snapshot
 
 
 def _each(rows: Sequence[Row], make: Callable[[list[Any]], T]) -> Steps[tuple[T, ...]]:

@@ -7,8 +7,9 @@ name can be resolved.
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from gateway import clock
@@ -16,7 +17,7 @@ from gateway.catalog.build import Row
 from gateway.catalog.copies import Copies, Copy, Expected
 from gateway.catalog.described import Described, SearchPaths, read_search_paths
 from gateway.catalog.inspector import Inspector, InspectorUnavailable
-from gateway.catalog.read import AskError, Run, fingerprint, read
+from gateway.catalog.read import AskError, Reading, Run, differences, read, refresh
 from gateway.config import Database
 from gateway.metrics import Metrics
 from gateway.upstream import Connector
@@ -31,6 +32,9 @@ RETRY_SECONDS: Final = 1.0
 
 LOCKED_SECONDS: Final = 5.0
 """How long a snapshot serves that lacks the text of what somebody was changing."""
+
+CHECK_SECONDS: Final = 3600.0
+"""How long only what has changed is read, before everything is read once to see that nothing was overlooked."""
 
 MAX_MISSED: Final = 10_000
 """Unknown names that are remembered, so that each of them makes the gateway look once."""
@@ -55,6 +59,15 @@ class Looker:
                 self._inspector = None
         self._inspector = await Inspector.connect(self._connector, self.database, self._name)
         return await self._inspector.run(queries)
+
+    @contextlib.asynccontextmanager
+    async def apart(self) -> AsyncIterator[Run]:
+        """Another connection, for what takes long. Raises as :meth:`run` does."""
+        inspector = await Inspector.connect(self._connector, self.database, self._name)
+        try:
+            yield inspector.run
+        finally:
+            inspector.close()
 
     def close(self) -> None:
         """Close the connection; it is opened again when needed."""
@@ -84,11 +97,9 @@ class Catalog:
         self.label = label
         self.looker: Looker | None = None
         self.snapshot: SchemaSnapshot | None = None
-        """What was read last; None before."""
-        self.mark: str | None = None
-        """The fingerprint of the catalog that the snapshot shows; None where it does not show all of it."""
-        self.identity: str | None = None
-        """Which database the snapshot is of; None before. Its name may have gone over to another."""
+        """What was read last, with copies marked; None before."""
+        self.reading: Reading | None = None
+        """The same as it was read, which whoever sees more than others begins with."""
         self.changes = 0
         """How many times a definition may have changed, as far as this gateway knows."""
         self.differences = 0
@@ -102,7 +113,7 @@ class Catalog:
         self._tell_copies = tell_copies
         self._turn = asyncio.Lock()
         self._seen = 0
-        self._read_mark: str | None = None
+        self._check_at = 0.0
         self._compared_at: float | None = None
         self._fresh_until = 0.0
         self._retry_at = 0.0
@@ -160,6 +171,11 @@ class Catalog:
         if new:
             self._tell_copies(copies)
         return new
+
+    @property
+    def identity(self) -> str | None:
+        """Which database the snapshot is of; None before. Its name may have gone over to another."""
+        return None if self.reading is None else self.reading.identity
 
     def is_of(self, identity: str | None) -> bool:
         """Whether what is known is known of this database, as far as anybody can tell."""
@@ -223,6 +239,8 @@ class Catalog:
                 if not await self._looked(self.looker.run):
                     # Nobody can say what changed meanwhile. The next statement looks again, and waits for it.
                     self._fresh_until = 0.0
+            if clock.monotonic() >= self._check_at:
+                await self._check(self.looker)
 
     def _unseen(self, run: Run | None) -> bool:
         """Whether nobody can look now and nothing is known to have changed: a session goes on with what is known.
@@ -241,8 +259,7 @@ class Catalog:
     async def _looked(self, run: Run) -> bool:
         changes, started = self.changes, clock.monotonic()
         try:
-            if self.mark is None or await fingerprint(run) != self.mark:
-                await self._read(run, changes)
+            await self._read(run, changes)
         except (AskError, OSError, ValueError) as error:
             self._failed(str(error))
             return False
@@ -253,22 +270,56 @@ class Catalog:
         self._compared_at = started
         # The background's next comparison is due after one period, and may be late by another.
         lasts = self._poll() * (1 if self.looker is None else 2)
-        self._fresh_until = started + (lasts if self.mark is not None else min(lasts, LOCKED_SECONDS))
+        whole = self.reading is not None and self.reading.complete
+        self._fresh_until = started + (lasts if whole else min(lasts, LOCKED_SECONDS))
         return True
 
     async def _read(self, run: Run, changes: int) -> None:
-        started = clock.monotonic()
-        reading = await read(run, generation=next(self._generations))
-        self.differences += self._read_mark not in (None, reading.fingerprint)
-        self._read_mark = reading.fingerprint
-        if not self.is_of(reading.identity):
+        started, known = clock.monotonic(), self.reading
+        if known is None:
+            reading = await read(run, generation=next(self._generations))
+            self._check_at = clock.monotonic() + CHECK_SECONDS
+        else:
+            reading = await refresh(run, known, generation=next(self._generations))
+        self._take(reading, changes)
+        if known is None:
+            self._metrics.catalog_reload_seconds.observe(clock.monotonic() - started)
+        elif reading.mark != known.mark:
+            self._metrics.catalog_refresh_seconds.observe(clock.monotonic() - started)
+
+    def _take(self, reading: Reading, changes: int) -> None:
+        known, self.reading = self.reading, reading
+        if known is not None and reading.snapshot is known.snapshot:
+            return
+        self.differences += known is not None
+        if known is not None and reading.identity != known.identity:
             self.copies = Copies(self.label)
         self.snapshot = self.copies.marked(reading.snapshot, changes)
-        self.identity = reading.identity
-        self.mark = reading.fingerprint if reading.complete else None
         self._missed.clear()
         self._metrics.catalog_generation.labels(self.label).set(reading.snapshot.generation)
-        self._metrics.catalog_reload_seconds.observe(clock.monotonic() - started)
+
+    async def _check(self, looker: Looker) -> None:
+        """Read everything, and see whether it is what was read bit by bit. Nobody waits for it."""
+        try:
+            async with looker.apart() as run:
+                reading = await read(run, generation=next(self._generations))
+        except (AskError, OSError, ValueError) as error:
+            self._failed(str(error))
+            return
+        self._check_at = clock.monotonic() + CHECK_SECONDS
+        async with self._turn:
+            known = self.reading
+            if known is None or known.mark != reading.mark or not (known.complete and reading.complete):
+                return
+            names = await differences(known.snapshot, reading.snapshot)
+            if names:
+                logger.error(
+                    "the catalog of database %s was not kept up to date: %s differ; please report this",
+                    self.label,
+                    ", ".join(names),
+                )
+                self._metrics.catalog_mismatches_total.labels(self.label).inc()
+                self._take(reading, self._seen)
 
     def _failed(self, why: str) -> None:
         self._metrics.catalog_failures_total.labels(self.label).inc()

@@ -14,11 +14,11 @@ Source: PostgreSQL documentation, chapter "System Catalogs", and "System Catalog
 from collections.abc import Mapping
 from typing import Final
 
+from gateway.catalog.marks import FUNCTIONS, RELATIONS, TYPES, shared
+
 __all__ = [
     "CLOSING",
-    "FINGERPRINT",
     "HAS_TEMPORARY",
-    "IDENTITY",
     "ISOLATION",
     "OPENING",
     "SETTINGS",
@@ -54,7 +54,7 @@ SELECT (EXISTS (SELECT FROM pg_class WHERE relnamespace = pg_my_temp_schema())
   OR EXISTS (SELECT FROM pg_operator WHERE oprnamespace = pg_my_temp_schema()))::text
 """
 
-_SHARED: Final = "n.nspname !~ '^pg_(toast|temp_|toast_temp_)'"
+_SHARED: Final = shared("n")
 _OWN: Final = "n.oid = pg_my_temp_schema()"
 
 
@@ -67,14 +67,21 @@ LEFT JOIN (pg_depend d JOIN pg_extension e ON d.refclassid = 'pg_extension'::reg
 class _Queries:
     """The queries for one version of the server, about shared objects or the session's own temporary ones."""
 
-    def __init__(self, version: int, *, temporary: bool, beside_locks: bool) -> None:
+    def __init__(self, version: int, *, temporary: bool, beside_locks: bool, changed: bool) -> None:
         self._version = version
         self._where = _OWN if temporary else _SHARED
         self._beside_locks = beside_locks
+        self._changed = changed
 
     def _ours(self, alias: str) -> str:
         made = f"({alias}.oid >= 16384 OR n.nspname NOT IN ('pg_catalog', 'information_schema'))"
         return f"{self._where} AND {made}"
+
+    def _of(self, oid: str, setting: str) -> str:
+        """Of all objects, or of those that are to be read again: found by an index, not by looking at each."""
+        return (
+            f"{oid} = ANY((SELECT current_setting('{setting}')::oid[])::oid[])" if self._changed else "true"
+        )
 
     def _deparsed(self, call: str, over: str) -> str:
         """A call that deparses; null where a relation ``l.relation`` that meets ``over`` is being changed.
@@ -110,7 +117,8 @@ CROSS JOIN LATERAL (
 LEFT JOIN (pg_depend d JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid)
   ON d.classid = CASE c.relkind WHEN 'c' THEN 'pg_type'::regclass ELSE 'pg_class'::regclass END
     AND d.objid = CASE c.relkind WHEN 'c' THEN c.reltype ELSE c.oid END AND d.objsubid = 0 AND d.deptype = 'e'
-WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c') AND {self._ours("c")}
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c') AND {self._ours("c")} AND {self._of("c.oid", RELATIONS)}
+ORDER BY c.oid
 """
 
     def comments(self) -> str:
@@ -119,6 +127,7 @@ SELECT json_build_array(c.oid::int8, coalesce(a.attname, ''), o.description)::te
 FROM pg_description o JOIN pg_class c ON c.oid = o.objoid JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = o.objsubid AND o.objsubid > 0
 WHERE o.classoid = 'pg_class'::regclass AND c.relkind NOT IN ('i', 'I') AND {self._ours("c")}
+  AND {self._of("o.objoid", RELATIONS)}
 """
 
     def unique(self) -> str:
@@ -133,7 +142,7 @@ JOIN pg_opclass o ON o.oid = i.indclass[k.at - 1]
 LEFT JOIN pg_collation l ON l.oid = a.attcollation
 WHERE i.indisunique AND i.indisvalid AND i.indisready AND i.indislive AND i.indimmediate
   AND NOT i.indisexclusion AND i.indpred IS NULL AND i.indexprs IS NULL AND k.at <= i.indnkeyatts
-  AND {self._ours("c")}
+  AND {self._ours("c")} AND {self._of("i.indrelid", RELATIONS)}
 GROUP BY i.indexrelid, i.indrelid, i.indisprimary
 HAVING bool_and(
   (o.opcdefault OR o.opcname LIKE '%pattern_ops')
@@ -148,6 +157,7 @@ SELECT json_build_array(
 FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace
 {_with_extension("pg_operator", "o")}
 WHERE {self._ours("o")}
+ORDER BY o.oid
 """
 
     def operator_classes(self) -> str:
@@ -163,6 +173,7 @@ CROSS JOIN LATERAL (
   WHERE f >= 16384) own
 {_with_extension("pg_opclass", "o")}
 WHERE own.functions IS NOT NULL AND {self._where}
+ORDER BY o.oid
 """
 
     def casts(self) -> str:
@@ -172,6 +183,7 @@ SELECT json_build_array(
 FROM pg_cast k
 {_with_extension("pg_cast", "k")}
 WHERE k.oid >= 16384
+ORDER BY k.oid
 """
 
     def event_triggers(self) -> str:
@@ -183,7 +195,7 @@ FROM pg_event_trigger WHERE evtenabled <> 'D' ORDER BY evtname
     def extensions(self) -> str:
         return """
 SELECT json_build_array(x.extname, n.nspname)::text
-FROM pg_extension x JOIN pg_namespace n ON n.oid = x.extnamespace
+FROM pg_extension x JOIN pg_namespace n ON n.oid = x.extnamespace ORDER BY x.extname
 """
 
     def namespaces(self) -> str:
@@ -192,7 +204,7 @@ FROM pg_extension x JOIN pg_namespace n ON n.oid = x.extnamespace
 SELECT json_build_array(n.nspname, pg_get_userbyid(n.nspowner),
   (SELECT json_agg(DISTINCT CASE g.grantee WHEN 0 THEN '' ELSE pg_get_userbyid(g.grantee)::text END)
    FROM aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) g WHERE g.privilege_type = 'USAGE'))::text
-FROM pg_namespace n WHERE {self._where}
+FROM pg_namespace n WHERE {self._where} ORDER BY n.oid
 """
 
     def foreign_keys(self) -> str:
@@ -206,7 +218,8 @@ SELECT json_build_array(
   (SELECT json_agg(a.attname ORDER BY k.at) FROM unnest(o.confkey) WITH ORDINALITY k(attnum, at)
    JOIN pg_attribute a ON a.attrelid = o.confrelid AND a.attnum = k.attnum))::text
 FROM pg_constraint o JOIN pg_namespace n ON n.oid = o.connamespace
-WHERE o.contype = 'f' {enforced} AND {self._ours("o")}
+WHERE o.contype = 'f' {enforced} AND {self._ours("o")} AND {self._of("o.conrelid", RELATIONS)}
+ORDER BY o.conrelid, o.conname
 """
 
     def views(self) -> str:
@@ -215,7 +228,7 @@ WHERE o.contype = 'f' {enforced} AND {self._ours("o")}
 SELECT json_build_array(c.oid::int8, {definition})::text
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_rewrite r ON r.ev_class = c.oid AND r.rulename = '_RETURN'
-WHERE c.relkind IN ('v', 'm') AND {self._ours("c")}
+WHERE c.relkind IN ('v', 'm') AND {self._ours("c")} AND {self._of("r.ev_class", RELATIONS)}
 """
 
     def rules(self) -> str:
@@ -225,6 +238,7 @@ WHERE c.relkind IN ('v', 'm') AND {self._ours("c")}
 SELECT json_build_array(c.oid::int8, r.rulename, r.ev_type, r.is_instead, {definition})::text
 FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE r.rulename <> '_RETURN' AND r.ev_enabled <> 'D' AND {self._ours("c")}
+  AND {self._of("r.ev_class", RELATIONS)}
 ORDER BY r.ev_class, r.rulename
 """
 
@@ -240,6 +254,7 @@ SELECT json_build_array(
   t.tgqual IS NOT NULL, CASE WHEN t.tgqual IS NOT NULL THEN {definition} END)::text
 FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE t.tgenabled <> 'D' AND (NOT t.tgisinternal OR t.tgfoid >= 16384) AND {self._ours("c")}
+  AND {self._of("t.tgrelid", RELATIONS)}
 ORDER BY t.tgrelid, t.tgname
 """
 
@@ -258,6 +273,7 @@ FROM pg_attribute a JOIN pg_collation l ON l.oid = a.attcollation JOIN pg_namesp
 JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE l.oid >= 16384 AND a.attnum > 0 AND NOT a.attisdropped
   AND c.relkind IN ('r', 'p', 'm', 'f', 'c') AND {self._ours("c")}
+  AND {self._of("a.attrelid", RELATIONS)}
 UNION ALL
 SELECT json_build_array(x.relation::int8, x.occasion, x.attname, {text})::text
 FROM (
@@ -279,7 +295,7 @@ FROM (
   SELECT partrelid, 'partition', NULL, partexprs FROM pg_partitioned_table WHERE partexprs IS NOT NULL
   {statistics}
 ) x JOIN pg_class c ON c.oid = x.relation JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE {self._ours("c")}
+WHERE {self._ours("c")} AND {self._of("x.relation", RELATIONS)}
 """
 
     def functions(self) -> str:
@@ -305,7 +321,8 @@ SELECT json_build_array(
 FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang
 LEFT JOIN pg_aggregate g ON g.aggfnoid = p.oid LEFT JOIN pg_operator s ON s.oid = g.aggsortop
 {_with_extension("pg_proc", "p")}
-WHERE {self._ours("p")}
+WHERE {self._ours("p")} AND {self._of("p.oid", FUNCTIONS)}
+ORDER BY p.oid
 """
 
     def types(self) -> str:
@@ -324,19 +341,23 @@ SELECT json_build_array(
   e.extname)::text
 FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace LEFT JOIN pg_range r ON r.rngtypid = t.oid
 {_with_extension("pg_type", "t")}
-WHERE {self._ours("t")}
+WHERE {self._ours("t")} AND {self._of("t.oid", TYPES)}
+ORDER BY t.oid
 """
 
 
 def catalog_queries(
-    version: int, *, temporary: bool = False, beside_locks: bool = False
+    version: int, *, temporary: bool = False, beside_locks: bool = False, changed: bool = False
 ) -> Mapping[str, str]:
     """The queries by what they list, for a server of ``version`` (as in server_version_num).
 
     With ``temporary`` they list the temporary objects of the session that asks, and nothing else. With
-    ``beside_locks``, the text of what somebody is changing at this moment is null instead of waited for.
+    ``beside_locks``, the text of what somebody is changing at this moment is null instead of waited for. With
+    ``changed``, relations, functions and types are listed that :func:`gateway.catalog.marks.changes_query` has found
+    in the same transaction. Objects are in the order of their OIDs, foreign keys in that of the table they belong to
+    and their name.
     """
-    queries = _Queries(version, temporary=temporary, beside_locks=beside_locks)
+    queries = _Queries(version, temporary=temporary, beside_locks=beside_locks, changed=changed)
     listed = {
         "namespaces": queries.namespaces(),
         "relations": queries.relations(),
@@ -357,72 +378,3 @@ def catalog_queries(
         listed["casts"] = queries.casts()
         listed["event_triggers"] = queries.event_triggers()
     return listed
-
-
-_KEPT: Final = "oid >= 16384 AND relpersistence <> 't' AND relkind NOT IN ('i', 'I', 't')"
-_OF_KEPT: Final = f"IN (SELECT oid FROM pg_class WHERE {_KEPT})"
-
-_VERSIONED: Final = (
-    ("pg_attribute", "attrelid", f"attnum > 0 AND attrelid {_OF_KEPT}"),
-    ("pg_index", "indexrelid", f"indrelid {_OF_KEPT}"),
-    ("pg_inherits", "inhrelid", f"inhrelid {_OF_KEPT}"),
-    ("pg_rewrite", "oid", f"ev_class {_OF_KEPT}"),
-    ("pg_trigger", "oid", f"tgrelid {_OF_KEPT}"),
-    ("pg_policy", "oid", f"polrelid {_OF_KEPT}"),
-    ("pg_attrdef", "oid", f"adrelid {_OF_KEPT}"),
-    ("pg_partitioned_table", "partrelid", f"partrelid {_OF_KEPT}"),
-    ("pg_description", "objoid", f"objoid {_OF_KEPT}"),
-    ("pg_statistic_ext", "oid", f"stxrelid {_OF_KEPT}"),
-    ("pg_constraint", "oid", f"conrelid = 0 AND oid >= 16384 OR conrelid {_OF_KEPT}"),
-    ("pg_depend", "objid", "deptype = 'e'"),
-    ("pg_proc", "oid", "oid >= 16384"),
-    ("pg_aggregate", "aggfnoid::oid", "aggfnoid >= 16384"),
-    ("pg_operator", "oid", "oid >= 16384"),
-    ("pg_cast", "oid", "oid >= 16384"),
-    ("pg_range", "rngtypid", "rngtypid >= 16384"),
-    ("pg_event_trigger", "oid", "true"),
-    ("pg_extension", "oid", "true"),
-    ("pg_opclass", "oid", "oid >= 16384"),
-    ("pg_amproc", "oid", "oid >= 16384"),
-    ("pg_amop", "oid", "oid >= 16384"),
-)
-"""Catalogs whose row versions tell of a change, their key, and which rows matter."""
-
-_NAMED: Final = f"""
-SELECT 'pg_class' AS catalog, count(*) AS n, sum(hashtextextended(concat_ws(
-    '/', oid, relname, relnamespace, relkind, relowner, relrowsecurity, relispartition), 0)) AS h
-FROM pg_class WHERE {_KEPT}
-UNION ALL
-SELECT 'pg_type', count(*), sum(hashint8extended((t.oid::int8 << 32) | t.xmin::text::int8, 0))
-FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE t.oid >= 16384 AND {_SHARED}
-UNION ALL
-SELECT 'pg_namespace', count(*), sum(hashint8extended((n.oid::int8 << 32) | n.xmin::text::int8, 0))
-FROM pg_namespace n WHERE {_SHARED}
-UNION ALL
-SELECT 'pg_roles', count(*), sum(hashtextextended(rolname, oid::int8)) FROM pg_roles
-"""
-"""A relation's row gets a new version by TRUNCATE and REFRESH too, so what counts in it is looked at."""
-
-IDENTITY: Final = (
-    "(SELECT system_identifier FROM pg_catalog.pg_control_system()) || '/' || "
-    "(SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())"
-)
-"""An expression that tells one database from every other, whatever their names: that of its cluster, which copies of
-the cluster share, and its own within it."""
-
-FINGERPRINT: Final = f"""
-SELECT json_build_array({
-    IDENTITY
-}, json_agg(json_build_array(catalog, n, h::text) ORDER BY catalog))::text FROM ({_NAMED}
-{
-    "".join(
-        f'''UNION ALL
-SELECT '{catalog}', count(*), sum(hashint8extended(({key}::int8 << 32) | xmin::text::int8, 0))
-FROM {catalog} WHERE {which}
-'''
-        for catalog, key, which in _VERSIONED
-    )
-}) x
-"""
-"""One row that differs once any definition does. It costs a pass over the catalogs and takes no lock that others
-would wait for."""

@@ -7,15 +7,26 @@ What is needed of the connection is one function, :data:`Run`: so the catalog ca
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final, TypeVar
 
 from gateway import clock
-from gateway.catalog.build import Row, build, decoded
-from gateway.catalog.queries import CLOSING, FINGERPRINT, OPENING, VERSION, catalog_queries
+from gateway.catalog.build import Row, build, decoded, rebuild
+from gateway.catalog.marks import MARK, Differing, changes_query, server_of
+from gateway.catalog.queries import CLOSING, OPENING, VERSION, catalog_queries
 from rules.catalog import SchemaSnapshot
 
-__all__ = ["Ask", "AskError", "Reading", "Run", "fingerprint", "in_transaction", "read", "read_catalog"]
+__all__ = [
+    "Ask",
+    "AskError",
+    "Reading",
+    "Run",
+    "differences",
+    "in_transaction",
+    "read",
+    "read_catalog",
+    "refresh",
+]
 
 T = TypeVar("T")
 
@@ -43,16 +54,17 @@ class AskError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A snapshot, the fingerprint of the catalog it was made from, and whether every text in it was read."""
+    """A snapshot, the mark of the catalog it was made from (empty for temporary objects), and whether every text in it
+    was read."""
 
     snapshot: SchemaSnapshot
-    fingerprint: str
+    mark: str
     complete: bool
 
     @property
     def identity(self) -> str:
-        """Which database it is, whatever its name (:data:`gateway.catalog.queries.IDENTITY`)."""
-        return str(json.loads(self.fingerprint)[0])
+        """Which database it is, whatever its name (:data:`gateway.catalog.marks.IDENTITY`)."""
+        return str(server_of(self.mark)[0])
 
 
 async def read(run: Run, *, generation: int = 1, temporary: bool = False) -> Reading:
@@ -74,10 +86,27 @@ async def read_catalog(ask: Ask) -> SchemaSnapshot:
     return (await read(in_transaction(ask))).snapshot
 
 
-async def fingerprint(run: Run) -> str:
-    """A text that differs once any definition does. Raises as :func:`read` does."""
-    (rows,) = await run([FINGERPRINT])
-    return _mark(rows)
+async def refresh(run: Run, known: Reading, *, generation: int) -> Reading:
+    """Read what has changed since ``known`` was read. The snapshot is the same object if nothing has that is in it,
+    and otherwise equal to that of :func:`read` but for what it shares with the known one. Raises as that does.
+
+    Where too much has changed, or not all was known, everything is read.
+    """
+    if known.complete:
+        try:
+            made = await _refresh(run, known, generation, beside_locks=False)
+        except AskError as error:
+            if error.sqlstate != _LOCK_NOT_AVAILABLE:
+                raise
+            made = await _refresh(run, known, generation, beside_locks=True)
+        if made is not None:
+            return made
+    return await read(run, generation=generation)
+
+
+async def differences(one: SchemaSnapshot, other: SchemaSnapshot) -> list[str]:
+    """The names of the lists in which two snapshots are not equal."""
+    return await _in_slices(_differences(one, other))
 
 
 def in_transaction(ask: Ask) -> Run:
@@ -101,20 +130,61 @@ async def _read(run: Run, generation: int, temporary: bool, *, beside_locks: boo
     (about,) = await run([VERSION])
     ((version, database),) = map(decoded, about)
     queries = catalog_queries(version, temporary=temporary, beside_locks=beside_locks)
-    marks, *results = await run([FINGERPRINT, *queries.values()])
+    marks = [] if temporary else [MARK]
+    answers = await run([*marks, *queries.values()])
     steps = build(
-        dict(zip(queries, results, strict=True)),
+        dict(zip(queries, answers[len(marks) :], strict=True)),
         generation=generation,
         database=database,
         server_version=version,
     )
-    return Reading(await _in_slices(steps), _mark(marks), complete=not beside_locks)
+    mark = "" if temporary else _mark(answers[0])
+    return Reading(await _in_slices(steps), mark, complete=not beside_locks)
+
+
+async def _refresh(run: Run, known: Reading, generation: int, *, beside_locks: bool) -> Reading | None:
+    """None if everything must be read."""
+    queries = catalog_queries(known.snapshot.server_version, beside_locks=beside_locks, changed=True)
+    changes, *results = await run([changes_query(known.mark), *queries.values()])
+    mark, everything, *found = json.loads(_mark(changes))
+    if everything or server_of(mark) != server_of(known.mark):
+        return None
+    oids = dict(zip(("relation", "function", "type"), map(_oids, found), strict=True))
+    steps = rebuild(
+        known.snapshot,
+        dict(zip(queries, results, strict=True)),
+        Differing.between(known.mark, mark, oids),
+        generation=generation,
+    )
+    return Reading(await _in_slices(steps), mark, complete=not beside_locks)
+
+
+def _differences(one: SchemaSnapshot, other: SchemaSnapshot) -> Generator[None, None, list[str]]:
+    names = []
+    for listed in fields(one):
+        if listed.name == "generation":
+            continue
+        mine, theirs = getattr(one, listed.name), getattr(other, listed.name)
+        if not isinstance(mine, tuple) or len(mine) != len(theirs):
+            same = mine == theirs
+        else:
+            same = True
+            for pair in zip(mine, theirs, strict=True):
+                same = same and pair[0] == pair[1]
+                yield
+        if not same:
+            names.append(listed.name)
+    return names
+
+
+def _oids(array: str) -> list[int]:
+    return [int(oid) for oid in array.strip("{}").split(",") if oid]
 
 
 def _mark(rows: Sequence[Row]) -> str:
     ((mark,),) = rows
     if mark is None:
-        raise ValueError("the server gave no fingerprint of its catalog")
+        raise ValueError("the server gave no mark of its catalog")
     return mark
 
 

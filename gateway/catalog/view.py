@@ -14,8 +14,8 @@ from gateway import clock
 from gateway.catalog.build import Row
 from gateway.catalog.copies import Copies, Copy, Expected, filled
 from gateway.catalog.kept import Catalog
-from gateway.catalog.queries import FINGERPRINT, HAS_TEMPORARY, ISOLATION
-from gateway.catalog.read import AskError, Run, read
+from gateway.catalog.queries import HAS_TEMPORARY, ISOLATION
+from gateway.catalog.read import AskError, Reading, Run, read, refresh
 from rules import Action, Facts, Nature
 from rules.catalog import EMPTY, Relation, SchemaSnapshot
 
@@ -71,7 +71,8 @@ class SessionCatalog:
         """Whether statements that change definitions were sent and their transaction has not ended."""
         self._own: SchemaSnapshot | None = None
         """The shared definitions as the open transaction saw them when ``_own_changes`` changes were known."""
-        self._own_mark: str | None = None
+        self._own_reading: Reading | None = None
+        """The same as it was read."""
         self._own_changes = -1
         self._own_until = 0.0
         self._temporary: SchemaSnapshot | None = None
@@ -257,16 +258,21 @@ class SessionCatalog:
     async def _read_own(self) -> None:
         """The shared definitions as this transaction sees them."""
         changes, started = self.catalog.changes, clock.monotonic()
-        ((isolation,), ((mark,),)) = await self._way.run([ISOLATION, FINGERPRINT])
+        ((isolation,),) = await self._way.run([ISOLATION])
         if isolation != ("read committed",):
             raise ValueError("the transaction changed definitions and sees others as they were when it began")
-        if self._own is None or mark != self._own_mark:
-            if self.catalog.snapshot is not None and mark == self.catalog.mark:
-                self._own, self._own_mark = self.catalog.snapshot, mark
-            else:
-                reading = await read(self._way.run, generation=next(self._generations))
-                self._own = self._copies.marked(self.catalog.copies.marked(reading.snapshot))
-                self._own_mark = reading.fingerprint if reading.complete else None
+        shared, known, number = self.catalog.reading, self._own_reading, next(self._generations)
+        begin = known or shared
+        reading = await (
+            read(self._way.run, generation=number)
+            if begin is None
+            else refresh(self._way.run, begin, generation=number)
+        )
+        if shared is not None and reading.snapshot is shared.snapshot:
+            self._own = self.catalog.snapshot
+        elif known is None or reading.snapshot is not known.snapshot or self._own is None:
+            self._own = self._copies.marked(self.catalog.copies.marked(reading.snapshot))
+        self._own_reading = reading
         self._own_changes = changes
         self._own_until = started + self.catalog.period
 
@@ -332,7 +338,7 @@ class SessionCatalog:
         if self._forwarded:
             self._temporary_known = False
         self._changed = self._forwarded = False
-        self._own = self._own_mark = self._followed = None
+        self._own = self._own_reading = self._followed = None
         self._own_changes = -1
 
     def close(self) -> None:

@@ -2,8 +2,8 @@
 
 A database of ``--tables`` tables (each with a key, a reference, a sequence and an index, one in twenty with a view,
 and a function for every hundred) is read as the gateway reads it, by a login of its own. Then a table is made and a
-column is added, and it is read again each time. How long the loop is held is told by a ticker on it, in time of the
-processor, so that others on the machine do not count.
+column is added, and it is brought up to date each time; then one definition after the other is changed. How long the
+loop is held is told by a ticker on it, in time of the processor, so that others on the machine do not count.
 """
 
 import argparse
@@ -63,6 +63,10 @@ _CHANGES: Mapping[str, str] = {
 }
 
 
+_MIGRATION = 20
+"""Definitions that are changed one after the other, each followed by a statement that waits to be judged."""
+
+
 @dataclass(frozen=True, slots=True)
 class Measured:
     """Seconds that a reading took, the longest that the loop was held meanwhile, the longest pause of the garbage
@@ -119,6 +123,14 @@ async def measure(postgres: Postgres, database: str) -> list[Measured]:
         await asyncio.to_thread(postgres.execute, sql, database)
         catalog.changed()
         figures.append(await _measured(what, catalog.ready))
+
+    async def migrate() -> None:
+        for number in range(_MIGRATION):
+            await asyncio.to_thread(postgres.execute, f"ALTER TABLE t{number} ADD more text", database)
+            catalog.changed()
+            await catalog.ready()
+
+    figures.append(await _measured(f"{_MIGRATION} definitions", migrate))
     catalog.looker.close()
     return figures
 

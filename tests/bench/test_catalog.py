@@ -25,6 +25,7 @@ def test_the_table_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         "after ADD COLUMN",
         "after CREATE VIEW",
         "after DROP TABLE",
+        "20 definitions",
     ]
     assert [line.split("  ")[0] for line in lines[2:]] == [one["what"] for one in figures]
     assert all(one["seconds"] > one["held"] for one in figures)

@@ -37,6 +37,8 @@ NAMES = {
     "holdgate_catalog_generation": ("gauge", ("database",)),
     "holdgate_catalog_age_seconds": ("gauge", ("database",)),
     "holdgate_catalog_reload_seconds": ("histogram", ()),
+    "holdgate_catalog_refresh_seconds": ("histogram", ()),
+    "holdgate_catalog_mismatches_total": ("counter", ("database",)),
     "holdgate_catalog_failures_total": ("counter", ("database",)),
     "holdgate_workers_lost_total": ("counter", ()),
     "holdgate_build_info": ("gauge", ("python", "version")),
@@ -66,6 +68,7 @@ def used() -> Metrics:
     metrics.catalog_generation.labels("shop").set(3)
     metrics.catalog_age_seconds.labels("shop").set(1.5)
     metrics.catalog_failures_total.labels("shop").inc()
+    metrics.catalog_mismatches_total.labels("shop").inc()
     return metrics
 
 

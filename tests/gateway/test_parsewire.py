@@ -1,6 +1,7 @@
 """A catalog on its way to a reader."""
 
 import pickle
+from dataclasses import replace
 
 import pytest
 
@@ -79,6 +80,27 @@ def test_what_a_reader_has_already_is_not_sent_again(more: SchemaSnapshot) -> No
     assert receiver.whole(2) == extended
     assert receiver.received < whole * 0.6
     assert receiver.whole(2).relations[0] is receiver.whole(1).relations[0]
+
+
+@pytest.mark.parametrize("at", [0, 1, 500, 998])
+def test_one_that_has_changed_is_sent_alone(at: int) -> None:
+    receiver = Receiver()
+    receiver.take(1, CATALOG)
+    whole, receiver.received = receiver.received, 0
+    changed = replace(CATALOG, relations=(*TABLES[:at], replace(TABLES[at], name="x"), *TABLES[at + 1 :]))
+    receiver.take(2, changed, (1, CATALOG))
+    assert receiver.whole(2) == changed
+    assert receiver.received < whole * 0.1
+
+
+def test_a_list_that_repeats_itself_arrives_as_it_is() -> None:
+    receiver = Receiver()
+    same = replace(CATALOG, relations=(TABLES[0],) * 100)
+    receiver.take(1, same)
+    for count in (70, 99, 101, 150):
+        other = replace(CATALOG, relations=(TABLES[0],) * count)
+        receiver.take(2, other, (1, same))
+        assert receiver.whole(2) == other
 
 
 def test_a_catalog_read_anew_shares_nothing() -> None:

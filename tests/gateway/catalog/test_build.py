@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from gateway.catalog.build import Row, build, decoded
+from gateway.catalog.build import Row, build, decoded, rebuild
+from gateway.catalog.marks import Differing
 from gateway.catalog.queries import catalog_queries
 from rules.catalog import SchemaSnapshot
 
@@ -85,3 +86,59 @@ def test_the_indexes_are_made_before_anybody_asks() -> None:
     snapshot, _ = built()
     for name in ("by_oid", "by_name", "children", "functions_by_name", "types_by_name"):
         assert name in vars(snapshot)
+
+
+# --- what has changed ---------------------------------------------------------------------------------------
+
+
+def table(oid: int, name: str) -> list[Any]:
+    return [oid, "public", name, "r", ["id"], [23], False, False, "o", None, None]
+
+
+def rebuilt(known: SchemaSnapshot, *oids: int, **rows: Sequence[Sequence[Any]]) -> SchemaSnapshot:
+    """What was known once these relations were looked at again."""
+    given: dict[str, list[Row]] = {
+        name: [(json.dumps(row),) for row in rows.get(name, ())] for name in catalog_queries(180_000)
+    }
+    steps = rebuild(known, given, Differing({}, {"relation": frozenset(oids)}), generation=8)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            made: SchemaSnapshot = end.value
+            return made
+
+
+def test_what_stays_the_same_is_the_same_object() -> None:
+    known, _ = built(
+        relations=[table(1, "a"), table(2, "b"), table(4, "d")],
+        foreign_keys=[["k", 2, 1, "c", "a", ["id"], ["id"]]],
+        functions=[],
+        namespaces=[["public", "o", ["x"]]],
+    )
+    same = {"namespaces": [["public", "o", ["x"]]]}
+    assert rebuilt(known, 4, relations=[table(4, "d")], **same) is known
+    new = rebuilt(known, 3, 4, relations=[table(3, "c"), table(4, "d")], **same)
+    assert [one.name for one in new.relations] == ["a", "b", "c", "d"]
+    assert [new.by_oid[oid] is known.by_oid[oid] for oid in (1, 2, 4)] == [True] * 3
+    assert new.generation == 8
+    assert new.foreign_keys is known.foreign_keys
+    assert new.referring is known.referring
+    assert new.namespaces is known.namespaces
+
+
+def test_what_is_gone_is_in_no_index() -> None:
+    known, _ = built(
+        relations=[table(1, "a"), table(2, "b")], foreign_keys=[["k", 2, 1, "c", "a", ["id"], ["id"]]]
+    )
+    new = rebuilt(known, 2)
+    assert set(new.by_name) == {("public", "a")}
+    assert not new.referring
+
+
+def test_a_schema_that_is_new_is_known() -> None:
+    known, _ = built(relations=[table(1, "a")])
+    new = rebuilt(known, namespaces=[["fresh", "o", None]])
+    assert sorted(known.schemas) == ["public"]
+    assert sorted(new.schemas) == ["fresh", "public"]
+    assert new.by_oid is known.by_oid

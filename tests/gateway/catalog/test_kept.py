@@ -1,7 +1,8 @@
 """One database's catalog as it is kept: fresh, stale, unknown, and who looks."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -85,6 +86,22 @@ async def test_after_a_change_everybody_waits_for_the_new_one(eyes: Eyes) -> Non
     assert both[0] is both[1]
     assert both[0].generation > first.generation
     assert names(both[0]) == {"fresh"}
+
+
+async def test_only_what_has_changed_is_read_after_the_first_time(eyes: Eyes) -> None:
+    eyes.connection.execute("CREATE TABLE first ()")
+    catalog = a_catalog()
+    first = await ready(catalog, eyes.run)
+    eyes.batches = 0
+    eyes.connection.execute("CREATE TABLE second ()")
+    catalog.changed()
+    second = await ready(catalog, eyes.run)
+    assert (names(second), eyes.batches, catalog.differences) == ({"first", "second"}, 1, 1)
+    assert second.by_name["public", "first"] is first.by_name["public", "first"]
+    eyes.connection.execute("GRANT SELECT ON first TO PUBLIC")
+    catalog.changed()
+    assert await ready(catalog, eyes.run) is second
+    assert catalog.differences == 1
 
 
 async def test_what_did_not_change_stays_the_same_snapshot(eyes: Eyes) -> None:
@@ -312,3 +329,62 @@ async def test_what_no_session_has_sent_is_judged_by(postgres: Postgres, eyes: E
         relay.cut()
         assert (await catalog.described()).snapshot.unavailable is not None
         catalog.looker.close()
+
+
+# --- seeing that nothing was overlooked ---------------------------------------------------------------------
+
+
+@pytest.fixture
+async def overlooking(
+    postgres: Postgres, eyes: Eyes, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Catalog, Metrics]]:
+    """A catalog that has a login of its own, and is checked each time it is polled."""
+    monkeypatch.setattr(module, "CHECK_SECONDS", 0.0)
+    metrics = Metrics()
+    catalog = a_catalog(metrics=metrics)
+    database = Database(postgres.host, postgres.port, sslmode="disable", inspect=Login("postgres"))
+    catalog.looker = Looker(Connector(), database, eyes.connection.info.dbname)
+    yield catalog, metrics
+    catalog.looker.close()
+
+
+async def test_what_was_overlooked_is_found_and_told(
+    overlooking: tuple[Catalog, Metrics], eyes: Eyes, caplog: pytest.LogCaptureFixture
+) -> None:
+    catalog, metrics = overlooking
+    eyes.connection.execute("CREATE TABLE there ()")
+    first = await ready(catalog, None)
+    await catalog.poll()
+    assert catalog.snapshot is first
+    assert catalog.reading is not None
+    catalog.reading = replace(catalog.reading, snapshot=replace(first, relations=()))
+    await catalog.poll()
+    assert catalog.snapshot is not None
+    assert names(catalog.snapshot) == {"there"}
+    assert catalog.snapshot.generation > first.generation
+    assert "was not kept up to date: relations differ" in caplog.text
+    assert b'holdgate_catalog_mismatches_total{database="shop"} 1.0' in metrics.render()[0]
+
+
+async def test_what_changes_while_it_is_checked_proves_nothing(
+    overlooking: tuple[Catalog, Metrics],
+) -> None:
+    catalog, metrics = overlooking
+    await ready(catalog, None)
+    assert catalog.reading is not None
+    assert catalog.looker is not None
+    catalog.reading = known = replace(catalog.reading, mark=catalog.reading.mark + " ")
+    await catalog._check(catalog.looker)
+    assert catalog.reading is known
+    assert b"holdgate_catalog_mismatches_total{" not in metrics.render()[0]
+
+
+async def test_a_check_that_fails_takes_nothing_away(
+    overlooking: tuple[Catalog, Metrics], postgres: Postgres, eyes: Eyes
+) -> None:
+    catalog, metrics = overlooking
+    first = await ready(catalog, None)
+    stranger = Database(postgres.host, postgres.port, sslmode="disable", inspect=Login("no_such_role"))
+    await catalog._check(Looker(Connector(), stranger, eyes.connection.info.dbname))
+    assert catalog.snapshot is first
+    assert b'holdgate_catalog_failures_total{database="shop"} 1.0' in metrics.render()[0]

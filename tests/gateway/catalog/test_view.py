@@ -11,7 +11,8 @@ from psycopg.pq import TransactionStatus
 from gateway.catalog import Catalog, SessionCatalog
 from gateway.catalog.build import Row
 from gateway.catalog.kept import Looker
-from gateway.catalog.queries import IDENTITY, SETTINGS
+from gateway.catalog.marks import IDENTITY
+from gateway.catalog.queries import SETTINGS
 from gateway.catalog.read import AskError, in_transaction
 from gateway.metrics import Metrics
 from rules import Action, EffectFacts, Facts, Nature, StatementFacts
@@ -171,6 +172,23 @@ async def test_an_uncommitted_definition_is_seen_by_its_session_alone(world: Wor
     assert not other.view.fresh
     assert await other.sees() == PLAIN | {"public.fresher"}
     assert await one.sees() == PLAIN | {"public.fresher"}
+
+
+async def test_many_definitions_in_one_transaction_are_read_bit_by_bit(world: World) -> None:
+    client = world.client()
+    await client.look()
+    client.does("BEGIN", QUERY)
+    plain = client.view.snapshot.by_name["public", "plain"]
+    for number in range(3):
+        client.does(f"CREATE TABLE t{number} ()")
+        client.batches = 0
+        await client.look()
+        # The isolation level, what has changed, and whether there is anything temporary.
+        assert client.batches == 3
+        assert client.view.snapshot.by_name["public", "plain"] is plain
+    # The same row a second time in one transaction.
+    client.does("ALTER TABLE t2 RENAME TO t3")
+    assert await client.sees() == PLAIN | {"public.t0", "public.t1", "public.t3"}
 
 
 @pytest.mark.parametrize("end", ["ROLLBACK", "COMMIT"])
