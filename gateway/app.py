@@ -75,12 +75,21 @@ class _HoldMetrics:
         hold = event.data.get("id")
         if event.kind == "hold.opened" and not event.data.get("elsewhere"):
             self._opened[hold] = clock.monotonic()
+            for action in _actions(event):
+                self._metrics.conflicts_total.labels(action).inc()
             self._metrics.hold_opened()
         elif event.kind == "hold.resolved":
             # Holds that a dead process left behind were never counted as opened by this one.
             opened = self._opened.pop(hold, None)
             if opened is not None:
                 self._metrics.hold_resolved(str(event.data["state"]), clock.monotonic() - opened)
+
+
+def _actions(event: Event) -> list[str]:
+    """What is done about each conflict of a hold that was opened."""
+    conflicts = event.data["conflicts"]
+    assert isinstance(conflicts, list), "a hold says so in its JSON"
+    return [str(one["action"]) for one in conflicts]
 
 
 class _Sessions:
@@ -151,6 +160,7 @@ class Gateway:
         self.bus.listen(_HoldMetrics(self.metrics))
         self.people = People(self.store, lambda: self.config)
         self.holds = Holds(self.store, self.bus, self.audit, config.limits, self.people)
+        self.holds.conflicts = config.conflicts
         self.reviews = Reviews(self.store, self.bus, self.audit)
         # Before holds are ended that a dead process left: whoever asked is told.
         self.notifier = Notifier(self.store, self.bus, lambda: self.config, self.people, self.metrics)
@@ -228,6 +238,7 @@ class Gateway:
         self.holds.limits = config.limits
         if old.policy.caps != config.policy.caps:
             spawn(self.holds.use_caps(config.policy.caps), name="caps")
+        self.holds.conflicts = config.conflicts
         self.audit.use(config.audit)
         self.notifier.reload()
         self._record("reload", f"policy {config.policy.version[:12]}")

@@ -10,6 +10,7 @@ from typing import Final
 import rules
 from gateway import clock
 from gateway.catalog import SessionCatalog
+from gateway.config import LegalHold
 from gateway.identity import Principal, SessionState
 from gateway.metrics import Metrics
 from protocol import sqlstate
@@ -20,6 +21,8 @@ from protocol.request import UNNAMED, Execution, Request, Step
 from protocol.statements import SessionNames
 from protocol.values import parameter_text
 from rules import (
+    Act,
+    Affected,
     Allowance,
     Containment,
     Context,
@@ -37,6 +40,7 @@ from rules import (
     SchemaSnapshot,
     TooHeavy,
     Touch,
+    affected,
     containment,
     joint,
     united,
@@ -220,6 +224,20 @@ class Arbiter:
         context = replace(self._context(execution.sql), catalog=one.catalog, prepared=one.prepared)
         parameters = [Parameter(*parameter) for parameter in execution.parameters]
         return self._judge.touches(execution.sql[0], _as_bound(execution, context), parameters)
+
+    def affected(self, ruling: Ruling) -> list[Affected]:
+        """Whose data a request exports and deletes."""
+        erasing = self.policy.erasing_update == "delete"
+        found: dict[Affected, None] = {}
+        for one in ruling.ruled:
+            effects = [effect for facts in one.readings for effect in facts.effects]
+            found.update(dict.fromkeys(affected(effects, self.touches(one), erasing=erasing)))
+        return list(found)
+
+    def under_hold(self, hold: LegalHold) -> Affected:
+        """Whom a legal hold protects, as this session's database tells people apart."""
+        kind, values = self._judge.people(hold.relation, hold.subjects, self._catalog.snapshot)
+        return Affected(Act.DELETE, hold.relation, kind, values)
 
     @property
     def policy(self) -> Policy:

@@ -11,6 +11,7 @@ from gateway.checking import check_context, database_meant
 from gateway.config import Config
 from gateway.criteria import Checks
 from gateway.hold_port import HoldPort
+from gateway.legal_holds import LegalHolds
 from gateway.listener import Listener, Ports
 from gateway.metrics import Metrics
 from gateway.parsepool import ParsePool
@@ -71,6 +72,7 @@ class Front:
                 catalogs=self.catalogs,
                 previews=Previews(lambda: self.config, self._connector, holds.keep_impact),
                 checks=Checks(lambda: self.config, self._connector, self._metrics),
+                legal_holds=LegalHolds(lambda: self.config, self._connector),
                 cancels=self.cancels,
             ),
             self._tls,

@@ -1,13 +1,21 @@
 """Whose sessions wait in this process, and who is told when that changes."""
 
 import asyncio
+import contextlib
+from typing import Final
 
 from gateway.audit import AuditLog, Kind
-from gateway.bus import Bus
+from gateway.bus import RESET, Bus, Event
 from gateway.hold_records import hold_record
 from gateway.store import Hold, HoldState
 
 __all__ = ["HoldBook", "Waiter"]
+
+
+STIR_SECONDS: Final = 1.0
+"""How late the end of another hold may be noticed of which nothing was heard."""
+
+_ENDINGS: Final = ("hold.resolved", "hold.outcome", RESET)
 
 
 class Waiter:
@@ -34,6 +42,20 @@ class HoldBook:
         self._bus = bus
         self._audit = audit
         self._waiting: dict[str, Waiter] = {}
+        self._stir = asyncio.Event()
+        bus.listen(self._heard)
+
+    async def stirred(self) -> None:
+        """Until a hold, of this gateway or another, may have ended: at once when one is heard of, and otherwise every
+        ``STIR_SECONDS``."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STIR_SECONDS):
+                await self._stir.wait()
+
+    def _heard(self, event: Event) -> None:
+        if event.kind in _ENDINGS:
+            self._stir.set()
+            self._stir = asyncio.Event()
 
     @property
     def pending(self) -> int:

@@ -5,7 +5,15 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from gateway.audit import AuditUnavailable
-from gateway.hold_terms import ClaimRefused, HoldNotFound, HoldRequest, HoldsFull, RuleVerdict
+from gateway.hold_terms import (
+    ClaimRefused,
+    ConflictingHold,
+    HoldNotFound,
+    HoldRequest,
+    HoldsFull,
+    MustWaitFor,
+    RuleVerdict,
+)
 from gateway.people import Person
 from gateway.store import Hold, HoldState, Place, StoreUnavailable
 from rules import Demand
@@ -16,6 +24,8 @@ HOLD_ERRORS: Final[tuple[type[Exception], ...]] = (
     HoldsFull,
     HoldNotFound,
     ClaimRefused,
+    ConflictingHold,
+    MustWaitFor,
     StoreUnavailable,
     AuditUnavailable,
 )
@@ -40,6 +50,8 @@ class HoldPort(Protocol):
     ) -> Place | None: ...
     async def advanced(self, entry: str, at: int) -> Place | None: ...
     async def leave(self, entry: str, began: bool) -> None: ...
+    async def in_turn(self, hold_id: str) -> str | None: ...
+    async def stirred(self) -> None: ...
     async def approver(self, name: str) -> Person | None: ...
     async def record_outcome(
         self, hold_id: str, tag: str | None, rows: int | None, sqlstate: str | None, duration_ms: float | None

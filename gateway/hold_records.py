@@ -7,6 +7,7 @@ from gateway.store import Decision, Hold, HoldState, Place, Standing
 
 __all__ = [
     "checked_record",
+    "conflict_record",
     "decision_record",
     "escalation_record",
     "hold_record",
@@ -53,6 +54,16 @@ def opened_record(hold: Hold) -> AuditRecord:
     record.details["digest"] = hold.digest
     if hold.criteria:
         record.details["criteria"] = [dict(one) for one in hold.criteria]
+    if hold.conflicts:
+        record.details["conflicts"] = [one.to_dict() for one in hold.conflicts]
+    return record
+
+
+def conflict_record(hold: Hold, later: Hold) -> AuditRecord:
+    """A record that ``later`` concerns the same people as a hold."""
+    record = hold_record(hold, Kind.HOLD, "conflict", reason=f"with {later.id} of {later.user}")
+    record.at = later.opened_at
+    record.details["conflicts"] = [one.to_dict() for one in hold.conflicts if one.other == later.id]
     return record
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 from gateway.store import Hold
-from rules import NO_MARGIN, UNSAID, Intent, Margin, Stage
+from rules import NO_MARGIN, UNSAID, Affected, Intent, Margin, Stage
 
 __all__ = [
     "PREVIEWED",
@@ -15,6 +15,7 @@ __all__ = [
     "AlreadyDecided",
     "AlreadyResolved",
     "ClaimRefused",
+    "ConflictingHold",
     "HoldError",
     "HoldNotFound",
     "HoldPage",
@@ -23,6 +24,7 @@ __all__ = [
     "InvalidCeiling",
     "InvalidReason",
     "MaxRows",
+    "MustWaitFor",
     "NotAllowed",
     "ReviewClosed",
     "RuleVerdict",
@@ -57,7 +59,8 @@ class HoldRequest:
     ``breaks_glass`` that they may, and want to, let it run without anybody's approval, ``all_met`` that all
     criteria of its rule are. ``check_seconds`` is how long those may be checked that are ``checking``, None where none
     is. ``margin`` is by how much it may
-    change more rows than were previewed, and ``uncounted`` why no number of them can be enforced.
+    change more rows than were previewed, and ``uncounted`` why no number of them can be enforced. ``affected`` is
+    whose data it exports and deletes, in the database that ``place`` names for all who reach it.
     """
 
     user: str
@@ -88,6 +91,8 @@ class HoldRequest:
     margin: Margin = NO_MARGIN
     uncounted: str | None = None
     transaction_open_since: datetime | None = None
+    place: str = ""
+    affected: Sequence[Affected] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +157,14 @@ class InvalidReason(HoldError, ValueError):
 
 class InvalidCeiling(HoldError, ValueError):
     """The number of rows that the approval is for cannot be enforced."""
+
+
+class ConflictingHold(HoldError):
+    """The hold was not opened: another one concerns the same people."""
+
+
+class MustWaitFor(HoldError):
+    """The approval cannot be used yet: another hold has to end first."""
 
 
 class ClaimRefused(HoldError):

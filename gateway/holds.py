@@ -17,11 +17,13 @@ from typing import Final, Protocol
 from gateway.audit import AuditLog, AuditUnavailable
 from gateway.bus import Bus
 from gateway.clock import SYSTEM_CLOCK, Clock
-from gateway.config.model import Limits
+from gateway.config.model import Conflicts, Limits
+from gateway.conflicting import concern_of, in_the_way, must_end, only_warned
 from gateway.hold_book import HoldBook, Waiter
 from gateway.hold_queue import HoldQueue
 from gateway.hold_records import (
     checked_record,
+    conflict_record,
     decision_record,
     escalation_record,
     opened_record,
@@ -32,6 +34,7 @@ from gateway.hold_terms import (
     AlreadyDecided,
     AlreadyResolved,
     ClaimRefused,
+    ConflictingHold,
     HoldError,
     HoldNotFound,
     HoldPage,
@@ -40,6 +43,7 @@ from gateway.hold_terms import (
     InvalidCeiling,
     InvalidReason,
     MaxRows,
+    MustWaitFor,
     NotAllowed,
     RuleVerdict,
     StillChecking,
@@ -54,11 +58,14 @@ from gateway.step_up import Prove, StepUpRequired, nothing_proven, proven, satis
 from gateway.store import (
     BREAK_GLASS,
     BY_RULE,
+    Concern,
+    ConflictFound,
     Decision,
     Hold,
     HoldLimit,
     HoldState,
     HoldStore,
+    MustWait,
     Occupied,
     Outcome,
     Place,
@@ -73,6 +80,7 @@ __all__ = [
     "AlreadyDecided",
     "AlreadyResolved",
     "ClaimRefused",
+    "ConflictingHold",
     "Hold",
     "HoldError",
     "HoldNotFound",
@@ -83,6 +91,7 @@ __all__ = [
     "HoldsFull",
     "InvalidCeiling",
     "InvalidReason",
+    "MustWaitFor",
     "NotAllowed",
     "StillChecking",
 ]
@@ -134,6 +143,7 @@ class Holds(HoldBook):
         self.instance = self._ids.next()
         self.limits = limits
         self.queue = HoldQueue(store, self.instance, clock, self._owed, lambda: bus.publish("queue.moved"))
+        self.conflicts = Conflicts()
 
     async def start(self, *, shared: bool = False) -> None:
         """End what a dead process left open: nothing of it can run any more.
@@ -185,14 +195,16 @@ class Holds(HoldBook):
     async def open(self, request: HoldRequest) -> Hold:
         """Make a pending hold. It is in the store and in the audit when this returns.
 
-        Raises :class:`HoldsFull`. If the caller is cancelled meanwhile, the hold ends as abandoned.
+        Raises :class:`HoldsFull` and :class:`ConflictingHold`. If the caller is cancelled meanwhile, the hold ends as
+        abandoned.
         """
         if self._stopped:
             raise HoldsFull("the gateway is stopping and holds no more statements")
         at_once = BREAK_GLASS if request.breaks_glass else BY_RULE if request.all_met else None
         entry = Waiter(self._new(request), at_once)
+        concern = concern_of(request, self.conflicts)
         try:
-            return await complete(self._open(entry), name=f"open {entry.hold.id}")
+            return await complete(self._open(entry, concern), name=f"open {entry.hold.id}")
         except asyncio.CancelledError:
             if entry.opened:
                 spawn(self._leave(entry), name=f"abandon {entry.hold.id}")
@@ -201,11 +213,13 @@ class Holds(HoldBook):
 
     async def ticket(self, request: HoldRequest) -> Hold:
         """The ticket for a statement: one that is there, whatever was decided about it, or a new pending one. A new one
-        is in the store and in the audit when this returns. Raises :class:`HoldsFull`."""
+        is in the store and in the audit when this returns. Raises :class:`HoldsFull` and :class:`ConflictingHold`."""
         if self._stopped:
             raise HoldsFull("the gateway is stopping and holds no more statements")
         hold = dataclasses.replace(self._new(request), ticket=True)
-        return await complete(self._ticket(hold), name=f"ticket {hold.id}")
+        return await complete(
+            self._ticket(hold, concern_of(request, self.conflicts)), name=f"ticket {hold.id}"
+        )
 
     async def wait(self, hold_id: str) -> Hold:
         """The hold once it is no longer pending. Raises :class:`HoldNotFound` if nobody waits for it here."""
@@ -256,7 +270,8 @@ class Holds(HoldBook):
         )
 
     async def claim(self, hold_id: str, digest: str) -> Hold:
-        """Use the approval, once, for exactly what it was given for. Raises :class:`ClaimRefused`."""
+        """Use the approval, once, for exactly what it was given for. Raises :class:`ClaimRefused`, and
+        :class:`MustWaitFor` while other holds have to end first."""
         return await complete(self._claim(hold_id, digest), name=f"claim {hold_id}")
 
     async def line_up(
@@ -284,6 +299,11 @@ class Holds(HoldBook):
         except StoreUnavailable as error:
             logger.error("what waits for room still does so by the caps of before: %s", error)
 
+    async def in_turn(self, hold_id: str) -> str | None:
+        """What has to end before an approved hold may run, for people; None: nothing."""
+        others = await self._store.waits_for(hold_id, instance=self.instance)
+        return must_end(await self._store.holds_among(others[:1]), others) if others else None
+
     async def approver(self, name: str) -> Person | None:
         """Whoever decided by this name, as they are known now."""
         return await self._people.find(name)
@@ -292,10 +312,10 @@ class Holds(HoldBook):
         self, hold_id: str, tag: str | None, rows: int | None, sqlstate: str | None, duration_ms: float | None
     ) -> None:
         """Keep how the released statement ended; at once or, if the store does not answer, when it does."""
-        outcome = Outcome(tag, rows, sqlstate, duration_ms)
+        outcome, at = Outcome(tag, rows, sqlstate, duration_ms), self._clock.now()
 
         async def keep() -> None:
-            if await self._store.set_outcome(hold_id, outcome):
+            if await self._store.set_outcome(hold_id, outcome, at):
                 hold = await self._store.hold(hold_id)
                 if hold is not None:
                     self._bus.publish("hold.outcome", hold.to_dict())
@@ -453,23 +473,29 @@ class Holds(HoldBook):
             expires_at=opened + timedelta(seconds=request.expires),
         )
 
-    async def _open(self, entry: Waiter) -> Hold:
+    async def _open(self, entry: Waiter, concern: Concern | None) -> Hold:
         hold = entry.hold
         # Known here before it is in the store: from then on somebody may decide it.
         self._waiting[hold.id] = entry
         try:
-            await self._store.add_hold(
+            hold = await self._store.add_hold(
                 hold,
                 limit=self.limits.pending_holds,
                 limit_per_user=self.limits.pending_holds_per_user,
                 announce=entry.at_once is None,
+                concern=concern,
             )
         except HoldLimit as error:
             del self._waiting[hold.id]
             raise HoldsFull(str(error)) from None
+        except ConflictFound as found:
+            del self._waiting[hold.id]
+            raise ConflictingHold(in_the_way(found.conflicts)) from None
         except StoreUnavailable:
             del self._waiting[hold.id]
             raise
+        # Somebody may have decided it by now.
+        entry.hold = dataclasses.replace(entry.hold, conflicts=hold.conflicts)
         try:
             await self._audit.intent(opened_record(hold))
         except AuditUnavailable:
@@ -478,12 +504,34 @@ class Holds(HoldBook):
         if not entry.resolved.is_set():
             entry.timer = spawn(self._mind(entry), name=f"expiry of {hold.id}")
         self._bus.publish("hold.opened", hold.to_dict())
+        await self._tell_others(hold)
         entry.opened = True
         if self._stopped:
             return await self._end(hold.id, HoldState.INTERRUPTED, "the gateway is stopping")
         if entry.left:
             return await self._leave(entry)
-        return hold if entry.at_once is None else await self._approve_at_once(hold, entry.at_once)
+        if entry.at_once is None:
+            return hold
+        if entry.at_once == BY_RULE and only_warned(hold):
+            return await self._checked(hold.id, hold.criteria, "ask", "")
+        return await self._approve_at_once(hold, entry.at_once)
+
+    async def _tell_others(self, hold: Hold) -> None:
+        """Those that a new hold conflicts with are shown with it from now on."""
+        if not hold.conflicts:
+            return
+        try:
+            others = await self._store.holds_among({one.other for one in hold.conflicts})
+        except StoreUnavailable as error:
+            logger.error("what conflicts with %s is shown with it later: %s", hold.id, error)
+            return
+        for other in others:
+            self._audit.append(conflict_record(other, hold))
+            entry = self._waiting.get(other.id)
+            if entry is not None:
+                # What was decided meanwhile is known there.
+                other = entry.hold = dataclasses.replace(entry.hold, conflicts=other.conflicts)
+            self._publish("hold.conflict", other, elsewhere=False)
 
     async def _approve_at_once(self, hold: Hold, how: str) -> Hold:
         """Approve a hold in the name of whoever asked, or of its rule, before anybody is asked."""
@@ -507,6 +555,8 @@ class Holds(HoldBook):
     ) -> Hold:
         hold = await self.get(hold_id)
         at = self._clock.now()
+        if verdict == "allow" and only_warned(hold):
+            verdict = "ask"
         decision: Decision | None = None
         state = HoldState.PENDING
         if verdict != "ask":
@@ -537,17 +587,21 @@ class Holds(HoldBook):
             self.settle(hold)
         return hold
 
-    async def _ticket(self, hold: Hold) -> Hold:
+    async def _ticket(self, hold: Hold, concern: Concern | None) -> Hold:
         try:
             kept = await self._store.ticket(
                 hold,
                 limit=self.limits.pending_holds,
                 limit_per_user=self.limits.pending_holds_per_user,
+                concern=concern,
             )
         except HoldLimit as error:
             raise HoldsFull(str(error)) from None
+        except ConflictFound as found:
+            raise ConflictingHold(in_the_way(found.conflicts)) from None
         if kept.id != hold.id:
             return kept
+        hold = kept
         try:
             await self._audit.intent(opened_record(hold))
         except AuditUnavailable:
@@ -556,6 +610,7 @@ class Holds(HoldBook):
             )
             raise
         self._bus.publish("hold.opened", hold.to_dict())
+        await self._tell_others(hold)
         return hold
 
     async def _leave(self, entry: Waiter) -> Hold:
@@ -671,7 +726,10 @@ class Holds(HoldBook):
     async def _claim(self, hold_id: str, digest: str) -> Hold:
         if self._stopped:
             raise ClaimRefused("the gateway is stopping")
-        won = await self._store.claim_hold(hold_id, digest, self._clock.now())
+        try:
+            won = await self._store.claim_hold(hold_id, digest, self._clock.now(), instance=self.instance)
+        except MustWait as wait:
+            raise MustWaitFor(f"{hold_id} waits for {wait}") from None
         hold = await self.get(hold_id)
         if not won:
             if hold.state is not HoldState.APPROVED:

@@ -15,6 +15,7 @@ from gateway.config import Config, Database
 from gateway.criteria import Checks
 from gateway.hold_port import HoldPort
 from gateway.identity import Principal, SessionState
+from gateway.legal_holds import LegalHolds
 from gateway.link import Link
 from gateway.metrics import Metrics
 from gateway.parsepool import ParsePool
@@ -69,6 +70,7 @@ class Ports:
     catalogs: Keeper
     previews: Previews
     checks: Checks
+    legal_holds: LegalHolds
     cancels: CancelRegistry = field(default_factory=CancelRegistry)
 
 
@@ -300,6 +302,7 @@ class Listener:
             generations=ports.catalogs.generations,
             previews=ports.previews,
             checks=ports.checks,
+            legal_holds=ports.legal_holds,
         )
         secret = None
         if target is not None:

@@ -44,6 +44,7 @@ _GREATEST: Final = frozenset(
 )
 """Gauges that are not summed over processes: each has its own view of the same thing."""
 
+_CONFLICTS: Final = ("block", "order", "warn", "legal_hold")
 _ASKING: Final = ("webhook", "sql")
 _OUTCOMES: Final = ("met", "unmet", "denied", "unchecked")
 _DIRECTIONS: Final = ("to_upstream", "to_client")
@@ -333,6 +334,12 @@ class Metrics:
         self.holds_resolved_total = Counter(
             "holdgate_holds_resolved_total", "Holds ended, by how.", ["state"], registry=registry
         )
+        self.conflicts_total = Counter(
+            "holdgate_conflicts_total",
+            "Held statements that met another about the same people, or a legal hold, by what was done about it.",
+            ["action"],
+            registry=registry,
+        )
         self.criteria_total = Counter(
             "holdgate_criteria_total",
             "Criteria of rules that were checked, by what came of them.",
@@ -436,6 +443,8 @@ class Metrics:
         self._pending = self.holds.labels("pending")
         self._resolved = {state: self.holds_resolved_total.labels(state) for state in _HOLD_ENDS}
         self._to_upstream, self._to_client = (self.bytes_total.labels(direction) for direction in _DIRECTIONS)
+        for action in _CONFLICTS:
+            self.conflicts_total.labels(action)
         for kind in _ASKING:
             self.criterion_seconds.labels(kind)
             for outcome in _OUTCOMES:

@@ -21,6 +21,7 @@ from gateway.following import Following
 from gateway.hold_port import HoldPort
 from gateway.holds import HoldState
 from gateway.intents import Intents
+from gateway.legal_holds import LegalHolds
 from gateway.link import Link
 from gateway.looking import Looking
 from gateway.obligations import Obligations
@@ -135,6 +136,7 @@ class Session:
         generations: Iterator[int],
         previews: Previews,
         checks: Checks,
+        legal_holds: LegalHolds,
     ) -> None:
         self.id = recorder.session_id
         self.cancel_key: CancelKey | None = None
@@ -168,6 +170,7 @@ class Session:
             lambda request: self._rulings.judged_again(request),
             previews,
             RuleCriteria(checks, holds, recorder),
+            legal_holds,
             backend_pid,
             lambda: core.standing,
         )

@@ -16,9 +16,11 @@ from gateway.arbiter import Arbiter, Ruling, shown_parameters, shown_sql
 from gateway.audit import AuditUnavailable
 from gateway.ceilings import uncounted
 from gateway.config import Config
+from gateway.conflicting import place_of
 from gateway.criteria.rule import RuleCriteria, all_met
 from gateway.hold_port import HoldPort
-from gateway.holds import ClaimRefused, Hold, HoldRequest, HoldsFull, HoldState
+from gateway.holds import ClaimRefused, ConflictingHold, Hold, HoldRequest, HoldsFull, HoldState, MustWaitFor
+from gateway.legal_holds import LegalHolds
 from gateway.people import Person, same_person
 from gateway.previews import Previewed, Previews, Subject
 from gateway.queueing import Ending, Queueing
@@ -26,6 +28,7 @@ from gateway.recorder import Recorder
 from gateway.step_up import satisfied
 from gateway.store import BREAK_GLASS, BY_RULE, Decision, Standing, StoreUnavailable
 from gateway.tasks import spawn
+from gateway.turns import Turns
 from protocol import enclosure, sqlstate
 from protocol.errors import ServerError
 from protocol.request import Request
@@ -59,6 +62,7 @@ class Waiting:
         judged: Callable[[Request], Awaitable[Ruling]],
         previews: Previews,
         criteria: RuleCriteria,
+        legal_holds: LegalHolds,
         backend: int | None,
         standing: Callable[[], enclosure.Standing],
     ) -> None:
@@ -69,9 +73,11 @@ class Waiting:
         self._judged = judged
         self._previews = previews
         self._criteria = criteria
+        self._legal_holds = legal_holds
         self._backend = backend
         self._standing = standing
         self.queueing = Queueing(config, holds, recorder, notify)
+        self._turns = Turns(config, holds, recorder, notify)
         self._ending: asyncio.Future[Ending] | None = None
         self.hold_id: str | None = None
 
@@ -129,6 +135,11 @@ class Waiting:
     ) -> Released | ServerError:
         beside: list[asyncio.Task[Any]] = []
         try:
+            objection = await self._objection(ruling, arbiter, ending)
+            if objection is not None:
+                error = _under_legal_hold(objection)
+                await self._recorder.refused(ruling, statement_id, error.sqlstate, reason=error.message)
+                return error
             if self._by_ticket(ruling, intent):
                 return await self._ticket(request, ruling, arbiter, statement_id, intent, ending)
             hold = await self._open(request, ruling, arbiter, statement_id, intent)
@@ -144,6 +155,9 @@ class Waiting:
             return await self._release(request, ruling, arbiter, statement_id, hold, waited, ending)
         except HoldsFull as full:
             error = _full(str(full))
+        except ConflictingHold as conflict:
+            self._recorder.metrics.conflicts_total.labels("block").inc()
+            error = _conflicting(str(conflict))
         except (StoreUnavailable, AuditUnavailable) as failure:
             error = unavailable(str(failure))
         finally:
@@ -194,6 +208,8 @@ class Waiting:
                 check_seconds=self._criteria.seconds(approval, criteria),
                 margin=approval.margin,
                 uncounted=uncounted(request, ruling, self._standing()),
+                place=place_of(self._config(), who.database),
+                affected=arbiter.affected(ruling),
                 digest=arbiter.ticket_digest(ruling)
                 if ticket
                 else arbiter.digest(request, ruling.policy_version),
@@ -233,6 +249,9 @@ class Waiting:
                     hold = await self._checked_ticket(hold, ruling, arbiter, intent, ending)
             if hold.state is not HoldState.APPROVED:
                 return await self._refuse(ruling, statement_id, hold, 0.0, _unpunched(hold, clock.now()))
+            first = await self._holds.in_turn(hold.id)
+            if first is not None:
+                return await self._refuse(ruling, statement_id, hold, 0.0, _not_yet(hold, first))
             problem = await self._changed(hold, ruling)
             if problem is None:
                 end = await self.queueing.room(hold, statement_id, ruling, ending)
@@ -246,10 +265,14 @@ class Waiting:
             if problem is not None:
                 hold = await self._holds.end(hold.id, HoldState.INTERRUPTED, problem)
                 return await self._refuse(ruling, statement_id, hold, 0.0, _outdated(hold, problem))
+            objection = await self._objection(ruling, arbiter, ending)
+            if objection is not None:
+                # The ticket is good again once the legal hold is lifted.
+                return await self._refuse(ruling, statement_id, hold, 0.0, _under_legal_hold(objection))
             try:
                 return Released(await self._holds.claim(hold.id, hold.digest), 0.0)
-            except ClaimRefused:
-                # Somebody else used it at the same moment: this one needs another.
+            except (ClaimRefused, MustWaitFor):
+                # Somebody else used it at the same moment, or asked for what goes before it: look once more.
                 await self.queueing.give_up()
 
     async def _checked_ticket(
@@ -325,21 +348,35 @@ class Waiting:
         waited: float,
         ending: asyncio.Future[Ending],
     ) -> Released | ServerError:
-        """Wait for room, check all that the approval is bound to, then use it up."""
+        """Wait for its turn and for room, check all that the approval is bound to, then use it up."""
         approved = clock.monotonic()
-        end = await self.queueing.room(hold, statement_id, ruling, ending)
+        objection: str | None = None
+        state, why = HoldState.INTERRUPTED, ""
+        while True:
+            end = await self._turns.come(hold, ending)
+            if end is None:
+                end = await self.queueing.room(hold, statement_id, ruling, ending)
+            problem = None
+            if end is None and not ending.done():
+                problem = await self._problem(request, ruling, hold)
+            if end is None and problem is None:
+                objection = await self._objection(ruling, arbiter, ending)
+            if ending.done():
+                end = ending.result()
+            why = problem or objection or ""
+            if end is not None:
+                state, why = end.state, end.why
+            if not why:
+                try:
+                    hold = await self._holds.claim(hold.id, arbiter.digest(request, ruling.policy_version))
+                except MustWaitFor:
+                    # Something was asked for meanwhile that goes before; it may need the room.
+                    await self.queueing.give_up()
+                    continue
+                except ClaimRefused as refused:
+                    why = str(refused)
+            break
         waited += clock.monotonic() - approved
-        problem = None
-        if end is None and not ending.done():
-            problem = await self._problem(request, ruling, hold)
-        if ending.done():
-            end = ending.result()
-        state, why = (HoldState.INTERRUPTED, problem or "") if end is None else (end.state, end.why)
-        if not why:
-            try:
-                hold = await self._holds.claim(hold.id, arbiter.digest(request, ruling.policy_version))
-            except ClaimRefused as refused:
-                why = str(refused)
         if not why and not ending.done():
             return Released(hold, waited)
         if not why:
@@ -347,6 +384,8 @@ class Waiting:
             why = ending.result().why
         hold = await self._holds.end(hold.id, state, why)
         error = _refusal(hold) if problem is None else _outdated(hold, problem)
+        if objection is not None:
+            error = _under_legal_hold(objection)
         return await self._refuse(ruling, statement_id, hold, waited, error)
 
     async def _problem(self, request: Request, ruling: Ruling, hold: Hold) -> str | None:
@@ -359,6 +398,27 @@ class Waiting:
         if problem is None and hold.max_rows is not None:
             problem = uncounted(request, now, self._standing())
         return problem
+
+    async def _objection(
+        self, ruling: Ruling, arbiter: Arbiter, ending: asyncio.Future[Ending]
+    ) -> str | None:
+        """What legal hold forbids it now; None where none does, or the wait ends before that is known."""
+        if ending.done():
+            return None
+        who = self._recorder.who
+        asked = self._legal_holds.objection(
+            who.database, who.user, arbiter.affected(ruling), arbiter.under_hold
+        )
+        asking = spawn(asked, name=f"legal holds {self._recorder.session_id}")
+        ends: set[asyncio.Future[Any]] = {asking, ending}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if asking.done():
+            objection = asking.result()
+            if objection is not None:
+                self._recorder.metrics.conflicts_total.labels("legal_hold").inc()
+            return objection
+        asking.cancel()
+        return None
 
     async def _changed(self, hold: Hold, ruling: Ruling) -> str | None:
         """What changed while people thought: the policy, the requester, the approver. None: nothing."""
@@ -456,6 +516,34 @@ def _full(why: str) -> ServerError:
     )
 
 
+def _conflicting(why: str) -> ServerError:
+    return ServerError(
+        sqlstate.OBJECT_IN_USE,
+        f"statement refused: {why}",
+        detail="Both concern the same people. Nothing was run.",
+        hint="Run it again when that hold has ended, if it is still needed.",
+    )
+
+
+def _under_legal_hold(why: str) -> ServerError:
+    return ServerError(
+        sqlstate.INSUFFICIENT_PRIVILEGE,
+        f"statement denied: {why}",
+        detail="Data under legal hold must not be deleted, whoever approves it. Nothing was run.",
+        hint="Delete others, naming them by their keys, or talk to whoever set the legal hold.",
+    )
+
+
+def _not_yet(hold: Hold, first: str) -> ServerError:
+    """What the client of a ticket reads that is approved, and has to let something else go first."""
+    return ServerError(
+        sqlstate.OBJECT_IN_USE,
+        f"ticket {hold.id} is approved, and waits until {first} has ended",
+        detail="Both concern the same people. Nothing was run.",
+        hint="Run the same statement again then: it goes through once.",
+    )
+
+
 def _outdated(hold: Hold, problem: str) -> ServerError:
     return ServerError(
         sqlstate.INSUFFICIENT_PRIVILEGE,
@@ -501,7 +589,7 @@ def _refusal(hold: Hold) -> ServerError:
             sqlstate.QUERY_CANCELED,
             f"hold {hold.id} was approved and expired: {hold.end_reason}",
             detail=asked,
-            hint="Run the statement again when fewer of its kind are at work.",
+            hint="Run the statement again when what it waited for is over.",
         )
     if hold.state is HoldState.EXPIRED:
         return ServerError(

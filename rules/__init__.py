@@ -10,6 +10,7 @@ from rules.capping import Cap, Demand, demands
 from rules.caps import Allowance
 from rules.catalog import SchemaSnapshot
 from rules.compile import compile_policy
+from rules.conflicts import Act, Affected, ConflictAction, ConflictKind, affected
 from rules.context import Context, Parameter
 from rules.criteria import Criterion, CriterionOutcome, Met, SqlCheck, SqlParameter, check
 from rules.cursors import NO_CURSORS, CursorAct, CursorStep, OpenCursors
@@ -23,7 +24,7 @@ from rules.mapping import PolicyError, Problem
 from rules.policy import Policy
 from rules.readonly import Boundary, Containment, containment, joint
 from rules.settings import is_harmless
-from rules.subjects import Touch, people_in
+from rules.subjects import Kind, Touch, people_in
 from rules.templates import MAX_LENGTH as MAX_TEMPLATE
 from rules.templates import pattern_of
 from rules.verdict import Decision, Effect, Judgement, Obligation, Verdict, united
@@ -33,11 +34,15 @@ __all__ = [
     "NO_CURSORS",
     "NO_MARGIN",
     "UNSAID",
+    "Act",
     "Action",
+    "Affected",
     "Allowance",
     "Approval",
     "Boundary",
     "Cap",
+    "ConflictAction",
+    "ConflictKind",
     "Containment",
     "Context",
     "Criterion",
@@ -55,6 +60,7 @@ __all__ = [
     "Judge",
     "Judgement",
     "Kept",
+    "Kind",
     "Margin",
     "Met",
     "Nature",
@@ -74,6 +80,7 @@ __all__ = [
     "TooHeavy",
     "Touch",
     "Verdict",
+    "affected",
     "check",
     "compile_policy",
     "containment",

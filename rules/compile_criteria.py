@@ -2,17 +2,17 @@
 
 import re
 from abc import abstractmethod
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Final
 
 from rules.counting import parameters_of
 from rules.criteria import MAX_CHECK_SECONDS, Criterion, SqlCheck, SqlParameter
 from rules.lexer import LexError
-from rules.mapping import Path, Reading
+from rules.mapping import Path, Problem, Reading
 from rules.pgquery import GrammarError, parse
 from rules.policy import RowCondition, When
 
-__all__ = ["CriteriaReading"]
+__all__ = ["CriteriaReading", "sql_check"]
 
 _SESSION: Final = ("groups", "users", "client_addr", "application", "hours")
 _CRITERIA: Final = (*_SESSION, "rows", "reason", "ticket", "webhook", "sql")
@@ -26,7 +26,42 @@ _PARAMETERS: Final[Mapping[str, SqlParameter]] = {
 }
 
 
-class CriteriaReading(Reading):
+class QueryReading(Reading):
+    """Reads the queries of criteria."""
+
+    def _sql(self, value: object, path: Path) -> Criterion | None:
+        """A query, alone or with what it is given."""
+        if isinstance(value, str):
+            value = {"query": value}
+        if not isinstance(value, Mapping):
+            self._problem(path, "a query is needed, or a mapping with one")
+            return None
+        self._known_keys(value, _SQL_KEYS, path)
+        query = self._text(value.get("query"), (*path, "query"), required=True)
+        name = self._text(value.get("name"), (*path, "name"))
+        timeout = SqlCheck("").timeout
+        if value.get("timeout") is not None:
+            timeout = self._duration(value["timeout"], (*path, "timeout"), timeout)
+            if timeout > MAX_CHECK_SECONDS:
+                self._problem((*path, "timeout"), f"must be at most {MAX_CHECK_SECONDS:.0f}s: somebody waits")
+        parameters: list[SqlParameter] = []
+        for number, word in enumerate(self._texts(value.get("parameters", ()), (*path, "parameters"))):
+            if word in _PARAMETERS:
+                parameters.append(_PARAMETERS[word])
+            else:
+                known = ", ".join(_PARAMETERS)
+                self._problem((*path, "parameters", number), f"must be one of {known}, not {word}")
+        if query is None:
+            return None
+        problem = _wrong_with(query, len(parameters))
+        if problem is not None:
+            self._problem((*path, "query"), problem)
+        return Criterion(
+            f"sql: {name or ' '.join(query.split())}", sql=SqlCheck(query, tuple(parameters), timeout)
+        )
+
+
+class CriteriaReading(QueryReading):
     """Reads criteria; ``_checks`` are the names of the web services that can be asked."""
 
     def __init__(self) -> None:
@@ -81,36 +116,12 @@ class CriteriaReading(Reading):
             return None
         return Criterion(text, said=("reason" if key == "reason" else "ticket", compiled))
 
-    def _sql(self, value: object, path: Path) -> Criterion | None:
-        """A query, alone or with what it is given."""
-        if isinstance(value, str):
-            value = {"query": value}
-        if not isinstance(value, Mapping):
-            self._problem(path, "a query is needed, or a mapping with one")
-            return None
-        self._known_keys(value, _SQL_KEYS, path)
-        query = self._text(value.get("query"), (*path, "query"), required=True)
-        name = self._text(value.get("name"), (*path, "name"))
-        timeout = SqlCheck("").timeout
-        if value.get("timeout") is not None:
-            timeout = self._duration(value["timeout"], (*path, "timeout"), timeout)
-            if timeout > MAX_CHECK_SECONDS:
-                self._problem((*path, "timeout"), f"must be at most {MAX_CHECK_SECONDS:.0f}s: somebody waits")
-        parameters: list[SqlParameter] = []
-        for number, word in enumerate(self._texts(value.get("parameters", ()), (*path, "parameters"))):
-            if word in _PARAMETERS:
-                parameters.append(_PARAMETERS[word])
-            else:
-                known = ", ".join(_PARAMETERS)
-                self._problem((*path, "parameters", number), f"must be one of {known}, not {word}")
-        if query is None:
-            return None
-        problem = _wrong_with(query, len(parameters))
-        if problem is not None:
-            self._problem((*path, "query"), problem)
-        return Criterion(
-            f"sql: {name or ' '.join(query.split())}", sql=SqlCheck(query, tuple(parameters), timeout)
-        )
+
+def sql_check(value: object, path: Path) -> tuple[SqlCheck | None, Sequence[Problem]]:
+    """A query that is asked about people, wherever it is written, and what is wrong with it."""
+    reading = QueryReading()
+    criterion = reading._sql(value, path)
+    return None if criterion is None else criterion.sql, reading._problems
 
 
 def _wrong_with(query: str, parameters: int) -> str | None:

@@ -18,7 +18,7 @@ from rules.kept import Kept
 from rules.message import read_message
 from rules.policy import Policy
 from rules.settings import guarded_resets, startup
-from rules.subjects import Touch, touches
+from rules.subjects import Kind, Touch, named_people, touches
 from rules.templates import Template, other_literals, template_of
 from rules.verdict import Judgement
 from rules.world import World
@@ -197,6 +197,12 @@ class Judge:
         if context.unreadable(sql) is not None or not is_light(sql):
             return ()
         return touches(sql, context, self._world(context.catalog), parameters)
+
+    def people(
+        self, relation: str, values: Sequence[str], catalog: SchemaSnapshot
+    ) -> tuple[Kind | None, frozenset[str]]:
+        """The people of a relation by their keys; see :func:`rules.subjects.named_people`."""
+        return named_people(relation, values, self._world(catalog))
 
     def learn(self, sql: bytes, context: Context, facts: Facts) -> None:
         """Keep what was read of the message in this context, if it is the same in every session."""

@@ -22,7 +22,7 @@ from rules.reader import Unreadable, guard
 from rules.statements import Statements
 from rules.world import World
 
-__all__ = ["MAX_PEOPLE", "Kind", "Touch", "people_in", "touches"]
+__all__ = ["MAX_PEOPLE", "Kind", "Touch", "named_people", "people_in", "touches"]
 
 MAX_PEOPLE: Final = 100
 """More people than these are not kept one by one: they count as anybody."""
@@ -93,6 +93,11 @@ def touches(
             reader.collect()
     except (Unreadable, GrammarError, RecursionError):
         return ()
+    except MemoryError:
+        raise
+    except Exception:
+        # A tree can have a shape nobody foresaw, as in read_message: what was not understood says nothing.
+        return ()
     return tuple(
         Touch(action, relation, kind, values, personal, erases)
         for (action, relation, kind, personal, erases), values in found.items()
@@ -119,6 +124,19 @@ def people_in(
                 people |= one.values
                 kinds.add(one.kind)
     return frozenset(people) if len(kinds) == 1 else None
+
+
+def named_people(relation: str, values: Iterable[str], world: World) -> tuple[Kind | None, frozenset[str]]:
+    """What tells the people of a relation (``schema.name``) apart, and those whose keys these are, each in the one form
+    of its type; a text that is no value of it stays as it is."""
+    schema, _, name = relation.rpartition(".")
+    named = world.relation(schema, name, ())
+    reference = Reference(named.full_name, named.known, named.mark)
+    kind, _ = _People(world.catalog, ()).of(reference)
+    if kind is None or named.mark is None:
+        return None, frozenset(values)
+    type_oid = _type_of(reference, _spelled(reference, next(iter(sorted(named.mark.subjects)))))
+    return kind, frozenset(_canonical(value, type_oid) or value for value in values)
 
 
 def _touched(findings: Findings, catalog: SchemaSnapshot, parameters: Sequence[Parameter]) -> Iterator[Touch]:

@@ -354,6 +354,21 @@ class CriterionOut(BaseModel):
     why: str
 
 
+class ConflictOut(BaseModel):
+    """Another hold that concerns the same people. ``earlier``: the other came first; ``ended``: it does not wait or run
+    any more; ``waits``: this one does not run before that. ``about`` says what of whom."""
+
+    kind: Literal["export_then_delete", "delete_then_export", "delete_twice"]
+    action: Literal["block", "order", "warn"]
+    hold_id: str
+    user: str
+    state: Literal["pending", "approved", "rejected", "expired", "withdrawn", "abandoned", "interrupted"]
+    earlier: bool
+    ended: bool
+    waits: bool
+    about: list[str]
+
+
 class ReviewOut(BaseModel):
     """What somebody made afterwards of a statement that ran without an approval."""
 
@@ -415,6 +430,7 @@ class HoldOut(BaseModel):
     ticket: bool
     use_by: Time | None
     checking_until: Time | None
+    conflicts: list[ConflictOut]
     transaction_open_since: Time | None
     opened_at: Time
     expires_at: Time

@@ -24,6 +24,7 @@ _EVENTS = {
     "hold.escalated": "escalated",
     "hold.checked": "its criteria are checked",
     "hold.queued": "waits for room",
+    "hold.conflict": "is not the only one about these people",
     "hold.released": "runs",
     "hold.reviewed": "reviewed",
     "hold.outcome": "done",
@@ -49,6 +50,17 @@ OUTCOMES: Final = {
     "checking": "being checked",
 }
 """What came of a criterion, in words."""
+
+
+CONFLICTS: Final = {
+    ("export_then_delete", True): "exports what this deletes",
+    ("export_then_delete", False): "deletes what this exports",
+    ("delete_then_export", True): "deletes what this exports",
+    ("delete_then_export", False): "exports what this deletes",
+    ("delete_twice", True): "deletes the same, and came first",
+    ("delete_twice", False): "deletes the same, and came later",
+}
+"""What another hold does, by the kind of the conflict and whether it came first."""
 
 
 def list_holds(options: Namespace) -> None:
@@ -115,6 +127,7 @@ def show(options: Namespace) -> None:
             "asked because": hold["intent"]["reason"],
             "ticket": hold["intent"]["ticket"],
             "criteria": "\n".join(map(_criterion, hold["criteria"])),
+            "conflicts": "\n".join(map(_conflict, hold["conflicts"])),
             "broke the glass": hold["intent"]["break_glass"] if hold["break_glass"] else None,
             "review": _review(hold),
             "actions": ", ".join(hold["actions"]),
@@ -230,6 +243,14 @@ def _review(hold: dict[str, Any]) -> str | None:
 def _criterion(criterion: dict[str, Any]) -> str:
     why = f" ({criterion['why']})" if criterion["why"] else ""
     return f"{OUTCOMES[criterion['outcome']]}: {criterion['criterion']}{why}"
+
+
+def _conflict(conflict: dict[str, Any]) -> str:
+    does = CONFLICTS[conflict["kind"], conflict["earlier"]]
+    state = "ended" if conflict["ended"] else conflict["state"]
+    waits = "; this one waits until it has ended" if conflict["waits"] else ""
+    about = "; ".join(conflict["about"])
+    return f"{conflict['hold_id']} of {conflict['user']} ({state}) {does}: {about}{waits}"
 
 
 def _who(decision: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from gateway.config.checks import check_criteria, read_checks
+from gateway.config.conflicts import read_conflicts
 from gateway.config.deputies import read_deputies
 from gateway.config.document import parse_document
 from gateway.config.errors import ConfigError, ConfigProblem
@@ -120,6 +121,7 @@ def _assemble(top: Section, file: Path, text: str) -> Config | None:
         check_criteria(top, policy, databases)
     rules = None if policy is None else [rule.name for rule in policy.rules]
     notifications = read_notifications(top, users, groups, rules)
+    conflicts = read_conflicts(top, policy, databases)
     tests = read_policy_tests(top)
     if policy is None:
         return None
@@ -141,6 +143,7 @@ def _assemble(top: Section, file: Path, text: str) -> Config | None:
         deputies=deputies,
         checks=checks,
         notifications=notifications,
+        conflicts=conflicts,
         text=text,
     )
 

@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
+from rules.conflicts import ConflictAction, ConflictKind
+from rules.criteria import SqlCheck
+
 if TYPE_CHECKING:
     from gateway.config.channels import Channel
     from rules import Policy
@@ -22,8 +25,10 @@ __all__ = [
     "Audit",
     "CatalogSettings",
     "Config",
+    "Conflicts",
     "Database",
     "Deputy",
+    "LegalHold",
     "Limits",
     "Listen",
     "ListenTls",
@@ -218,6 +223,37 @@ class WebCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class LegalHold:
+    """People whose data must not be deleted: those whose key in ``relation`` is one of ``subjects``, and those for whom
+    the query of ``check`` answers true."""
+
+    relation: str
+    reason: str
+    subjects: tuple[str, ...] = ()
+    check: SqlCheck | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Conflicts:
+    """What is done about statements that concern the same people. What has ended counts for ``window`` seconds."""
+
+    export_then_delete: ConflictAction = ConflictAction.ORDER
+    delete_then_export: ConflictAction = ConflictAction.ORDER
+    delete_twice: ConflictAction = ConflictAction.WARN
+    window: float = 24 * 3600.0
+    legal_holds: tuple[LegalHold, ...] = ()
+
+    def action(self, kind: ConflictKind) -> ConflictAction:
+        """What is done about a conflict of this kind."""
+        actions = {
+            ConflictKind.EXPORT_THEN_DELETE: self.export_then_delete,
+            ConflictKind.DELETE_THEN_EXPORT: self.delete_then_export,
+            ConflictKind.DELETE_TWICE: self.delete_twice,
+        }
+        return actions[kind]
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """Caps: bytes, seconds and counts."""
 
@@ -290,6 +326,7 @@ class Config:
     deputies: tuple[Deputy, ...] = ()
     checks: Mapping[str, WebCheck] = field(default_factory=dict)
     notifications: Mapping[str, "Channel"] = field(default_factory=dict)
+    conflicts: Conflicts = field(default_factory=Conflicts)
     text: str = field(default="", repr=False)
     """The file's text, for processes that are to have the same configuration whatever the file holds by then."""
 

@@ -177,7 +177,7 @@ function listen() {
     /* Closed for good: the gateway refused, most likely because the session is over. Asking says so. */
     if (events.readyState === EventSource.CLOSED) setTimeout(retry, 2000, events);
   });
-  for (const kind of ["hold.opened", "hold.decided", "hold.escalated", "hold.resolved", "hold.released", "hold.outcome", "hold.previewed", "hold.checked", "hold.reviewed", "hold.queued", "queue.moved", "reset"]) {
+  for (const kind of ["hold.opened", "hold.decided", "hold.escalated", "hold.resolved", "hold.released", "hold.outcome", "hold.previewed", "hold.checked", "hold.conflict", "hold.reviewed", "hold.queued", "queue.moved", "reset"]) {
     events.addEventListener(kind, refresh);
   }
   events.addEventListener("signed-out", () => signedOut("You were signed out: the session ended or your roles changed."));
@@ -228,7 +228,7 @@ function drawPending(holds, more) {
     if (state.pending.has(hold.id)) {
       preview(state.pending.get(hold.id), hold);
       const known = state.pending.get(hold.id);
-      const hidden = criteria(known, hold);
+      const hidden = criteria(known, hold) + conflicts(known, hold);
       if (hidden) {
         known.dataset.hidden = Number(known.dataset.hidden) + hidden;
         hiddenNote(known);
@@ -283,7 +283,7 @@ function cardOf(hold) {
   hidden += show(part("intent"), said.join("; "));
   hidden += show(part("effects"), effects(hold));
   part("criteria-row").hidden = !hold.criteria.length;
-  hidden += criteria(card, hold);
+  hidden += criteria(card, hold) + conflicts(card, hold);
   hidden += show(part("sql"), hold.sql);
   if (hold.parameters !== null && hold.parameters.length) {
     part("parameters").hidden = false;
@@ -324,6 +324,31 @@ function criteria(card, hold) {
   for (const one of hold.criteria) {
     const item = document.createElement("li");
     hidden += show(item, `${OUTCOMES[one.outcome]}: ${one.criterion}${one.why ? ` (${one.why})` : ""}`);
+    list.append(item);
+  }
+  return hidden;
+}
+
+const CONFLICTS = {
+  export_then_delete: ["deletes what this exports", "exports what this deletes"],
+  delete_then_export: ["exports what this deletes", "deletes what this exports"],
+  delete_twice: ["deletes the same, and came later", "deletes the same, and came first"],
+};
+
+/** Shows the other holds that concern the same people; returns the number of hidden characters in that. */
+function conflicts(card, hold) {
+  const list = card.querySelector(".conflicts");
+  const drawn = JSON.stringify(hold.conflicts);
+  if (list.dataset.drawn === drawn) return 0;
+  list.dataset.drawn = drawn;
+  list.replaceChildren();
+  card.querySelector(".conflicts-row").hidden = !hold.conflicts.length;
+  let hidden = 0;
+  for (const one of hold.conflicts) {
+    const item = document.createElement("li");
+    const waits = one.waits ? "; this one waits until it has ended" : "";
+    hidden += show(item, `${one.hold_id} of ${one.user} (${one.ended ? "ended" : one.state}) ${CONFLICTS[one.kind][Number(one.earlier)]}: ${one.about.join("; ")}${waits}`);
+    item.className = one.ended ? "quiet" : "warn";
     list.append(item);
   }
   return hidden;

@@ -9,9 +9,9 @@ from gateway.catalog.read import AskError
 from gateway.config import Config
 from gateway.store import Hold
 from gateway.upstream import Connector
-from rules import CriterionOutcome, SqlCheck
+from rules import CriterionOutcome, SqlCheck, SqlParameter
 
-__all__ = ["Queries"]
+__all__ = ["Given", "Queries", "Unanswered"]
 
 AT_ONCE: Final = 4
 """Connections for queries at the same moment; the others wait for their turn."""
@@ -26,8 +26,16 @@ _TEXT: Final = 25
 _ANSWERS: Final[Mapping[str | None, bool]] = {"t": True, "f": False, None: False}
 
 
+class Unanswered(Exception):
+    """A query cannot be asked, or does not answer with one true or false. The text says why."""
+
+
+Given = Mapping[SqlParameter, str | None]
+"""What the parameters of a query stand for."""
+
+
 class Queries:
-    """Asks by the ``inspect`` login. What cannot be answered is ``unchecked``, with the reason; it raises nothing."""
+    """Asks by the ``inspect`` login."""
 
     def __init__(self, config: Callable[[], Config], connector: Connector) -> None:
         self._config = config
@@ -37,7 +45,14 @@ class Queries:
     async def ask(
         self, check: SqlCheck, hold: Hold, people: Collection[str] | None
     ) -> tuple[CriterionOutcome, str]:
-        """Whether the query answers true, for each of ``people`` if it asks about them. The caller limits the time."""
+        """Whether the query answers true, for each of ``people`` if it asks about them; ``unchecked`` where that cannot
+        be told. It raises nothing; the caller limits the time."""
+        given: dict[SqlParameter, str | None] = {
+            "user": hold.user,
+            "database": hold.database,
+            "reason": hold.intent.reason,
+            "ticket": hold.intent.ticket,
+        }
         one_by_one: Sequence[str | None] = (None,)
         if "subject" in check.parameters:
             if people is None:
@@ -45,50 +60,47 @@ class Queries:
             if not people:
                 return CriterionOutcome.UNMET, "the statement touches nobody"
             one_by_one = sorted(people)
-        database = self._config().database(hold.database)
-        if database is None or database.inspect is None:
-            return CriterionOutcome.UNCHECKED, f"database {hold.database} has no inspect login"
+        try:
+            answers = await self.answers(
+                check, hold.database, [{**given, "subject": person} for person in one_by_one]
+            )
+        except Unanswered as error:
+            return CriterionOutcome.UNCHECKED, str(error)
+        for person, answer in zip(one_by_one, answers, strict=True):
+            who = "" if person is None else f" for {person}"
+            if answer is None:
+                return CriterionOutcome.UNMET, f"the query found nothing{who}"
+            if not answer:
+                return CriterionOutcome.UNMET, f"the query says no{who}"
+        return CriterionOutcome.MET, ""
+
+    async def answers(self, check: SqlCheck, database: str, given: Sequence[Given]) -> list[bool | None]:
+        """What the query answers each time, None where it finds no row. Raises :class:`Unanswered`."""
+        target = self._config().database(database)
+        if target is None or target.inspect is None:
+            raise Unanswered(f"database {database} has no inspect login")
         async with self._turns:
             try:
-                login = await Inspector.connect(self._connector, database, hold.database, "criterion")
+                login = await Inspector.connect(self._connector, target, database, "criterion")
                 try:
                     limit = max(1, round(check.timeout * 1000))
                     await login.statements(*_OPENING, f"SET LOCAL statement_timeout = {limit}")
-                    for person in one_by_one:
-                        answer = await self._answer(login, check, hold, person)
-                        if answer is not None:
-                            return answer
+                    return [await _answer(login, check, values) for values in given]
                 finally:
                     login.close()
             except (InspectorUnavailable, AskError) as error:
-                return CriterionOutcome.UNCHECKED, f"it cannot be asked: {error}"
-        return CriterionOutcome.MET, ""
+                raise Unanswered(f"it cannot be asked: {error}") from None
 
-    @staticmethod
-    async def _answer(
-        login: Inspector, check: SqlCheck, hold: Hold, person: str | None
-    ) -> tuple[CriterionOutcome, str] | None:
-        """What keeps the criterion from being met, None for true."""
-        values = {
-            "user": hold.user,
-            "database": hold.database,
-            "reason": hold.intent.reason,
-            "ticket": hold.intent.ticket,
-            "subject": person,
-        }
-        bound = [
-            # The server finds out what a person's key is by what it is compared with.
-            (
-                0 if name == "subject" else _TEXT,
-                0,
-                None if values[name] is None else str(values[name]).encode(),
-            )
-            for name in check.parameters
-        ]
-        rows = await login.ask(check.query, bound, rows=2)
-        who = "" if person is None else f" for {person}"
-        if not rows:
-            return CriterionOutcome.UNMET, f"the query found nothing{who}"
-        if len(rows) > 1 or len(rows[0]) != 1 or rows[0][0] not in _ANSWERS:
-            return CriterionOutcome.UNCHECKED, "the query does not answer with one true or false"
-        return None if _ANSWERS[rows[0][0]] else (CriterionOutcome.UNMET, f"the query says no{who}")
+
+async def _answer(login: Inspector, check: SqlCheck, given: Given) -> bool | None:
+    bound = [
+        # The server finds out what a person's key is by what it is compared with.
+        (0 if name == "subject" else _TEXT, 0, None if value is None else value.encode())
+        for name, value in ((name, given.get(name)) for name in check.parameters)
+    ]
+    rows = await login.ask(check.query, bound, rows=2)
+    if not rows:
+        return None
+    if len(rows) > 1 or len(rows[0]) != 1 or rows[0][0] not in _ANSWERS:
+        raise Unanswered("the query does not answer with one true or false")
+    return _ANSWERS[rows[0][0]]

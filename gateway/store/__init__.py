@@ -5,8 +5,11 @@ from typing import TYPE_CHECKING
 from gateway.store.outbox import Announce, Change, Message, MessageState, Note, OutboxStore
 from gateway.store.places import Occupied, Place, Stand
 from gateway.store.port import (
+    Concern,
+    ConflictFound,
     HoldLimit,
     HoldStore,
+    MustWait,
     PasskeyStore,
     PeopleStore,
     PlaceStore,
@@ -19,6 +22,7 @@ from gateway.store.port import (
 from gateway.store.records import (
     BREAK_GLASS,
     BY_RULE,
+    Conflict,
     Decision,
     Hold,
     HoldState,
@@ -40,6 +44,9 @@ __all__ = [
     "BY_RULE",
     "Announce",
     "Change",
+    "Concern",
+    "Conflict",
+    "ConflictFound",
     "Decision",
     "Hold",
     "HoldLimit",
@@ -47,6 +54,7 @@ __all__ = [
     "HoldStore",
     "Message",
     "MessageState",
+    "MustWait",
     "Note",
     "Occupied",
     "OutboxStore",

@@ -9,9 +9,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from gateway.store.concerns import Concern
 from gateway.store.outbox import OutboxStore
 from gateway.store.places import Occupied, Stand
 from gateway.store.records import (
+    Conflict,
     Decision,
     Hold,
     HoldState,
@@ -25,8 +27,11 @@ from gateway.store.records import (
 from rules import Demand
 
 __all__ = [
+    "Concern",
+    "ConflictFound",
     "HoldLimit",
     "HoldStore",
+    "MustWait",
     "PasskeyStore",
     "PeopleStore",
     "PlaceStore",
@@ -57,16 +62,43 @@ class HoldLimit(Exception):
         self.user = user
 
 
+class ConflictFound(Exception):
+    """A hold is not opened because of others that concern the same people."""
+
+    def __init__(self, conflicts: Sequence[Conflict]) -> None:
+        super().__init__(", ".join(one.other for one in conflicts))
+        self.conflicts = tuple(conflicts)
+
+
+class MustWait(Exception):
+    """An approval cannot be used yet: other holds, by their ids, have to end first."""
+
+    def __init__(self, others: Sequence[str]) -> None:
+        super().__init__(", ".join(others))
+        self.others = tuple(others)
+
+
 class HoldStore(Protocol):
     """Holds and the decisions about them."""
 
-    async def add_hold(self, hold: Hold, *, limit: int, limit_per_user: int, announce: bool = True) -> None:
-        """Keep a new pending hold. Raises :class:`HoldLimit` when that would be one too many. ``announce``: whether
-        anybody is asked about it."""
+    async def add_hold(
+        self,
+        hold: Hold,
+        *,
+        limit: int,
+        limit_per_user: int,
+        announce: bool = True,
+        concern: Concern | None = None,
+    ) -> Hold:
+        """Keep a new pending hold; returns it with its conflicts. Raises :class:`HoldLimit` when that would be one too
+        many, and :class:`ConflictFound`. ``announce``: whether anybody is asked about it."""
 
-    async def ticket(self, hold: Hold, *, limit: int, limit_per_user: int) -> Hold:
+    async def ticket(
+        self, hold: Hold, *, limit: int, limit_per_user: int, concern: Concern | None = None
+    ) -> Hold:
         """The ticket of the same user and digest that waits, can be used, or was rejected no longer ago than it could
-        have waited; where there is none, ``hold`` is kept and returned. Raises :class:`HoldLimit`."""
+        have waited; where there is none, ``hold`` is kept and returned. Raises :class:`HoldLimit` and
+        :class:`ConflictFound`."""
 
     async def expire_tickets(self, at: datetime) -> list[Hold]:
         """End every ticket that nobody decided or used in time; those that this call ended."""
@@ -112,10 +144,14 @@ class HoldStore(Protocol):
     async def expire_hold(self, hold_id: str, at: datetime) -> bool:
         """End a hold that is still pending as expired. False: it was no longer pending."""
 
-    async def claim_hold(self, hold_id: str, digest: str, at: datetime) -> bool:
-        """Use the approval of this digest; true exactly once for a hold, and for a ticket in its time."""
+    async def claim_hold(self, hold_id: str, digest: str, at: datetime, *, instance: str) -> bool:
+        """Use the approval of this digest at the gateway ``instance``; true exactly once for a hold, and for a ticket
+        in its time. Raises :class:`MustWait`."""
 
-    async def set_outcome(self, hold_id: str, outcome: Outcome) -> bool:
+    async def waits_for(self, hold_id: str, *, instance: str) -> list[str]:
+        """The holds, by their ids, that have to end before this one may run at the gateway ``instance``."""
+
+    async def set_outcome(self, hold_id: str, outcome: Outcome, at: datetime) -> bool:
         """Keep how the released statement ended. False: it was not released, or has an outcome."""
 
     async def set_impact(self, hold_id: str, impact: Mapping[str, object]) -> bool:

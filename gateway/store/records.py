@@ -8,11 +8,13 @@ from typing import Any, Final
 
 from gateway.store.moments import iso
 from gateway.store.places import Place
-from rules import NO_MARGIN, UNSAID, Approval, Intent, Margin, Stage
+from rules import NO_MARGIN, UNSAID, Approval, ConflictAction, ConflictKind, Intent, Margin, Stage
+from rules.conflicts import waits_for_earlier
 
 __all__ = [
     "BREAK_GLASS",
     "BY_RULE",
+    "Conflict",
     "Decision",
     "Hold",
     "HoldState",
@@ -61,6 +63,41 @@ class Review:
     def to_dict(self) -> dict[str, object]:
         """Ready for JSON."""
         return {"who": self.who, "note": self.note, "at": iso(self.at)}
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Another hold that concerns the same people. ``about`` says what of whom; ``earlier``: the other came first;
+    ``waits``: this one does not run before the other has ended, if it is still to run."""
+
+    kind: ConflictKind
+    action: ConflictAction
+    other: str
+    user: str
+    state: HoldState
+    earlier: bool
+    ended: bool
+    about: tuple[str, ...] = ()
+
+    @property
+    def waits(self) -> bool:
+        """Whether this one may not run yet."""
+        ordered = self.action is ConflictAction.ORDER and waits_for_earlier(self.kind) is self.earlier
+        return ordered and not self.ended
+
+    def to_dict(self) -> dict[str, object]:
+        """Ready for JSON."""
+        return {
+            "kind": self.kind.value,
+            "action": self.action.value,
+            "hold_id": self.other,
+            "user": self.user,
+            "state": self.state.value,
+            "earlier": self.earlier,
+            "ended": self.ended,
+            "waits": self.waits,
+            "about": list(self.about),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +207,7 @@ class Hold:
     statement once it is released. ``recent`` are the session's statements before it, and ``impact`` is the preview
     of what it would do, None before there is one. It may change ``margin`` more rows than those; ``uncounted`` is why
     no number of rows can be enforced. For a ``ticket`` no session waits: it is used when the statement is run again.
+    ``conflicts`` are other holds that concern the same people.
     Until ``checking_until``, if that is not None, its criteria are being checked.
     ``queue`` is where it waits for room once it is approved.
     ``released_at`` is set once, when the approval was used. ``instance`` is the gateway process whose session waits.
@@ -210,6 +248,7 @@ class Hold:
     uncounted: str | None = None
     ticket: bool = False
     checking_until: datetime | None = None
+    conflicts: tuple[Conflict, ...] = ()
     decisions: tuple[Decision, ...] = ()
     review: Review | None = None
     outcome: Outcome | None = None
@@ -331,6 +370,7 @@ class Hold:
             "ticket": self.ticket,
             "use_by": iso(self.use_by),
             "checking_until": iso(self.checking_until),
+            "conflicts": [conflict.to_dict() for conflict in self.conflicts],
             "transaction_open_since": iso(self.transaction_open_since),
             "opened_at": iso(self.opened_at),
             "expires_at": iso(self.expires_at),

@@ -30,6 +30,7 @@ __all__ = [
     "Moment",
     "challenges",
     "codes",
+    "conflicts",
     "decisions",
     "gateways",
     "holds",
@@ -40,6 +41,7 @@ __all__ = [
     "places",
     "tokens",
     "totp",
+    "touches",
 ]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -126,9 +128,13 @@ holds = Table(
     Column("sqlstate", String(5)),
     Column("duration_ms", Float),
     Column("finished", Integer, nullable=False, server_default="0"),
+    Column("finished_at", Moment),
 )
 Index("holds_by_state", holds.c.state, holds.c.id)
 Index("holds_by_digest", holds.c.digest)
+Index("holds_by_finish", holds.c.finished_at)
+
+Index("holds_unfinished", holds.c.state, holds.c.finished)
 
 decisions = Table(
     "decisions",
@@ -146,6 +152,32 @@ decisions = Table(
     Column("step_up", Text),
     Column("proof", Json),
 )
+
+touches = Table(
+    "touches",
+    metadata,
+    Column("hold_id", String(28), ForeignKey("holds.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("place", Text, nullable=False),
+    Column("act", String(8), nullable=False),
+    Column("relation", Text, nullable=False),
+    Column("kind", Text),
+    Column("rooted", Boolean, nullable=False),
+    Column("column", Text),
+    Column("value", Text),
+)
+"""Whose data a hold exports or deletes, a row for each person; no value: it may be anybody."""
+
+conflicts = Table(
+    "conflicts",
+    metadata,
+    Column("later_id", String(28), ForeignKey("holds.id"), primary_key=True),
+    Column("earlier_id", String(28), ForeignKey("holds.id"), primary_key=True),
+    Column("kind", String(20), primary_key=True),
+    Column("action", String(8), nullable=False),
+    Column("about", Json, nullable=False),
+)
+Index("conflicts_by_earlier", conflicts.c.earlier_id)
 
 gateways = Table(
     "gateways",

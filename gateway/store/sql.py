@@ -31,12 +31,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from gateway import clock
 from gateway.store import schema
+from gateway.store.concerns import Concern
 from gateway.store.engine import COMMAND_SECONDS, WRITE, make_engine, migrate
 from gateway.store.listening import CHANNEL, listen
 from gateway.store.outbox import Change
 from gateway.store.port import HoldLimit, StoreInUse, StoreUnavailable
 from gateway.store.records import BREAK_GLASS, Decision, Hold, HoldState, Outcome, Review, TokenRecord
 from gateway.store.rows import decision_of, decision_values, hold_of, hold_values, token_of
+from gateway.store.sql_conflicts import SqlConflicts
 from gateway.store.sql_outbox import SqlOutbox
 from gateway.store.sql_passkeys import SqlPasskeys
 from gateway.store.sql_people import SqlPeople
@@ -96,7 +98,7 @@ async def open_store(url: str) -> "SqlStore":
     return store
 
 
-class SqlStore(SqlPeople, SqlTotp, SqlPasskeys, SqlOutbox, SqlPlaces):
+class SqlStore(SqlPeople, SqlTotp, SqlPasskeys, SqlOutbox, SqlPlaces, SqlConflicts):
     """See :class:`gateway.store.port.Storage`, which this class satisfies."""
 
     def __init__(self, engine: AsyncEngine, aside: AsyncEngine | None = None) -> None:
@@ -159,25 +161,49 @@ class SqlStore(SqlPeople, SqlTotp, SqlPasskeys, SqlOutbox, SqlPlaces):
 
     # Holds
 
-    async def add_hold(self, hold: Hold, *, limit: int, limit_per_user: int, announce: bool = True) -> None:
+    async def add_hold(
+        self,
+        hold: Hold,
+        *,
+        limit: int,
+        limit_per_user: int,
+        announce: bool = True,
+        concern: Concern | None = None,
+    ) -> Hold:
         """Keep a new pending hold."""
         # One of this gateway at a time: whoever waits for the others' turn keeps a connection from the rest.
         async with self._opening, self._write() as connection:
             await self._advisory(connection, _LIMIT_LOCK)
-            await self._add(connection, hold, limit, limit_per_user)
+            hold = await self._add(connection, hold, limit, limit_per_user, concern)
             if announce:
                 await self.announced(connection, Change.OPENED, [hold])
+        return hold
 
-    async def _add(self, connection: AsyncConnection, hold: Hold, limit: int, limit_per_user: int) -> None:
+    async def _add(
+        self,
+        connection: AsyncConnection,
+        hold: Hold,
+        limit: int,
+        limit_per_user: int,
+        concern: Concern | None,
+    ) -> Hold:
         pending = select(func.count()).select_from(_holds).where(_holds.c.state == HoldState.PENDING.value)
         if (await connection.scalar(pending) or 0) >= limit:
             raise HoldLimit(limit, None)
         if (await connection.scalar(pending.where(_holds.c.user == hold.user)) or 0) >= limit_per_user:
             raise HoldLimit(limit_per_user, hold.user)
+        conflicts = () if concern is None else await self._meet(connection, hold, concern)
         await connection.execute(insert(_holds).values(hold_values(hold)))
+        if concern is not None:
+            await self._keep(connection, hold, concern, conflicts)
         await self._tell(connection, "opened", hold.id)
+        for one in conflicts:
+            await self._tell(connection, "conflict", one.other)
+        return dataclasses.replace(hold, conflicts=conflicts)
 
-    async def ticket(self, hold: Hold, *, limit: int, limit_per_user: int) -> Hold:
+    async def ticket(
+        self, hold: Hold, *, limit: int, limit_per_user: int, concern: Concern | None = None
+    ) -> Hold:
         """The ticket that is there, or a new one."""
         at = hold.opened_at
         known = (
@@ -201,7 +227,7 @@ class SqlStore(SqlPeople, SqlTotp, SqlPasskeys, SqlOutbox, SqlPlaces):
             if ids:
                 (found,) = await self._load(connection, ids)
                 return found
-            await self._add(connection, hold, limit, limit_per_user)
+            hold = await self._add(connection, hold, limit, limit_per_user, concern)
             await self.announced(connection, Change.OPENED, [hold])
         return hold
 
@@ -341,7 +367,7 @@ class SqlStore(SqlPeople, SqlTotp, SqlPasskeys, SqlOutbox, SqlPlaces):
         )
         return await self._change_one(change, "resolved", hold_id)
 
-    async def claim_hold(self, hold_id: str, digest: str, at: datetime) -> bool:
+    async def claim_hold(self, hold_id: str, digest: str, at: datetime, *, instance: str) -> bool:
         """Use an approval, once."""
         change = (
             update(_holds)
@@ -352,11 +378,20 @@ class SqlStore(SqlPeople, SqlTotp, SqlPasskeys, SqlOutbox, SqlPlaces):
                 _holds.c.digest == digest,
                 or_(_holds.c.ticket.is_(False), at < _UNTIL),
             )
-            .values(released_at=at)
+            .values(released_at=at, instance=instance)
         )
-        return await self._change_one(change, "released", hold_id)
+        # In turn with whoever opens a hold: it sees this one run, or this one sees it.
+        async with self._opening, self._write() as connection:
+            await self._advisory(connection, _LIMIT_LOCK)
+            cannot_wait: bool | None = await connection.scalar(change.returning(_holds.c.break_glass))
+            if cannot_wait is None:
+                return False
+            if not cannot_wait:
+                await self._mind_order(connection, hold_id, instance)
+            await self._tell(connection, "released", hold_id)
+        return True
 
-    async def set_outcome(self, hold_id: str, outcome: Outcome) -> bool:
+    async def set_outcome(self, hold_id: str, outcome: Outcome, at: datetime) -> bool:
         """Keep how the released statement ended."""
         change = (
             update(_holds)
@@ -367,6 +402,7 @@ class SqlStore(SqlPeople, SqlTotp, SqlPasskeys, SqlOutbox, SqlPlaces):
                 sqlstate=outcome.sqlstate,
                 duration_ms=outcome.duration_ms,
                 finished=1,
+                finished_at=at,
             )
         )
         return await self._change_one(change, "outcome", hold_id)
@@ -528,6 +564,9 @@ class SqlStore(SqlPeople, SqlTotp, SqlPasskeys, SqlOutbox, SqlPlaces):
             for row in rows:
                 # Between the two queries somebody may have decided: that belongs to a state not seen here.
                 loaded[row["id"]] = hold_of(row, tuple(made.get(row["id"], ()))[: row["votes"]])
+            for hold_id, conflicts in (await self._conflicts_of(connection, some)).items():
+                if hold_id in loaded:
+                    loaded[hold_id] = dataclasses.replace(loaded[hold_id], conflicts=conflicts)
         unused = [one.id for one in loaded.values() if one.state is HoldState.APPROVED and one.open]
         for hold_id, place in (await self._queued(connection, unused, clock.now()) if unused else {}).items():
             loaded[hold_id] = dataclasses.replace(loaded[hold_id], queue=place)

@@ -3,13 +3,16 @@
 from abc import ABC, abstractmethod
 from contextlib import AbstractAsyncContextManager
 
+from sqlalchemy import ColumnElement
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 __all__ = ["Transactions"]
 
 
 class Transactions(ABC):
-    """A database in which one part of the storage port is kept."""
+    """A database in which one part of the storage port is kept. ``_sqlite``: it is a file of one gateway."""
+
+    _sqlite: bool
 
     @abstractmethod
     def _read(self) -> AbstractAsyncContextManager[AsyncConnection]:
@@ -18,6 +21,11 @@ class Transactions(ABC):
     @abstractmethod
     def _write(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """One transaction, committed at the end and rolled back by any exception."""
+
+    @property
+    @abstractmethod
+    def _server_clock(self) -> ColumnElement[int]:
+        """Now, in microseconds, as the server of the store has it."""
 
     @abstractmethod
     async def _advisory(self, connection: AsyncConnection, number: int) -> None:

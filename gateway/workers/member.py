@@ -99,6 +99,12 @@ class HoldsOfWorker(HoldPort):
         await self._holds.leave(entry, began)
         self._entries.pop(entry, None)
 
+    async def in_turn(self, hold_id: str) -> str | None:
+        return await self._holds.in_turn(hold_id)
+
+    async def stirred(self) -> None:
+        await self._holds.stirred()
+
     async def approver(self, name: str) -> Person | None:
         return await self._holds.approver(name)
 

@@ -16,7 +16,7 @@ from gateway.config import Role
 from gateway.demo.server import free_port
 from gateway.holds import Hold, HoldState
 from gateway.passkey_proof import check_approval
-from rules import Demand, Escalation, Intent, Stage
+from rules import Act, Affected, Demand, Escalation, Intent, Stage
 from tests.gateway.management import PASSWORD, Desk, management, signing_in_by
 from tests.support.browser import MISSING, Browser, Page, chromium, open_browser
 from tests.support.gateway import SHOP_POLICY, make_config, running_gateway
@@ -142,6 +142,26 @@ async def test_the_approver_sees_what_it_would_do(
         await page.click(".approve")
         await page.click(".yes")
         assert (await deleting).rowcount == 1
+
+
+async def test_holds_about_the_same_people_are_shown_on_the_card_that_is_there(
+    browser: Browser, desk: Desk
+) -> None:
+    export, deletion = ([Affected(act, "public.customer")] for act in (Act.EXPORT, Act.DELETE))
+    first = await desk.open(affected=export, place="db", session_id="S-1")
+    page = await browser.page()
+    await sign_in(page, desk, "carol")
+    await cards(page, 1)
+    assert await page.evaluate("document.querySelector('.conflicts-row').hidden")
+    second = await desk.open(affected=deletion, place="db", session_id="S-2")
+    await cards(page, 2)
+    texts = "[...document.querySelectorAll('.conflicts')].map((one) => one.innerText).join('|')"
+    waits = f"{first.id} of alice (pending) exports what this deletes: public.customer; this one waits until "
+    waits += "it has ended"
+    await page.until(
+        f"{texts} === '{second.id} of alice (pending) deletes what this exports: public.customer|{waits}'"
+    )
+    assert page.problems == []
 
 
 async def test_stages_are_shown_as_people_approve(browser: Browser, desk: Desk) -> None:

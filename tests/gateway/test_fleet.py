@@ -28,7 +28,7 @@ from tests.support.gateway import (
 from tests.support.postgres import Postgres
 from tests.support.psql import psql
 from tests.support.relay import Relay
-from tests.support.wire import Q, RawClient, tags
+from tests.support.wire import Message, Q, RawClient, tags
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -366,6 +366,56 @@ async def one_is_killed(fleet: Pair, postgres: Postgres, database: str) -> None:
         assert time.monotonic() - killed < 12, "ten seconds, and some for a busy machine"
         await carol.wait_for_queue(0, 0)
     assert postgres.scalar(COUNT, database) == before - 2
+
+
+async def test_exports_run_before_deletions_of_the_same_person_whichever_gateway_they_come_by(
+    postgres: Postgres, tmp_path: Path, store: str, database: str
+) -> None:
+    export = {
+        "name": "export",
+        "when": {"action": "read", "data": "personal"},
+        "then": "hold",
+        "approval": {"from": ["dpo"]},
+    }
+    changes = {"rules": [SHOP_POLICY["rules"][0], export], "limits": {"preview_seconds": 0}}
+
+    async def ask(client: RawClient, sql: str) -> str:
+        await client.send(Q(sql))
+        found = re.search("hold (H-[0-9A-Z]{26})", (await client.read()).fields["M"])
+        assert found is not None
+        return found[1]
+
+    async def answer(client: RawClient) -> list[Message]:
+        return [one for one in await client.read_until("Z") if one.tag != "N"]
+
+    async with (
+        pair(postgres, tmp_path, store, changes) as fleet,
+        await fleet.here.client("carol") as carol,
+        await fleet.there.client("dave") as dave,
+    ):
+        here = await RawClient.connect(fleet.here.host, fleet.here.port, database=database)
+        there = await RawClient.connect(fleet.there.host, fleet.there.port, database=database)
+        async with here, there:
+            for number in (7, 8, 9, 10):
+                # At the same moment: who is first is left to chance, and so is who is approved first.
+                exports = f"SELECT email FROM customer WHERE customer_id = {number}"
+                removes = f"DELETE FROM customer WHERE customer_id = {number}"
+                exporting, deleting = (here, there) if number % 2 else (there, here)
+                first, second = await asyncio.gather(ask(exporting, exports), ask(deleting, removes))
+                await asyncio.gather(dave.approve(second), carol.approve(first))
+                rows, gone = await asyncio.gather(answer(exporting), answer(deleting))
+                assert tags(rows) == "TDCZ", "the person was there when they were exported"
+                assert tags(gone) == "CZ"
+                (one,) = (await carol.hold(second))["conflicts"]
+                assert (one["hold_id"], one["action"]) == (first, "order")
+            # The export of a gateway that is gone is waited for as long as it takes to know that.
+            lost = await ask(here, "SELECT email FROM customer WHERE customer_id = 11")
+            deletion = await ask(there, "DELETE FROM customer WHERE customer_id = 11")
+            await dave.approve(deletion)
+            assert f"waits until hold {lost}" in (await there.read()).fields["M"]
+            await fleet.here.kill()
+            async with asyncio.timeout(12):
+                assert tags(await answer(there)) == "CZ"
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["own store", "shared store"])

@@ -14,17 +14,19 @@ import pytest
 import gateway.store.engine
 from gateway.audit import AuditLog, AuditUnavailable
 from gateway.bus import Bus, Event
-from gateway.config import Audit, Limits, Role, load_config
+from gateway.config import Audit, Conflicts, Limits, Role, load_config
 from gateway.holds import (
     AlreadyDecided,
     AlreadyResolved,
     ClaimRefused,
+    ConflictingHold,
     Hold,
     HoldNotFound,
     Holds,
     HoldsFull,
     HoldState,
     InvalidReason,
+    MustWaitFor,
     NotAllowed,
     StillChecking,
 )
@@ -32,7 +34,7 @@ from gateway.people import People
 from gateway.store import StoreUnavailable, open_store
 from gateway.store.sql import SqlStore
 from gateway.tasks import cancel_all, running
-from rules import Escalation, Stage
+from rules import Act, Affected, ConflictAction, Escalation, Stage
 from tests.gateway.audit.samples import records
 from tests.gateway.management import SteppedClock, hold_request
 from tests.gateway.store.samples import postgresql_url, sqlite_url
@@ -454,6 +456,64 @@ class TestCriteria:
         with full_disk(recording.path), pytest.raises(AuditUnavailable):
             await recording.holds.checked(hold.id, self.MET, verdict, "")
         assert (await recording.holds.get(hold.id)).state is state
+
+
+class TestConflicts:
+    """Holds about the same people; who is found is the store's, and told in its own tests."""
+
+    EXPORT, DELETE = ([Affected(act, "public.customer")] for act in (Act.EXPORT, Act.DELETE))
+
+    async def open(self, desk: Desk, affected: list[Affected], **changes: Any) -> Hold:
+        return await desk.open(
+            affected=affected, place="db", **{"session_id": f"S-{len(desk.events)}", **changes}
+        )
+
+    async def test_both_are_told_of_and_the_deletion_has_its_turn_at_once_after_the_export(
+        self, desk: Desk
+    ) -> None:
+        export = await self.open(desk, self.EXPORT)
+        deletion = await self.open(desk, self.DELETE)
+        assert [one.other for one in deletion.conflicts] == [export.id]
+        shown = desk.events[-1].data["conflicts"]
+        assert isinstance(shown, list)
+        assert [one["hold_id"] for one in shown] == [deletion.id]
+        assert desk.kinds() == ["hold.opened", "hold.opened", "hold.conflict"]
+        assert await desk.recorded() == [("hold", "opened"), ("hold", "opened"), ("hold", "conflict")]
+        for each in (export, deletion):
+            await desk.decide(each)
+        assert await desk.holds.in_turn(deletion.id) == f"hold {export.id} of alice (approved)"
+        with pytest.raises(MustWaitFor):
+            await desk.holds.claim(deletion.id, DIGEST)
+        await desk.holds.claim(export.id, DIGEST)
+        assert await desk.holds.in_turn(deletion.id) == f"hold {export.id} of alice (it runs)"
+        stirred = asyncio.ensure_future(desk.holds.stirred())
+        await asyncio.sleep(0)
+        await desk.holds.record_outcome(export.id, "SELECT 1", 1, None, 1.0)
+        async with asyncio.timeout(0.9):
+            await stirred
+        assert await desk.holds.in_turn(deletion.id) is None
+        assert (await desk.holds.claim(deletion.id, DIGEST)).conflicts[0].ended
+
+    async def test_what_is_blocked_leaves_nothing_behind(self, desk: Desk) -> None:
+        desk.holds.conflicts = Conflicts(export_then_delete=ConflictAction.BLOCK)
+        export = await self.open(desk, self.EXPORT)
+        for opens in (desk.holds.open, desk.holds.ticket):
+            request = hold_request(affected=self.DELETE, place="db", session_id="S-9")
+            with pytest.raises(
+                ConflictingHold, match=f"hold {export.id} of alice .pending. exports the same data"
+            ):
+                await opens(request)
+        assert (desk.holds.pending, desk.kinds()) == (1, ["hold.opened"])
+
+    async def test_a_rule_leaves_to_people_what_only_they_can_see(self, desk: Desk) -> None:
+        desk.holds.conflicts = Conflicts(export_then_delete=ConflictAction.WARN)
+        await self.open(desk, self.EXPORT)
+        deletion = await self.open(desk, self.DELETE, all_met=True)
+        assert deletion.state is HoldState.PENDING
+        assert desk.kinds()[-1] == "hold.checked"
+        checking = await self.open(desk, self.DELETE, check_seconds=60.0)
+        assert (await desk.holds.checked(checking.id, (), "allow", "")).state is HoldState.PENDING
+        assert (await desk.holds.checked(checking.id, (), "deny", "no")).state is HoldState.REJECTED
 
 
 class TestStages:

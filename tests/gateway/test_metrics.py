@@ -24,6 +24,7 @@ NAMES = {
     "holdgate_holds_queued": ("gauge", ()),
     "holdgate_hold_wait_seconds": ("histogram", ()),
     "holdgate_holds_resolved_total": ("counter", ("state",)),
+    "holdgate_conflicts_total": ("counter", ("action",)),
     "holdgate_criteria_total": ("counter", ("kind", "outcome")),
     "holdgate_criterion_seconds": ("histogram", ("kind",)),
     "holdgate_upstream_errors_total": ("counter", ("kind",)),

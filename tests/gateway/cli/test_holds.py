@@ -11,7 +11,7 @@ import pytest
 import gateway.api.events
 from gateway.config import Role
 from gateway.holds import Hold, HoldState
-from rules import Demand, Escalation, Stage
+from rules import Act, Affected, Demand, Escalation, Kind, Stage
 from tests.gateway.cli.running import command, holdgate
 from tests.gateway.management import Desk
 
@@ -180,6 +180,28 @@ async def test_stages_are_shown_with_who_is_still_needed(desk: Desk) -> None:
     assert re.fullmatch(r"2 of dpo or legal; 2 still needed; head too from \S+ \S+", shown[2])
     assert shown[3] == "any approver; 1 still needed"
     assert re.search(r"^decisions: +approve by erin for lea at ", said.out, re.MULTILINE)
+
+
+async def test_holds_about_the_same_people_are_shown_with_each_other(desk: Desk) -> None:
+    kind = Kind("public.customer.customer_id", rooted=True)
+    exports, deletes = (
+        [Affected(act, "public.customer", kind, frozenset({"7"}))] for act in (Act.EXPORT, Act.DELETE)
+    )
+    export = await desk.open(affected=exports, place="db", session_id="S-1")
+    deletion = await desk.open(affected=deletes, place="db", session_id="S-2")
+    for hold, said in (
+        (
+            deletion,
+            f"{export.id} of alice (pending) exports what this deletes: public.customer: customer_id 7; "
+            "this one waits until it has ended",
+        ),
+        (
+            export,
+            f"{deletion.id} of alice (pending) deletes what this exports: public.customer: customer_id 7",
+        ),
+    ):
+        shown = await holdgate("holds", "show", hold.id, **await as_(desk, "vic"))
+        assert re.search(rf"^conflicts: +{re.escape(said)}$", shown.out, re.MULTILINE), shown.out
 
 
 async def test_criteria_are_shown_with_what_came_of_them(desk: Desk) -> None:

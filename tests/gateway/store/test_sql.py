@@ -43,7 +43,7 @@ from tests.gateway.store.samples import (
 from tests.support.postgres import Postgres
 from tests.support.relay import Relay
 
-FOR_EVER: dict[str, Any] = {"limit": 1000, "limit_per_user": 1000}
+FOR_EVER: Any = {"limit": 1000, "limit_per_user": 1000}
 """No limit that matters here."""
 LATER = NOON + timedelta(minutes=2)
 HOSTILE = "\x00\x1b[2J\ud800 \u202e \U0001f4a3 '; DROP TABLE holds; --"
@@ -192,7 +192,7 @@ class TestLimits:
                 ),
                 return_exceptions=True,
             )
-            assert [type(result) for result in results if result is not None] == [HoldLimit] * 15
+            assert [type(one) for one in results if isinstance(one, Exception)] == [HoldLimit] * 15
             assert len(await one.holds(states=None, limit=99, before=None)) == 5
 
 
@@ -215,7 +215,7 @@ class TestCriteria:
             resolved_at=LATER,
             decisions=(decision,),
         )
-        assert await store.claim_hold(one.id, one.digest, LATER)
+        assert await store.claim_hold(one.id, one.digest, LATER, instance="one")
 
     async def test_people_are_asked_where_nothing_follows(self, store: SqlStore) -> None:
         one = hold(checking_until=LATER)
@@ -375,15 +375,15 @@ class TestTickets:
         lifetime = timedelta(minutes=15)
         late = LATER + lifetime
         assert await self.ask(store, 2, at=late - timedelta(microseconds=1)) == one
-        assert not await store.claim_hold(one, hold().digest, late)
+        assert not await store.claim_hold(one, hold().digest, late, instance="one")
         assert await self.ask(store, 3, at=late) == hold(3).id
-        assert await store.claim_hold(one, hold().digest, late - timedelta(microseconds=1))
-        assert not await store.claim_hold(one, hold().digest, LATER)
+        assert await store.claim_hold(one, hold().digest, late - timedelta(microseconds=1), instance="one")
+        assert not await store.claim_hold(one, hold().digest, LATER, instance="one")
 
     async def test_a_used_one_is_followed_by_another(self, store: SqlStore) -> None:
         one = await self.ask(store, 1)
         await store.decide_hold(one, approval(at=LATER), HoldState.APPROVED)
-        assert await store.claim_hold(one, hold().digest, LATER)
+        assert await store.claim_hold(one, hold().digest, LATER, instance="one")
         assert await self.ask(store, 2, at=LATER) == hold(2).id
 
     async def test_a_rejection_counts_as_long(self, store: SqlStore) -> None:
@@ -398,7 +398,7 @@ class TestTickets:
         for one, digest in ((unused, "e" * 64), (used, "f" * 64)):
             await store.decide_hold(one, approval(at=LATER), HoldState.APPROVED)
             if one == used:
-                assert await store.claim_hold(one, digest, LATER)
+                assert await store.claim_hold(one, digest, LATER, instance="one")
         assert await store.expire_tickets(hold(1).expires_at - timedelta(seconds=1)) == []
         ended = await store.expire_tickets(NOON + timedelta(days=1))
         assert {one.id: one.end_reason for one in ended} == {
@@ -422,7 +422,10 @@ class TestTickets:
             assert len(set(made)) == 1
             await one.decide_hold(made[0], approval(at=LATER), HoldState.APPROVED)
             used = await asyncio.gather(
-                *(store.claim_hold(made[0], hold().digest, LATER) for store in (one, other) * 4)
+                *(
+                    store.claim_hold(made[0], hold().digest, LATER, instance="one")
+                    for store in (one, other) * 4
+                )
             )
             assert sum(used) == 1
 
@@ -450,7 +453,7 @@ class TestEnding:
             await add(store, number)
             await store.decide_hold(hold(number).id, approval(), HoldState.APPROVED)
         assert await store.end_hold(hold(1).id, HoldState.INTERRUPTED, LATER, "stopped")
-        assert await store.claim_hold(hold(2).id, hold().digest, LATER)
+        assert await store.claim_hold(hold(2).id, hold().digest, LATER, instance="one")
         assert not await store.end_hold(hold(2).id, HoldState.INTERRUPTED, LATER, "stopped")
         assert await state_of(store, hold(2).id) is HoldState.APPROVED
 
@@ -471,7 +474,7 @@ class TestEnding:
         await store.decide_hold(hold(2).id, approval(), HoldState.APPROVED)
         await store.decide_hold(hold(3).id, rejection(), HoldState.REJECTED)
         await store.decide_hold(hold(4).id, approval(), HoldState.APPROVED)
-        await store.claim_hold(hold(4).id, hold().digest, LATER)
+        await store.claim_hold(hold(4).id, hold().digest, LATER, instance="one")
         ended = await store.interrupt_holds(instance="dead", at=LATER, reason="died")
         assert sorted(one.id for one in ended) == [hold(1).id, hold(2).id]
         assert {(one.state, one.resolved_at, one.end_reason) for one in ended} == {
@@ -499,11 +502,13 @@ class TestEnding:
 class TestReleasing:
     async def test_an_approval_is_used_once_and_for_its_own_digest(self, store: SqlStore) -> None:
         await add(store)
-        assert not await store.claim_hold(hold().id, hold().digest, LATER), "nobody approved yet"
+        assert not await store.claim_hold(hold().id, hold().digest, LATER, instance="one"), (
+            "nobody approved yet"
+        )
         await store.decide_hold(hold().id, approval(), HoldState.APPROVED)
-        assert not await store.claim_hold(hold().id, "e" * 64, LATER)
-        assert await store.claim_hold(hold().id, hold().digest, LATER)
-        assert not await store.claim_hold(hold().id, hold().digest, LATER)
+        assert not await store.claim_hold(hold().id, "e" * 64, LATER, instance="one")
+        assert await store.claim_hold(hold().id, hold().digest, LATER, instance="one")
+        assert not await store.claim_hold(hold().id, hold().digest, LATER, instance="one")
         found = await store.hold(hold().id)
         assert found is not None
         assert found.released_at == LATER
@@ -518,13 +523,16 @@ class TestReleasing:
             await store.expire_hold(hold().id, LATER)
         else:
             await store.end_hold(hold().id, HoldState.ABANDONED, LATER, "gone")
-        assert not await store.claim_hold(hold().id, hold().digest, LATER)
+        assert not await store.claim_hold(hold().id, hold().digest, LATER, instance="one")
 
     async def test_of_many_claims_at_two_gateways_one_wins(self, place: Place) -> None:
         async with place.open() as one, place.open() as other:
             await add(one)
             await one.decide_hold(hold().id, approval(), HoldState.APPROVED)
-            claims = (store.claim_hold(hold().id, hold().digest, LATER) for store in (one, other) * 8)
+            claims = (
+                store.claim_hold(hold().id, hold().digest, LATER, instance="one")
+                for store in (one, other) * 8
+            )
             assert sorted(await asyncio.gather(*claims)) == [False] * 15 + [True]
 
     async def test_of_a_claim_and_an_end_one_wins(self, place: Place) -> None:
@@ -533,7 +541,7 @@ class TestReleasing:
                 hold_id = await add(one, number)
                 await one.decide_hold(hold_id, approval(), HoldState.APPROVED)
                 results = await asyncio.gather(
-                    one.claim_hold(hold_id, hold().digest, LATER),
+                    one.claim_hold(hold_id, hold().digest, LATER, instance="one"),
                     other.end_hold(hold_id, HoldState.INTERRUPTED, LATER, "stopped"),
                 )
                 assert sorted(results) == [False, True]
@@ -542,10 +550,10 @@ class TestReleasing:
         await add(store)
         outcome = Outcome("DELETE 1", 1, None, 1.5)
         await store.decide_hold(hold().id, approval(), HoldState.APPROVED)
-        assert not await store.set_outcome(hold().id, outcome)
-        await store.claim_hold(hold().id, hold().digest, LATER)
-        assert await store.set_outcome(hold().id, outcome)
-        assert not await store.set_outcome(hold().id, Outcome(None, None, "57014", None))
+        assert not await store.set_outcome(hold().id, outcome, LATER)
+        await store.claim_hold(hold().id, hold().digest, LATER, instance="one")
+        assert await store.set_outcome(hold().id, outcome, LATER)
+        assert not await store.set_outcome(hold().id, Outcome(None, None, "57014", None), LATER)
         found = await store.hold(hold().id)
         assert found is not None
         assert found.outcome == outcome
@@ -553,8 +561,8 @@ class TestReleasing:
     async def test_an_outcome_may_know_nothing(self, store: SqlStore) -> None:
         await add(store)
         await store.decide_hold(hold().id, approval(), HoldState.APPROVED)
-        await store.claim_hold(hold().id, hold().digest, LATER)
-        await store.set_outcome(hold().id, Outcome(None, None, None, None))
+        await store.claim_hold(hold().id, hold().digest, LATER, instance="one")
+        await store.set_outcome(hold().id, Outcome(None, None, None, None), LATER)
         found = await store.hold(hold().id)
         assert found is not None
         assert found.outcome == Outcome(None, None, None, None)
@@ -700,9 +708,9 @@ class TestFleet:
                 await one.decide_hold(hold_id, approval("dave"), HoldState.APPROVED, votes=1)
                 # Of its own changes a gateway hears nothing.
                 assert await heard.get() == ("resolved", hold_id)
-                await one.claim_hold(hold_id, hold().digest, LATER)
+                await one.claim_hold(hold_id, hold().digest, LATER, instance="one")
                 assert await heard.get() == ("released", hold_id)
-                await one.set_outcome(hold_id, Outcome("DELETE 1", 1, None, 1.0))
+                await one.set_outcome(hold_id, Outcome("DELETE 1", 1, None, 1.0), LATER)
                 assert await heard.get() == ("outcome", hold_id)
                 assert not await one.expire_hold(hold_id, LATER), "what changes nothing says nothing"
                 await add(one, 2)
