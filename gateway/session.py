@@ -26,8 +26,8 @@ from gateway.link import Link
 from gateway.looking import Looking
 from gateway.obligations import Obligations
 from gateway.outcomes import Outcomes
-from gateway.parsepool import ParsePool
 from gateway.previews import Previews
+from gateway.readers.pool import ParsePool
 from gateway.recorder import Recorder
 from gateway.rulings import INTERNAL_ERROR, Rulings
 from gateway.shortcut import Shortcut
