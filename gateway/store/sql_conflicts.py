@@ -5,12 +5,12 @@ other, whichever that is, and a deletion is used either before an export was ask
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, false, insert, or_, select
+from sqlalchemy import ColumnElement, and_, false, insert, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.store import schema
@@ -19,7 +19,7 @@ from gateway.store.port import ConflictFound, MustWait
 from gateway.store.records import Conflict, Hold, HoldState
 from gateway.store.transactions import Transactions
 from rules import Affected, ConflictAction, ConflictKind, Kind
-from rules.conflicts import KINDS, Act
+from rules.conflicts import ANY, KINDS, Act, can_be_ordered
 
 __all__ = ["SqlConflicts"]
 
@@ -76,7 +76,10 @@ class SqlConflicts(Transactions):
         if not concern.affected:
             return ()
         found: list[Conflict] = []
-        for other_id, other in (await self._others(connection, hold, concern)).items():
+        others = await self._others(connection, hold, concern)
+        exporting = await self._exporting(connection, others)
+        exports = any(one.act is Act.EXPORT for one in concern.affected)
+        for other_id, other in others.items():
             about: defaultdict[ConflictKind, dict[str, None]] = defaultdict(dict)
             for mine in concern.affected:
                 for theirs in other.all():
@@ -84,10 +87,15 @@ class SqlConflicts(Transactions):
                     if kind is not None and mine.meets(theirs):
                         about[kind].update(dict.fromkeys(mine.about(theirs)))
             for kind, texts in about.items():
+                action = concern.action(kind)
+                if action is ConflictAction.ORDER and not can_be_ordered(
+                    kind, earlier_exports=other_id in exporting, later_exports=exports
+                ):
+                    action = ConflictAction.WARN
                 found.append(
                     Conflict(
                         kind=kind,
-                        action=concern.action(kind),
+                        action=action,
                         other=other_id,
                         user=other.user,
                         state=other.state,
@@ -171,6 +179,16 @@ class SqlConflicts(Transactions):
                 others[row["hold_id"]] = other
             other.add(row)
         return others
+
+    @staticmethod
+    async def _exporting(connection: AsyncConnection, ids: Collection[str]) -> frozenset[str]:
+        """Those of ``ids`` that export anything, of whomever."""
+        if not ids:
+            return frozenset()
+        query = select(_touches.c.hold_id).where(
+            _touches.c.hold_id.in_(ids), _touches.c.act == Act.EXPORT.value
+        )
+        return frozenset(await connection.scalars(query))
 
     async def waits_for(self, hold_id: str, *, instance: str) -> list[str]:
         """What has to end before this may run."""
@@ -258,6 +276,9 @@ def _may_meet(affected: Sequence[Affected]) -> ColumnElement[bool]:
     """Whether a row of another hold may concern one of these; what it says exactly is compared afterwards."""
     ways: list[ColumnElement[bool]] = [false()]
     for one in affected:
+        if one.relation.endswith(ANY):
+            return true()
+        ways.append(_touches.c.relation.like(f"%{ANY}"))
         if one.kind is None:
             ways.append(_touches.c.relation == one.relation)
             continue
