@@ -7,7 +7,7 @@ other, whichever that is, and a deletion is used either before an export was ask
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, false, insert, or_, select, true
@@ -25,6 +25,9 @@ __all__ = ["SqlConflicts"]
 
 MAX_PAST: Final = 20
 """Holds that have ended and are told of, the youngest."""
+MAX_LOOKED_AT: Final = 2_000
+"""Holds that have ended and are looked at, the last ones."""
+_PORTION: Final = 500
 MAX_ABOUT: Final = 10
 SILENT_SECONDS: Final = 15.0
 """A gateway that has said nothing for so long is dead: what it ran has ended, whatever became of it."""
@@ -166,10 +169,13 @@ class SqlConflicts(Transactions):
             _UNFINISHED, or_(lives, _holds.c.released_at > since)
         )
         rows = [dict(row) for row in (await connection.execute(open_ones)).mappings()]
-        ended = near.with_only_columns(_touches.c.hold_id).where(_holds.c.finished_at > since)
-        # Sorted here: asked for the first of them in order, a server looks through all that ever were.
-        youngest = sorted(set(await connection.scalars(ended)), reverse=True)[:MAX_PAST]
-        past = near.add_columns(false().label("lives")).where(_holds.c.id.in_(youngest))
+        youngest: list[str] = []
+        for some in await self._ended_since(connection, since):
+            met = near.with_only_columns(_touches.c.hold_id).where(_touches.c.hold_id.in_(some))
+            youngest += sorted(set(await connection.scalars(met)), reverse=True)
+            if len(youngest) >= MAX_PAST:
+                break
+        past = near.add_columns(false().label("lives")).where(_touches.c.hold_id.in_(youngest[:MAX_PAST]))
         rows += [dict(row) for row in (await connection.execute(past)).mappings()]
         others: dict[str, _Other] = {}
         for row in rows:
@@ -179,6 +185,17 @@ class SqlConflicts(Transactions):
                 others[row["hold_id"]] = other
             other.add(row)
         return others
+
+    @staticmethod
+    async def _ended_since(connection: AsyncConnection, since: datetime) -> list[list[str]]:
+        """The holds that have ended since then, the last ones first, in portions.
+
+        Asked for by themselves: joined, a server may rather look through all that ever were.
+        """
+        ended = select(_holds.c.id).where(_holds.c.finished_at > since)
+        latest = ended.order_by(_holds.c.finished_at.desc()).limit(MAX_LOOKED_AT)
+        ids = list(await connection.scalars(latest))
+        return [ids[start : start + _PORTION] for start in range(0, len(ids), _PORTION)]
 
     @staticmethod
     async def _exporting(connection: AsyncConnection, ids: Collection[str]) -> frozenset[str]:
