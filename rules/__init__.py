@@ -4,7 +4,7 @@
 certainty is unreadable and gets the policy's default for that; nothing here raises for what a client sends.
 """
 
-from rules.approval import NO_MARGIN, Approval, Escalation, Margin, Stage, joined, unmet
+from rules.approval import NO_MARGIN, Approval, Escalation, GrantLimits, Margin, Stage, joined, unmet
 from rules.bulk import narrow
 from rules.capping import Cap, Demand, demands
 from rules.caps import Allowance
@@ -24,6 +24,7 @@ from rules.mapping import PolicyError, Problem
 from rules.policy import Policy
 from rules.readonly import Boundary, Containment, containment, joint
 from rules.settings import is_harmless
+from rules.shapes import Shape, is_bounded, shape_digest, shape_of
 from rules.subjects import Kind, Touch, people_in
 from rules.templates import MAX_LENGTH as MAX_TEMPLATE
 from rules.templates import pattern_of
@@ -56,6 +57,7 @@ __all__ = [
     "Escalation",
     "Explanation",
     "Facts",
+    "GrantLimits",
     "Intent",
     "Judge",
     "Judgement",
@@ -73,6 +75,7 @@ __all__ = [
     "Problem",
     "RowBound",
     "SchemaSnapshot",
+    "Shape",
     "SqlCheck",
     "SqlParameter",
     "Stage",
@@ -86,12 +89,15 @@ __all__ = [
     "containment",
     "demands",
     "format_sql",
+    "is_bounded",
     "is_harmless",
     "joined",
     "joint",
     "narrow",
     "pattern_of",
     "people_in",
+    "shape_digest",
+    "shape_of",
     "slim",
     "spoken_in",
     "united",

@@ -13,6 +13,7 @@ __all__ = [
     "STEP_UPS",
     "Approval",
     "Escalation",
+    "GrantLimits",
     "Margin",
     "Stage",
     "joined",
@@ -73,6 +74,15 @@ NO_MARGIN: Final = Margin()
 
 
 @dataclass(frozen=True, slots=True)
+class GrantLimits:
+    """What an approver may grant beyond one statement: more of the same shape for ``max_for`` seconds, and no more than
+    ``max_uses`` of them; None: as many as there are."""
+
+    max_for: float
+    max_uses: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Approval:
     """What a hold takes: each of ``stages``, one after the other, within ``expires`` seconds; and ``margin``, by which
     what it changes may be more than was previewed. ``hold``: whether the session waits, or the statement fails at once
@@ -86,6 +96,8 @@ class Approval:
     criteria: tuple["Criterion", ...] = ()
     """If there are any and all are met, nobody is asked."""
     hold: Literal["wait", "ticket"] | None = None
+    grants: GrantLimits | None = None
+    """Whether an approver may grant more of the same shape."""
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -116,7 +128,17 @@ def joined(approvals: Sequence[Approval]) -> Approval:
         Margin(min(one.margin.percent for one in approvals), min(one.margin.rows for one in approvals)),
         tuple(group for group in first.break_glass if all(group in one.break_glass for one in others)),
         hold=next((word for word in _HOLDS if any(one.hold == word for one in approvals)), None),
+        grants=_least([one.grants for one in approvals]),
     )
+
+
+def _least(limits: Sequence[GrantLimits | None]) -> GrantLimits | None:
+    """What each of them lets be granted."""
+    known = [one for one in limits if one is not None]
+    if len(known) < len(limits):
+        return None
+    uses = [one.max_uses for one in known if one.max_uses is not None]
+    return GrantLimits(min(one.max_for for one in known), min(uses, default=None))
 
 
 def _implies(done: Stage, wanted: Stage) -> bool:

@@ -137,15 +137,12 @@ class _Compiler(CapReading, CriteriaReading):
             redact_errors=redact_errors,
             erasing_update=erasing_update,
             caps=caps,
+            approval_digest=_digest(document.get("approval")),
         )
 
     def _version(self) -> str:
         kept = {key: value for key, value in self._document.items() if key not in ("limits", "caps")}
-        try:
-            canonical = json.dumps(kept, sort_keys=True, separators=(",", ":"), default=str)
-        except (TypeError, ValueError):  # keys of several types cannot be sorted; they are problems anyway
-            canonical = repr(kept)
-        return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
+        return _digest(kept)
 
     def _personal_data(self, value: object) -> PersonalData:
         relations: list[PersonalRelation] = []
@@ -193,7 +190,9 @@ class _Compiler(CapReading, CriteriaReading):
             if obligations and then is Decision.DENY:
                 self._problem((*path, "obligations"), "what a rule denies does not run, so it owes nothing")
             if name is not None and then is not None:
-                rules.append(Rule(name, when, then, approval, message, obligations, criteria, hold))
+                rules.append(
+                    Rule(name, when, then, approval, message, obligations, criteria, hold, _digest(entry))
+                )
         return tuple(rules)
 
     def _hold(self, value: object, path: Path, then: Decision | None) -> Literal["wait", "ticket"] | None:
@@ -329,6 +328,15 @@ class _Compiler(CapReading, CriteriaReading):
         if decision is None:
             self._problem(path, f"must be one of {', '.join(_DECISIONS)}")
         return decision
+
+
+def _digest(value: object) -> str:
+    """SHA-256 over a part of the document, in hexadecimal."""
+    try:
+        canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    except (TypeError, ValueError):  # keys of several types cannot be sorted; they are problems anyway
+        canonical = repr(value)
+    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _action(text: str) -> Action:

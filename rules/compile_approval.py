@@ -4,7 +4,17 @@ import re
 from collections.abc import Mapping, Set
 from typing import Final
 
-from rules.approval import DEFAULT_EXPIRY, NO_MARGIN, STEP_UPS, Approval, Escalation, Margin, Stage, unmet
+from rules.approval import (
+    DEFAULT_EXPIRY,
+    NO_MARGIN,
+    STEP_UPS,
+    Approval,
+    Escalation,
+    GrantLimits,
+    Margin,
+    Stage,
+    unmet,
+)
 from rules.mapping import Path, Reading
 
 __all__ = ["ApprovalReading", "known_members"]
@@ -12,12 +22,15 @@ __all__ = ["ApprovalReading", "known_members"]
 _STAGE_KEYS: Final = ("from", "quorum", "escalate", "repeat", "step_up")
 _SHORT_KEYS: Final = ("from", "quorum", "escalate", "step_up")
 """What may stand beside ``expires``, where one stage is all."""
-_WHOLE_KEYS: Final = ("expires", "margin", "break_glass")
+_WHOLE_KEYS: Final = ("expires", "margin", "break_glass", "grants")
+_GRANT_KEYS: Final = ("max_for", "max_uses")
 _ESCALATION_KEYS: Final = ("to", "after")
 _PERCENT: Final = re.compile(r"([0-9]{1,5}) ?%")
 MAX_MARGIN: Final = 10**12
 MAX_QUORUM: Final = 100
 MAX_STAGES: Final = 20
+MAX_GRANT: Final = 30 * 86400.0
+MAX_USES: Final = 1_000_000
 
 
 def known_members(groups: object, users: object) -> dict[str, frozenset[str]]:
@@ -61,7 +74,8 @@ class ApprovalReading(Reading):
             expires = self._duration(value["expires"], (*path, "expires"), DEFAULT_EXPIRY)
         margin = self._margin(value.get("margin"), (*path, "margin"))
         glass = self._existing(value.get("break_glass", ()), (*path, "break_glass"))
-        approval = Approval(stages, expires, margin, glass)
+        grants = self._grants(value.get("grants"), (*path, "grants"))
+        approval = Approval(stages, expires, margin, glass, grants=grants)
         if len(self._problems) == before:
             self._check_quorum(approval, path, several=several, askers=askers)
         return approval
@@ -76,6 +90,24 @@ class ApprovalReading(Reading):
             self._problem(path, "must be a number of rows, or a part of those counted such as 10%")
             return NO_MARGIN
         return Margin(percent=int(match[1]))
+
+    def _grants(self, value: object, path: Path) -> GrantLimits | None:
+        if value is None:
+            return None
+        if not isinstance(value, Mapping):
+            self._problem(path, "a mapping with max_for is needed")
+            return None
+        self._known_keys(value, _GRANT_KEYS, path)
+        max_for = self._duration(value.get("max_for"), (*path, "max_for"), DEFAULT_EXPIRY)
+        if max_for > MAX_GRANT:
+            self._problem((*path, "max_for"), "must be at most 30d")
+        uses = value.get("max_uses")
+        if uses is not None and (
+            isinstance(uses, bool) or not isinstance(uses, int) or not 1 <= uses <= MAX_USES
+        ):
+            self._problem((*path, "max_uses"), f"must be a whole number from 1 to {MAX_USES}")
+            return None
+        return GrantLimits(max_for, uses)
 
     def _stages(self, value: object, path: Path) -> tuple[Stage, ...]:
         entries = self._entries(value, path, _STAGE_KEYS)

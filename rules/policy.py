@@ -6,8 +6,9 @@ apply, a rule that allows only if it must.
 """
 
 import ipaddress
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal
@@ -225,6 +226,8 @@ class Rule:
     obligations: Obligations = ()
     criteria: tuple["Criterion", ...] = ()
     hold: Literal["wait", "ticket"] | None = None
+    digest: str = ""
+    """SHA-256 over how it is written."""
 
     def matches(self, effect: EffectFacts, context: Context, *, erasing: bool = False) -> bool:
         """Whether the rule decides this effect in this session."""
@@ -265,6 +268,15 @@ class Policy:
     redact_errors: Literal["personal", "all", "none"] = "personal"
     erasing_update: Literal["delete", "update"] = "update"
     caps: tuple["Cap", ...] = ()
+    approval_digest: str = ""
+    """SHA-256 over how ``approval`` is written."""
+
+    def binding(self, names: Iterable[str]) -> str:
+        """What rules and defaults of these names say, and the approval of those that have none, as one text."""
+        written = {rule.name: rule.digest for rule in self.rules}
+        return json.dumps(
+            [[name, written.get(name)] for name in sorted(set(names))] + [[self.approval_digest]]
+        )
 
     @property
     def lets_everything_through(self) -> bool:
@@ -346,7 +358,7 @@ class Policy:
             )
         if verdict.decision is Decision.HOLD:
             # Letting it run without is for people to decide.
-            asked = replace(verdict.approval or self.approval, criteria=(), break_glass=())
+            asked = replace(verdict.approval or self.approval, criteria=(), break_glass=(), grants=None)
             return replace(verdict, reason=f"{verdict.reason}; {reason}", approval=asked, obligations=others)
         return replace(
             verdict,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules import Approval, Escalation, Margin, Stage, joined, unmet
+from rules import Approval, Escalation, GrantLimits, Margin, Stage, joined, unmet
 
 MEMBERS = {"lead": {"lea"}, "dpo": {"carol", "dave"}, "legal": {"carol"}, "none": set[str]()}
 
@@ -89,6 +89,14 @@ def test_of_several_rules_the_stricter_terms_count() -> None:
     other = Approval((DPO,), 90, Margin(percent=20), ("b", "c"))
     assert joined([one, other]) == Approval((DPO,), 60, Margin(percent=10), ("b",))
     assert joined([one, other, Approval((DPO,), 30)]) == Approval((DPO,), 30)
+
+
+def test_of_several_rules_each_has_to_let_it_be_granted() -> None:
+    first = Approval((DPO,), grants=GrantLimits(60, 5))
+    second = Approval((DPO,), 30, grants=GrantLimits(90))
+    assert joined([first, second]).grants == GrantLimits(60, 5)
+    assert joined([second, Approval((DPO,), 20, grants=GrantLimits(90))]).grants == GrantLimits(90)
+    assert joined([first, second, Approval()]).grants is None
 
 
 PEOPLE = "abcde"

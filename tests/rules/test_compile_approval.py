@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from rules import Approval, Escalation, Margin, PolicyError, Stage, compile_policy
+from rules import Approval, Escalation, GrantLimits, Margin, PolicyError, Stage, compile_policy
 from rules.compile_approval import known_members
 
 GROUPS = {"lead": ["lea"], "dpo": ["carol", "dave"], "legal": ["carol"], "empty": []}
@@ -41,6 +41,8 @@ def problems(approval: object, **rule: object) -> list[str]:
             {"stages": [{"from": ["lead"]}, {"step_up": ["passkey", "totp", "totp"]}]},
             Approval((Stage(("lead",)), Stage(step_up=("totp", "passkey")))),
         ),
+        ({"grants": {"max_for": "8h"}}, Approval(grants=GrantLimits(28800))),
+        ({"grants": {"max_for": "30d", "max_uses": 20}}, Approval(grants=GrantLimits(30 * 86400, 20))),
         # Whoever is to be asked later counts.
         (
             {"from": ["legal"], "quorum": 3, "escalate": {"to": ["dpo", "lead"], "after": "1m"}},
@@ -80,13 +82,13 @@ def test_what_is_written_and_what_it_means(written: object, meant: Approval) -> 
             {"from": ["dpo"], "repeat": True},
             [
                 ".repeat: unknown key; known here: from, quorum, escalate, step_up, stages, expires, margin, "
-                "break_glass"
+                "break_glass, grants"
             ],
         ),
         (
             {"stages": [], "from": ["dpo"]},
             [
-                ".from: unknown key; known here: stages, expires, margin, break_glass",
+                ".from: unknown key; known here: stages, expires, margin, break_glass, grants",
                 ".stages: 1 to 20 stages are needed",
             ],
         ),
@@ -95,6 +97,20 @@ def test_what_is_written_and_what_it_means(written: object, meant: Approval) -> 
             [".break_glass: no group x under groups, nor in any user's groups"],
         ),
         ({"stages": "dpo"}, [".stages: a list is needed"]),
+        ({"grants": True}, [".grants: a mapping with max_for is needed"]),
+        ({"grants": {}}, [".grants.max_for: must be a duration such as 30s, 15m, 1h or 2d"]),
+        ({"grants": {"max_for": "31d"}}, [".grants.max_for: must be at most 30d"]),
+        *(
+            (
+                {"grants": {"max_for": "1h", "max_uses": uses}},
+                [".grants.max_uses: must be a whole number from 1 to 1000000"],
+            )
+            for uses in (0, True, "5", 1_000_001)
+        ),
+        (
+            {"grants": {"max_for": "1h", "rows": 5}},
+            [".grants.rows: unknown key; known here: max_for, max_uses"],
+        ),
         ({"margin": -1}, [".margin: must be a number of rows, or a part of those counted such as 10%"]),
         ({"margin": True}, [".margin: must be a number of rows, or a part of those counted such as 10%"]),
         ({"margin": "5"}, [".margin: must be a number of rows, or a part of those counted such as 10%"]),

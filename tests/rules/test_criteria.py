@@ -10,6 +10,7 @@ from rules import (
     Context,
     Decision,
     Effect,
+    GrantLimits,
     Intent,
     Obligation,
     PolicyError,
@@ -129,7 +130,7 @@ def test_other_keys_and_other_rules() -> None:
 
 def test_what_cannot_be_run_read_only_is_left_to_people() -> None:
     policy = compile_policy(document([{"groups": ["support"]}]))
-    approval = Approval(criteria=policy.rules[0].criteria, break_glass=("support",))
+    approval = Approval(criteria=policy.rules[0].criteria, break_glass=("support",), grants=GrantLimits(60))
     verdict = Verdict(Decision.HOLD, "r", "why", approval, (), (Obligation.READ_ONLY,))
     asked = policy.not_read_only(verdict, "it cannot be").approval
     assert asked == Approval()

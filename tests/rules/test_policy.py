@@ -402,3 +402,23 @@ EVERYTHING: Mapping[str, str] = dict.fromkeys((nature.value for nature in Nature
 )
 def test_whether_everything_is_let_through(policy: Mapping[str, Any], expected: bool) -> None:
     assert compile_policy(policy).lets_everything_through is expected
+
+
+def test_what_rules_say_is_told_apart_by_how_they_are_written() -> None:
+    """A grant hangs on it."""
+    rule = {"name": "a", "when": {"action": "delete"}, "then": "hold"}
+    other = {"name": "b", "then": "deny"}
+
+    def binding(*rules: dict[str, Any], **more: Any) -> str:
+        return compile_policy({"rules": list(rules), **more}).binding(["a", "default:otherwise"])
+
+    same = binding(rule)
+    assert binding(dict(reversed(rule.items()))) == binding(rule, other) == binding(other, rule) == same
+    assert binding(rule, caps=[{"name": "c", "simultaneous": 1}]) == same
+    changed = [
+        binding({**rule, "message": "m"}),
+        binding({**rule, "approval": {"expires": "1h"}}),
+        binding(rule, approval={"expires": "1h"}),
+        binding(other),
+    ]
+    assert len({same, *changed}) == 5
