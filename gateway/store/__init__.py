@@ -2,11 +2,13 @@
 
 from typing import TYPE_CHECKING
 
+from gateway.store.grants import Grantable, GrantRecord, GrantTerms
 from gateway.store.outbox import Announce, Change, Message, MessageState, Note, OutboxStore
 from gateway.store.places import Occupied, Place, Stand
 from gateway.store.port import (
     Concern,
     ConflictFound,
+    GrantStore,
     HoldLimit,
     HoldStore,
     MustWait,
@@ -21,6 +23,7 @@ from gateway.store.port import (
 )
 from gateway.store.records import (
     BREAK_GLASS,
+    BY_GRANT,
     BY_RULE,
     Conflict,
     Decision,
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BREAK_GLASS",
+    "BY_GRANT",
     "BY_RULE",
     "Announce",
     "Change",
@@ -48,6 +52,10 @@ __all__ = [
     "Conflict",
     "ConflictFound",
     "Decision",
+    "GrantRecord",
+    "GrantStore",
+    "GrantTerms",
+    "Grantable",
     "Hold",
     "HoldLimit",
     "HoldState",

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Protocol
 
 from gateway.store.concerns import Concern
+from gateway.store.grants import GrantRecord
 from gateway.store.outbox import OutboxStore
 from gateway.store.places import Occupied, Stand
 from gateway.store.records import (
@@ -29,6 +30,7 @@ from rules import Demand
 __all__ = [
     "Concern",
     "ConflictFound",
+    "GrantStore",
     "HoldLimit",
     "HoldStore",
     "MustWait",
@@ -94,7 +96,13 @@ class HoldStore(Protocol):
         many, and :class:`ConflictFound`. ``announce``: whether anybody is asked about it."""
 
     async def ticket(
-        self, hold: Hold, *, limit: int, limit_per_user: int, concern: Concern | None = None
+        self,
+        hold: Hold,
+        *,
+        limit: int,
+        limit_per_user: int,
+        announce: bool = True,
+        concern: Concern | None = None,
     ) -> Hold:
         """The ticket of the same user and digest that waits, can be used, or was rejected no longer ago than it could
         have waited; where there is none, ``hold`` is kept and returned. Raises :class:`HoldLimit` and
@@ -112,9 +120,17 @@ class HoldStore(Protocol):
         """The newest holds first, in one of ``states`` (None: any), whose id is less than ``before``."""
 
     async def decide_hold(
-        self, hold_id: str, decision: Decision, state: HoldState, *, votes: int = 0
+        self,
+        hold_id: str,
+        decision: Decision,
+        state: HoldState,
+        *,
+        votes: int = 0,
+        grant: GrantRecord | None = None,
     ) -> bool:
         """Add a decision and bring the hold to ``state``; pending, where more people have to decide.
+
+        ``grant`` comes into being with it.
 
         False: too late, or not the next one. It has to be pending, not past its expiry at ``decision.at``, and
         have exactly ``votes`` decisions: those that ``state`` was found with.
@@ -172,6 +188,31 @@ class HoldStore(Protocol):
 
     async def interrupt_holds(self, *, instance: str | None, at: datetime, reason: str) -> list[Hold]:
         """Interrupt every open hold of ``instance`` (None: of whomever) but tickets; those that this call ended."""
+
+
+class GrantStore(Protocol):
+    """Grants, and what is used of them."""
+
+    async def grant(self, grant_id: str) -> GrantRecord | None:
+        """The grant with this id, whatever became of it."""
+
+    async def grants(self) -> list[GrantRecord]:
+        """All of them, the newest first."""
+
+    async def grants_for(self, user: str, shapes: Sequence[str], at: datetime) -> list[GrantRecord]:
+        """Those of ``user`` for one of ``shapes`` that are neither over nor revoked, the oldest first."""
+
+    async def use_grant(
+        self, grant_id: str, hold_id: str, decisions: Sequence[Decision], at: datetime
+    ) -> bool:
+        """Use a grant once, and approve a pending hold by it with these decisions, for no more rows than the grant has
+        left: those are kept for it until its outcome is known. False: the grant is over, or the hold not pending."""
+
+    async def announce_ready(self, hold_id: str) -> None:
+        """People are asked about a pending hold that was not announced when it was opened."""
+
+    async def revoke_grant(self, grant_id: str, who: str, reason: str, at: datetime) -> bool:
+        """Let a grant be of no more use. False: there is none, or it was revoked before."""
 
 
 class PlaceStore(Protocol):
@@ -290,7 +331,9 @@ class TotpStore(Protocol):
         """Forget the authenticator of ``user``. False: there is none."""
 
 
-class Storage(HoldStore, PlaceStore, TokenStore, PeopleStore, TotpStore, PasskeyStore, OutboxStore, Protocol):
+class Storage(
+    HoldStore, GrantStore, PlaceStore, TokenStore, PeopleStore, TotpStore, PasskeyStore, OutboxStore, Protocol
+):
     """A whole store."""
 
     @property

@@ -1,11 +1,13 @@
 """The values that go into the store and come out of it."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
+from gateway.store.grants import Grantable, GrantTerms
 from gateway.store.moments import iso
 from gateway.store.places import Place
 from rules import NO_MARGIN, UNSAID, Approval, ConflictAction, ConflictKind, Intent, Margin, Stage
@@ -13,6 +15,7 @@ from rules.conflicts import waits_for_earlier
 
 __all__ = [
     "BREAK_GLASS",
+    "BY_GRANT",
     "BY_RULE",
     "Conflict",
     "Decision",
@@ -50,6 +53,9 @@ BREAK_GLASS: Final = "break-glass"
 
 BY_RULE: Final = "rule"
 """How a rule approved, since all of its criteria were met."""
+
+BY_GRANT: Final = "grant"
+"""How whoever granted more of its shape before approved it too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +112,7 @@ class Decision:
 
     ``verdict`` is ``approve`` or ``reject``; ``how`` is the way: console, api, cli. ``stage`` counts from 0;
     ``deputy_for`` is whom the person stood in for. ``max_rows``: an approval is for no more rows than these.
+    ``granted`` is how much more of its shape they allow.
     ``step_up`` is how they proved anew who they are: totp or passkey, ``proof`` what of that can be checked
     afterwards.
     """
@@ -120,6 +127,7 @@ class Decision:
     max_rows: int | None = None
     step_up: str | None = None
     proof: Mapping[str, str] | None = None
+    granted: GrantTerms | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Ready for JSON."""
@@ -134,6 +142,7 @@ class Decision:
             "max_rows": self.max_rows,
             "step_up": self.step_up,
             "proof": None if self.proof is None else dict(self.proof),
+            "granted": None if self.granted is None else self.granted.to_dict(),
         }
 
 
@@ -209,6 +218,8 @@ class Hold:
     no number of rows can be enforced. For a ``ticket`` no session waits: it is used when the statement is run again.
     ``conflicts`` are other holds that concern the same people.
     Until ``checking_until``, if that is not None, its criteria are being checked.
+    ``grantable`` is what of it may be granted, ``grant_id`` the grant that it ran by, and ``granted_id``
+    the one that came with its approval.
     ``queue`` is where it waits for room once it is approved.
     ``released_at`` is set once, when the approval was used. ``instance`` is the gateway process whose session waits.
     """
@@ -253,6 +264,9 @@ class Hold:
     review: Review | None = None
     outcome: Outcome | None = None
     queue: Place | None = None
+    grantable: Grantable | None = None
+    grant_id: str | None = None
+    granted_id: str | None = None
 
     @property
     def open(self) -> bool:
@@ -292,7 +306,16 @@ class Hold:
     @property
     def decided_by(self) -> tuple[str, ...]:
         """Who decided, in order, each once."""
-        return tuple(dict.fromkeys(decision.who for decision in self.decisions))
+        by_grant = () if self.grant_id is None else (f"grant {self.grant_id}",)
+        return tuple(dict.fromkeys((*by_grant, *(decision.who for decision in self.decisions))))
+
+    @property
+    def granted(self) -> GrantTerms | None:
+        """How much more of its shape everybody who approved it allows; None if somebody allows none."""
+        terms = [one.granted for one in self.decisions if one.verdict == "approve"]
+        if self.state is not HoldState.APPROVED or not terms or None in terms:
+            return None
+        return functools.reduce(GrantTerms.least, [one for one in terms if one is not None])
 
     @property
     def max_rows(self) -> int | None:
@@ -301,6 +324,13 @@ class Hold:
             one.max_rows for one in self.decisions if one.verdict == "approve" and one.max_rows is not None
         ]
         return min(asked, default=None)
+
+    @property
+    def free_values(self) -> bool:
+        """Whether values may differ in what is granted: where the text itself, or a ceiling, bounds the rows."""
+        return self.grantable is not None and (
+            self.grantable.bounded or self.max_rows is not None or self.proposed_rows is not None
+        )
 
     @property
     def proposed_rows(self) -> int | None:
@@ -327,7 +357,7 @@ class Hold:
     @property
     def standing(self) -> Standing | None:
         """The stage that waits, or waited, for people; None where each was finished, or nobody was waited for."""
-        if any(one.how in (BREAK_GLASS, BY_RULE) for one in self.decisions):
+        if any(one.how in (BREAK_GLASS, BY_RULE, BY_GRANT) for one in self.decisions):
             return None
         return next((one for one in self.standings if one.missing), None)
 
@@ -376,6 +406,15 @@ class Hold:
             "expires_at": iso(self.expires_at),
             "resolved_at": iso(self.resolved_at),
             "released_at": iso(self.released_at),
+            "grantable": None
+            if self.grantable is None
+            else {
+                "statement": self.grantable.text if self.free_values else self.grantable.same,
+                "max_seconds": self.grantable.max_for,
+                "max_uses": self.grantable.max_uses,
+            },
+            "grant_id": self.grant_id,
+            "granted_id": self.granted_id,
             "queue": None if self.queue is None else self.queue.to_dict(),
             "end_reason": self.end_reason,
             "break_glass": self.breaks_glass,

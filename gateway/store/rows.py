@@ -1,10 +1,12 @@
 """Records as rows of the tables, and back."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import RowMapping
 
+from gateway.store.grants import Grantable, GrantTerms
 from gateway.store.records import Decision, Hold, HoldState, Outcome, Review, TokenRecord
 from rules import Escalation, Intent, Margin, Stage
 
@@ -40,6 +42,7 @@ def hold_values(hold: Hold) -> dict[str, object]:
         "uncounted": hold.uncounted,
         "ticket": hold.ticket,
         "checking_until": hold.checking_until,
+        "grantable": None if hold.grantable is None else dataclasses.asdict(hold.grantable),
         "transaction_open_since": hold.transaction_open_since,
         "digest": hold.digest,
         "instance": hold.instance,
@@ -113,6 +116,9 @@ def hold_of(row: RowMapping, decisions: tuple[Decision, ...]) -> Hold:
         resolved_at=row["resolved_at"],
         released_at=row["released_at"],
         end_reason=row["end_reason"],
+        grantable=None if row["grantable"] is None else Grantable.of(row["grantable"]),
+        grant_id=row["grant_id"],
+        granted_id=row["granted_id"],
         decisions=decisions,
         outcome=outcome,
         review=None
@@ -148,6 +154,7 @@ def decision_values(decision: Decision) -> dict[str, object]:
         "max_rows": decision.max_rows,
         "step_up": decision.step_up,
         "proof": None if decision.proof is None else dict(decision.proof),
+        "granted": None if decision.granted is None else decision.granted.to_dict(),
     }
 
 
@@ -164,4 +171,5 @@ def decision_of(row: RowMapping) -> Decision:
         max_rows=row["max_rows"],
         step_up=row["step_up"],
         proof=row["proof"],
+        granted=None if row["granted"] is None else GrantTerms(**row["granted"]),
     )

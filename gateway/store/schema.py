@@ -33,6 +33,7 @@ __all__ = [
     "conflicts",
     "decisions",
     "gateways",
+    "grants",
     "holds",
     "metadata",
     "outbox",
@@ -115,6 +116,10 @@ holds = Table(
     Column("uncounted", Json),
     Column("ticket", Boolean, nullable=False, server_default=false()),
     Column("checking_until", Moment),
+    Column("grantable", Json),
+    Column("grant_id", String(28)),
+    Column("grant_rows", BigInteger),
+    Column("granted_id", String(28)),
     Column("transaction_open_since", Moment),
     Column("digest", Text, nullable=False),
     Column("instance", Text, nullable=False),
@@ -151,6 +156,7 @@ decisions = Table(
     Column("max_rows", BigInteger),
     Column("step_up", Text),
     Column("proof", Json),
+    Column("granted", Json),
 )
 
 touches = Table(
@@ -178,6 +184,34 @@ conflicts = Table(
     Column("about", Json, nullable=False),
 )
 Index("conflicts_by_earlier", conflicts.c.earlier_id)
+
+grants = Table(
+    "grants",
+    metadata,
+    Column("id", String(28), primary_key=True),
+    Column("hold_id", String(28), nullable=False),
+    Column("user", Text, nullable=False),
+    Column("database", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("groups", Json, nullable=False),
+    Column("known", Boolean, nullable=False),
+    Column("shape", String(64), nullable=False),
+    Column("text", Json, nullable=False),
+    Column("rules", Json, nullable=False),
+    Column("binding", Text, nullable=False),
+    Column("approved_by", Json, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    Column("uses", Integer),
+    Column("used", Integer, nullable=False, server_default="0"),
+    Column("rows", BigInteger),
+    Column("rows_used", BigInteger, nullable=False, server_default="0"),
+    Column("max_rows", BigInteger),
+    Column("revoked_at", Moment),
+    Column("revoked_by", Text),
+    Column("revoke_reason", Json),
+)
+Index("grants_by_shape", grants.c.shape)
 
 gateways = Table(
     "gateways",

@@ -33,12 +33,14 @@ from gateway import clock
 from gateway.store import schema
 from gateway.store.concerns import Concern
 from gateway.store.engine import COMMAND_SECONDS, WRITE, make_engine, migrate
+from gateway.store.grants import GrantRecord
 from gateway.store.listening import CHANNEL, listen
 from gateway.store.outbox import Change
 from gateway.store.port import HoldLimit, StoreInUse, StoreUnavailable
 from gateway.store.records import BREAK_GLASS, Decision, Hold, HoldState, Outcome, Review, TokenRecord
 from gateway.store.rows import decision_of, decision_values, hold_of, hold_values, token_of
 from gateway.store.sql_conflicts import SqlConflicts
+from gateway.store.sql_grants import SqlGrants
 from gateway.store.sql_outbox import SqlOutbox
 from gateway.store.sql_passkeys import SqlPasskeys
 from gateway.store.sql_people import SqlPeople
@@ -98,7 +100,7 @@ async def open_store(url: str) -> "SqlStore":
     return store
 
 
-class SqlStore(SqlPeople, SqlTotp, SqlPasskeys, SqlOutbox, SqlPlaces, SqlConflicts):
+class SqlStore(SqlPeople, SqlTotp, SqlPasskeys, SqlOutbox, SqlPlaces, SqlConflicts, SqlGrants):
     """See :class:`gateway.store.port.Storage`, which this class satisfies."""
 
     def __init__(self, engine: AsyncEngine, aside: AsyncEngine | None = None) -> None:
@@ -202,7 +204,13 @@ class SqlStore(SqlPeople, SqlTotp, SqlPasskeys, SqlOutbox, SqlPlaces, SqlConflic
         return dataclasses.replace(hold, conflicts=conflicts)
 
     async def ticket(
-        self, hold: Hold, *, limit: int, limit_per_user: int, concern: Concern | None = None
+        self,
+        hold: Hold,
+        *,
+        limit: int,
+        limit_per_user: int,
+        announce: bool = True,
+        concern: Concern | None = None,
     ) -> Hold:
         """The ticket that is there, or a new one."""
         at = hold.opened_at
@@ -228,7 +236,8 @@ class SqlStore(SqlPeople, SqlTotp, SqlPasskeys, SqlOutbox, SqlPlaces, SqlConflic
                 (found,) = await self._load(connection, ids)
                 return found
             hold = await self._add(connection, hold, limit, limit_per_user, concern)
-            await self.announced(connection, Change.OPENED, [hold])
+            if announce:
+                await self.announced(connection, Change.OPENED, [hold])
         return hold
 
     async def expire_tickets(self, at: datetime) -> list[Hold]:
@@ -245,6 +254,7 @@ class SqlStore(SqlPeople, SqlTotp, SqlPasskeys, SqlOutbox, SqlPlaces, SqlConflic
                     .returning(_holds.c.id)
                 )
                 ids = list(await connection.scalars(change))
+                await self._give_back_unused(connection, ids)
                 ended += await self._load(connection, ids)
                 for hold_id in ids:
                     await self._tell(connection, "resolved", hold_id)
@@ -271,9 +281,15 @@ class SqlStore(SqlPeople, SqlTotp, SqlPasskeys, SqlOutbox, SqlPlaces, SqlConflic
             return await self._load(connection, ids)
 
     async def decide_hold(
-        self, hold_id: str, decision: Decision, state: HoldState, *, votes: int = 0
+        self,
+        hold_id: str,
+        decision: Decision,
+        state: HoldState,
+        *,
+        votes: int = 0,
+        grant: GrantRecord | None = None,
     ) -> bool:
-        """Add a decision to a pending hold that has ``votes`` of them."""
+        """Add a decision to a pending hold that has ``votes`` of them, and keep the grant that it completes."""
         change = (
             update(_holds)
             .where(
@@ -287,6 +303,7 @@ class SqlStore(SqlPeople, SqlTotp, SqlPasskeys, SqlOutbox, SqlPlaces, SqlConflic
                 resolved_at=None if state is HoldState.PENDING else decision.at,
                 votes=votes + 1,
                 break_glass=_holds.c.break_glass if decision.how != BREAK_GLASS else true(),
+                granted_id=None if grant is None else grant.id,
             )
         )
         async with self._write() as connection:
@@ -295,6 +312,8 @@ class SqlStore(SqlPeople, SqlTotp, SqlPasskeys, SqlOutbox, SqlPlaces, SqlConflic
             await connection.execute(
                 insert(_decisions).values(hold_id=hold_id, number=votes, **decision_values(decision))
             )
+            if grant is not None:
+                await self._keep_grant(connection, grant)
             change_made = Change.DECIDED if state is HoldState.PENDING else Change.RESOLVED
             await self._tell(connection, change_made.value, hold_id)
             await self._announce_one(connection, change_made, hold_id)
@@ -405,7 +424,12 @@ class SqlStore(SqlPeople, SqlTotp, SqlPasskeys, SqlOutbox, SqlPlaces, SqlConflic
                 finished_at=at,
             )
         )
-        return await self._change_one(change, "outcome", hold_id)
+        async with self._write() as connection:
+            if (await connection.execute(change)).rowcount != 1:
+                return False
+            await self._settle_rows(connection, hold_id, outcome)
+            await self._tell(connection, "outcome", hold_id)
+        return True
 
     async def set_impact(self, hold_id: str, impact: Mapping[str, object]) -> bool:
         """Keep the preview of a pending hold."""
@@ -531,6 +555,7 @@ class SqlStore(SqlPeople, SqlTotp, SqlPasskeys, SqlOutbox, SqlPlaces, SqlConflic
             if changed == 1 and event is not None:
                 await self._tell(connection, event, hold_id)
                 if event == Change.RESOLVED:
+                    await self._give_back_unused(connection, [hold_id])
                     await self._announce_one(connection, Change.RESOLVED, hold_id)
         return changed == 1
 
@@ -542,6 +567,8 @@ class SqlStore(SqlPeople, SqlTotp, SqlPasskeys, SqlOutbox, SqlPlaces, SqlConflic
         ids = list(await connection.scalars(change))
         if ids:
             await self._tell(connection, "reset", "")
+        for start in range(0, len(ids), _CHUNK):
+            await self._give_back_unused(connection, ids[start : start + _CHUNK])
         ended = await self._load(connection, ids)
         await self.announced(connection, Change.RESOLVED, ended)
         return ended

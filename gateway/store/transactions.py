@@ -6,6 +6,8 @@ from contextlib import AbstractAsyncContextManager
 from sqlalchemy import ColumnElement
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.store.outbox import Change
+
 __all__ = ["Transactions"]
 
 
@@ -30,6 +32,10 @@ class Transactions(ABC):
     @abstractmethod
     async def _advisory(self, connection: AsyncConnection, number: int) -> None:
         """Take turns among gateways for the length of a transaction."""
+
+    @abstractmethod
+    async def _announce_one(self, connection: AsyncConnection, change: Change, hold_id: str) -> None:
+        """Write the messages that a change of a hold is worth."""
 
     @abstractmethod
     async def _tell(self, connection: AsyncConnection, event: str, hold_id: str) -> None:
