@@ -177,6 +177,7 @@ class Gateway:
                 config=lambda: self.config,
                 holds=self.holds,
                 reviews=self.reviews,
+                grants=self.holds.grants,
                 audit=self.audit,
                 bus=self.bus,
                 metrics=self.render_metrics,

@@ -100,6 +100,13 @@ def decision_record(hold: Hold, decision: Decision, state: HoldState) -> AuditRe
     record.at = decision.at
     record.verdict, record.approved_by = decision.verdict, (decision.who,)
     record.details["stage"] = decision.stage
+    if decision.granted is not None:
+        record.details["granted"] = decision.granted.to_dict()
+    if hold.grant_id is not None:
+        record.approved_by = (f"grant {hold.grant_id}", decision.who)
+    grant_id = hold.grant_id or hold.granted_id
+    if grant_id is not None:
+        record.details["grant_id"] = grant_id
     if decision.max_rows is not None:
         record.details["max_rows"] = decision.max_rows
     if decision.deputy_for is not None:

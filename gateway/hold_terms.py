@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-from gateway.store import Hold
+from gateway.store import Grantable, Hold
 from rules import NO_MARGIN, UNSAID, Affected, Intent, Margin, Stage
 
 __all__ = [
@@ -16,12 +16,15 @@ __all__ = [
     "AlreadyResolved",
     "ClaimRefused",
     "ConflictingHold",
+    "GrantNotFound",
+    "GrantOver",
     "HoldError",
     "HoldNotFound",
     "HoldPage",
     "HoldRequest",
     "HoldsFull",
     "InvalidCeiling",
+    "InvalidGrant",
     "InvalidReason",
     "MaxRows",
     "MustWaitFor",
@@ -59,7 +62,8 @@ class HoldRequest:
     ``breaks_glass`` that they may, and want to, let it run without anybody's approval, ``all_met`` that all
     criteria of its rule are. ``check_seconds`` is how long those may be checked that are ``checking``, None where none
     is. ``margin`` is by how much it may
-    change more rows than were previewed, and ``uncounted`` why no number of them can be enforced. ``affected`` is
+    change more rows than were previewed, ``uncounted`` why no number of them can be enforced, and ``grantable`` what
+    of it may be granted. ``affected`` is
     whose data it exports and deletes, in the database that ``place`` names for all who reach it.
     """
 
@@ -90,6 +94,7 @@ class HoldRequest:
     recent: Sequence[Mapping[str, object]] = ()
     margin: Margin = NO_MARGIN
     uncounted: str | None = None
+    grantable: Grantable | None = None
     transaction_open_since: datetime | None = None
     place: str = ""
     affected: Sequence[Affected] = ()
@@ -145,6 +150,18 @@ class StillChecking(HoldError):
     def __init__(self, hold: Hold) -> None:
         super().__init__(f"the criteria of {hold.id} are being checked; decide in a moment")
         self.hold = hold
+
+
+class InvalidGrant(HoldError, ValueError):
+    """This cannot be granted with an approval of this hold."""
+
+
+class GrantNotFound(HoldError):
+    """There is no grant with this id."""
+
+
+class GrantOver(HoldError):
+    """The grant was revoked before."""
 
 
 class NotAllowed(HoldError):

@@ -19,6 +19,7 @@ from gateway.bus import Bus
 from gateway.clock import SYSTEM_CLOCK, Clock
 from gateway.config.model import Conflicts, Limits
 from gateway.conflicting import concern_of, in_the_way, must_end, only_warned
+from gateway.grants import Grants, checked_terms
 from gateway.hold_book import HoldBook, Waiter
 from gateway.hold_queue import HoldQueue
 from gateway.hold_records import (
@@ -61,6 +62,9 @@ from gateway.store import (
     Concern,
     ConflictFound,
     Decision,
+    GrantRecord,
+    GrantStore,
+    GrantTerms,
     Hold,
     HoldLimit,
     HoldState,
@@ -107,7 +111,7 @@ _NOBODY: Final[Mapping[str, Collection[str]]] = MappingProxyType({})
 _ENDS = frozenset({HoldState.WITHDRAWN, HoldState.ABANDONED, HoldState.INTERRUPTED, HoldState.EXPIRED})
 
 
-class HoldAndPlaceStore(HoldStore, PlaceStore, Protocol):
+class _Store(HoldStore, GrantStore, PlaceStore, Protocol):
     """What of a store holds need."""
 
 
@@ -120,7 +124,7 @@ class Holds(HoldBook):
 
     def __init__(
         self,
-        store: HoldAndPlaceStore,
+        store: _Store,
         bus: Bus,
         audit: AuditLog,
         limits: Limits,
@@ -133,6 +137,7 @@ class Holds(HoldBook):
         super().__init__(bus, audit)
         self._store = store
         self._people = people
+        self.grants = Grants(store, people, bus, audit, clock=clock)
         self._clock = clock
         self._retry_seconds = retry_seconds
         self._stop_seconds = stop_seconds
@@ -304,6 +309,10 @@ class Holds(HoldBook):
         others = await self._store.waits_for(hold_id, instance=self.instance)
         return must_end(await self._store.holds_among(others[:1]), others) if others else None
 
+    async def grant_problem(self, grant_id: str) -> str | None:
+        """Why what was approved by a grant may not run now, None where it may."""
+        return await self.grants.problem(grant_id)
+
     async def approver(self, name: str) -> Person | None:
         """Whoever decided by this name, as they are known now."""
         return await self._people.find(name)
@@ -381,6 +390,7 @@ class Holds(HoldBook):
         absent: Mapping[str, Collection[str]] = _NOBODY,
         max_rows: MaxRows = PREVIEWED,
         prove: Prove = nothing_proven,
+        grant: GrantTerms | None = None,
     ) -> Hold:
         """Approve or reject; returns the hold as it then is: pending still, where more people have to decide.
 
@@ -404,12 +414,16 @@ class Holds(HoldBook):
         if not self._audit.healthy:
             raise AuditUnavailable("nothing can be decided while the audit cannot be written")
         verdict = "approve" if approve else "reject"
+        if grant is not None:
+            grant = checked_terms(hold, grant, hold.stages[stage].step_up)
         most = chosen(hold, max_rows) if approve else None
         ways = hold.stages[stage].step_up if approve else ()
         if approve and hold.checking(self._clock.now()):
             raise StillChecking(hold)
         proof = await proven(hold, ways, prove)
-        decision = Decision(who, verdict, text, self._clock.now(), how, stage, deputy_for, most)
+        decision = Decision(
+            who, verdict, text, self._clock.now(), how, stage, deputy_for, most, granted=grant
+        )
         if proof is not None:
             decision = dataclasses.replace(decision, step_up=proof.way, proof=proof.evidence)
         return await complete(self._decide(hold, voter, decision), name=f"decide {hold_id}")
@@ -468,6 +482,7 @@ class Holds(HoldBook):
             intent=request.intent,
             margin=request.margin,
             uncounted=request.uncounted,
+            grantable=request.grantable,
             instance=self.instance,
             opened_at=opened,
             expires_at=opened + timedelta(seconds=request.expires),
@@ -475,6 +490,8 @@ class Holds(HoldBook):
 
     async def _open(self, entry: Waiter, concern: Concern | None) -> Hold:
         hold = entry.hold
+        asked = entry.at_once is None and hold.checking_until is None
+        fitting = await self.grants.fitting(hold) if asked else []
         # Known here before it is in the store: from then on somebody may decide it.
         self._waiting[hold.id] = entry
         try:
@@ -482,7 +499,7 @@ class Holds(HoldBook):
                 hold,
                 limit=self.limits.pending_holds,
                 limit_per_user=self.limits.pending_holds_per_user,
-                announce=entry.at_once is None,
+                announce=entry.at_once is None and not fitting,
                 concern=concern,
             )
         except HoldLimit as error:
@@ -511,7 +528,7 @@ class Holds(HoldBook):
         if entry.left:
             return await self._leave(entry)
         if entry.at_once is None:
-            return hold
+            return await self._by_grant(hold, fitting, announced=False)
         if entry.at_once == BY_RULE and only_warned(hold):
             return await self._checked(hold.id, hold.criteria, "ask", "")
         return await self._approve_at_once(hold, entry.at_once)
@@ -582,24 +599,31 @@ class Holds(HoldBook):
             self._deciding[hold_id] -= 1
             self._deciding += Counter()
         if decision is None:
+            hold = await self._by_grant(hold, await self.grants.fitting(hold), announced=True)
+        if hold.state is HoldState.PENDING:
             self._move(hold, "hold.checked")
         else:
             self.settle(hold)
         return hold
 
     async def _ticket(self, hold: Hold, concern: Concern | None) -> Hold:
+        asked = hold.checking_until is None
+        fitting = await self.grants.fitting(hold) if asked else []
         try:
             kept = await self._store.ticket(
                 hold,
                 limit=self.limits.pending_holds,
                 limit_per_user=self.limits.pending_holds_per_user,
                 concern=concern,
+                announce=not fitting,
             )
         except HoldLimit as error:
             raise HoldsFull(str(error)) from None
         except ConflictFound as found:
             raise ConflictingHold(in_the_way(found.conflicts)) from None
         if kept.id != hold.id:
+            if kept.state is HoldState.PENDING and kept.checking_until is None:
+                return await self._by_grant(kept, fitting, announced=True)
             return kept
         hold = kept
         try:
@@ -611,7 +635,7 @@ class Holds(HoldBook):
             raise
         self._bus.publish("hold.opened", hold.to_dict())
         await self._tell_others(hold)
-        return hold
+        return await self._by_grant(hold, fitting, announced=False)
 
     async def _leave(self, entry: Waiter) -> Hold:
         return await self._end(
@@ -664,7 +688,11 @@ class Holds(HoldBook):
     async def _decide_once(self, hold: Hold, voter: Voter, decision: Decision) -> Hold:
         hold_id, approve = hold.id, decision.verdict == "approve"
         while not await self._store.decide_hold(
-            hold_id, decision, after(hold, decision), votes=len(hold.decisions)
+            hold_id,
+            decision,
+            after(hold, decision),
+            votes=len(hold.decisions),
+            grant=await self._granted(hold, decision),
         ):
             known = len(hold.decisions)
             hold = await self.get(hold_id)
@@ -694,6 +722,38 @@ class Holds(HoldBook):
         else:
             self.settle(hold)
         return hold
+
+    async def _granted(self, hold: Hold, decision: Decision) -> GrantRecord | None:
+        """The grant that comes into being with a decision."""
+        if decision.granted is None or after(hold, decision) is not HoldState.APPROVED:
+            return None
+        return await self.grants.made(hold, decision)
+
+    async def _by_grant(self, hold: Hold, fitting: Sequence[GrantRecord], *, announced: bool) -> Hold:
+        """Approve a pending hold by a grant, as far as one has uses left; the hold as it then is."""
+        self._deciding[hold.id] += 1
+        try:
+            # What conflicts is looked at by people, whatever was granted before there was a conflict.
+            for grant in fitting if not only_warned(hold) else ():
+                decisions = await self.grants.decisions(grant)
+                if not await self._store.use_grant(grant.id, hold.id, decisions, self._clock.now()):
+                    continue
+                hold = await self.get(hold.id)
+                try:
+                    for decision in hold.decisions:
+                        await self._audit.intent(decision_record(hold, decision, HoldState.APPROVED))
+                except AuditUnavailable:
+                    await self._end(hold.id, HoldState.INTERRUPTED, "the approval could not be recorded")
+                    raise
+                self.settle(hold)
+                self._bus.publish("grant.used", {"id": grant.id, "hold_id": hold.id})
+                return hold
+            if fitting and not announced:
+                await self._store.announce_ready(hold.id)
+            return hold
+        finally:
+            self._deciding[hold.id] -= 1
+            self._deciding += Counter()
 
     async def _end(self, hold_id: str, state: HoldState, reason: str) -> Hold:
         async def store_end() -> Hold:

@@ -50,6 +50,11 @@ class People:
         self._config = config
         self._clock = clock
 
+    @property
+    def config(self) -> Config:
+        """The configuration as it is now."""
+        return self._config()
+
     async def find(self, name: str) -> Person | None:
         """The person of this name, if the configuration lists them or the provider vouched for them lately."""
         config = self._config()

@@ -232,7 +232,8 @@ class Recorder:
         return Outline(record, self.session_id, several=several)
 
     def passed(self, brief: Brief) -> None:
-        """A statement ended of which nothing else was ever noted but its time."""
+        """A statement ended of which nothing else was ever noted."""
+        self.metrics.statement_seconds.observe(brief.seconds)
         self._recent.append(brief)
         self.audit.append_brief(brief)
 

@@ -6,7 +6,7 @@ store then says decides: of an approval and a withdrawal at the same moment exac
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -18,17 +18,17 @@ from gateway.ceilings import uncounted
 from gateway.config import Config
 from gateway.conflicting import place_of
 from gateway.criteria.rule import RuleCriteria, all_met
+from gateway.granting import grantable
 from gateway.hold_port import HoldPort
 from gateway.holds import ClaimRefused, ConflictingHold, Hold, HoldRequest, HoldsFull, HoldState, MustWaitFor
 from gateway.legal_holds import LegalHolds
-from gateway.people import Person, same_person
 from gateway.previews import Previewed, Previews, Subject
 from gateway.queueing import Ending, Queueing
 from gateway.recorder import Recorder
-from gateway.step_up import satisfied
-from gateway.store import BREAK_GLASS, BY_RULE, Decision, Standing, StoreUnavailable
+from gateway.store import BY_RULE, Standing, StoreUnavailable
 from gateway.tasks import spawn
 from gateway.turns import Turns
+from gateway.validity import named, void
 from protocol import enclosure, sqlstate
 from protocol.errors import ServerError
 from protocol.request import Request
@@ -210,6 +210,7 @@ class Waiting:
                 uncounted=uncounted(request, ruling, self._standing()),
                 place=place_of(self._config(), who.database),
                 affected=arbiter.affected(ruling),
+                grantable=grantable(ruling, approval, self._config().policy, recorder),
                 digest=arbiter.ticket_digest(ruling)
                 if ticket
                 else arbiter.digest(request, ruling.policy_version),
@@ -430,10 +431,14 @@ class Waiting:
         requester = config.users.get(hold.user)
         if requester is not None and not requester.enabled:
             return f"user {hold.user} was disabled while the statement waited"
+        if hold.grant_id is not None:
+            why = await self._holds.grant_problem(hold.grant_id)
+            if why is not None:
+                return why
         for decision in hold.decisions:
             names = filter(None, (decision.who, decision.deputy_for))
             people = {name: await self._holds.approver(name) for name in names}
-            why = _void(config, hold, decision, people)
+            why = void(config, hold, decision, people)
             if why is not None:
                 return why
         return None
@@ -456,6 +461,13 @@ class Waiting:
         left = max(0, round((hold.expires_at - clock.now()).total_seconds()))
         url = self._config().admin.public_url
         where = f" at {url}/#{hold.id}" if url else " on the management port"
+        if hold.grant_id is not None:
+            return ServerError(
+                sqlstate.WARNING,
+                f"statement was approved by grant {hold.grant_id}: hold {hold.id}",
+                detail=f"Rule {hold.rule}: {hold.reason}. Granted by {', '.join(hold.decided_by[1:])}.",
+                severity="NOTICE",
+            )
         if hold.state is HoldState.APPROVED and not hold.breaks_glass:
             return ServerError(
                 sqlstate.WARNING,
@@ -610,27 +622,6 @@ def _refusal(hold: Hold) -> ServerError:
     )
 
 
-def _void(config: Config, hold: Hold, decision: Decision, people: Mapping[str, Person | None]) -> str | None:
-    """Why an approval does not count any more, None where it does. ``people`` are those in whose name it was given."""
-    if decision.how in (BREAK_GLASS, BY_RULE):
-        return None
-    for person, known in people.items():
-        if same_person(person, hold.user):
-            return "nobody may approve their own statement"
-        if known is None or not known.enabled:
-            return f"approver {person} is no longer known or enabled"
-    if not satisfied(hold.stages[decision.stage], decision):
-        return f"approver {decision.who} did not prove who they are"
-    voice = decision.deputy_for or decision.who
-    if decision.deputy_for and voice not in config.stands_in_for(decision.who, decision.at):
-        return f"approver {decision.who} is no longer a deputy of {voice}"
-    groups = hold.stages[decision.stage].all_groups
-    known = people[voice]
-    if groups and (known is None or known.groups.isdisjoint(groups)):
-        return f"approver {voice} is no longer in {_groups(groups)}"
-    return None
-
-
 def _approval(ruling: Ruling) -> Approval:
     """What the request takes: whoever has to approve any execution in it that is held has to approve all of it."""
     held = [one for one in ruling.ruled if one.decision is Decided.HOLD]
@@ -660,15 +651,11 @@ def _people(standing: Standing | None, now: datetime) -> str:
     many = 1 if standing is None else standing.missing
     if not groups:
         return "Anyone with the role approver" if many == 1 else f"Any {many} people with the role approver"
-    return f"Somebody of {_groups(groups)}" if many == 1 else f"{many} people of {_groups(groups)}"
+    return f"Somebody of {named(groups)}" if many == 1 else f"{many} people of {named(groups)}"
 
 
 def _lowered(text: str) -> str:
     return text[0].lower() + text[1:]
-
-
-def _groups(groups: Sequence[str]) -> str:
-    return ("group " if len(groups) == 1 else "groups ") + ", ".join(groups)
 
 
 def _span(seconds: int) -> str:

@@ -13,6 +13,7 @@ __all__ = ["ACCESS", "PUBLIC", "TOKEN_OR_OPEN", "allowed"]
 _ANY: Final = frozenset(Role)
 _APPROVER: Final = frozenset({Role.APPROVER})
 _AUDIT: Final = frozenset({Role.AUDITOR, Role.ADMIN})
+_REVOKER: Final = frozenset({Role.APPROVER, Role.ADMIN})
 _ADMIN: Final = frozenset({Role.ADMIN})
 
 ACCESS: Final[dict[tuple[str, str], frozenset[Role]]] = {
@@ -26,6 +27,8 @@ ACCESS: Final[dict[tuple[str, str], frozenset[Role]]] = {
     ("POST", "/api/v1/holds/{hold_id}/review"): _APPROVER,
     ("GET", "/api/v1/reviews"): _ANY,
     ("GET", "/api/v1/queue"): _ANY,
+    ("GET", "/api/v1/grants"): _ANY,
+    ("POST", "/api/v1/grants/{grant_id}/revoke"): _REVOKER,
     ("GET", "/api/v1/sessions"): _ANY,
     ("DELETE", "/api/v1/sessions/{session_id}"): _ADMIN,
     ("GET", "/api/v1/audit"): _AUDIT,

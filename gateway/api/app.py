@@ -18,6 +18,7 @@ from gateway.api.guard import Guard
 from gateway.api.oidc import Provider
 from gateway.api.problems import MEDIA_TYPE, Problem, http_error, invalid_request, send_problem, unavailable
 from gateway.api.routes_change import add_changing_routes
+from gateway.api.routes_grants import add_grant_routes
 from gateway.api.routes_holds import add_hold_routes
 from gateway.api.routes_look import add_looking_routes
 from gateway.api.routes_notifications import add_notification_routes
@@ -36,6 +37,7 @@ __all__ = ["ManagementApp", "create_app", "installed_version"]
 _CONSOLE = {
     "console.css": "text/css",
     "console.js": "text/javascript",
+    "grants.js": "text/javascript",
     "security.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
@@ -76,6 +78,7 @@ def create_app(services: Services, *, heartbeat: float = HEARTBEAT_SECONDS) -> M
     add_step_up_routes(app, services, guard)
     add_passkey_routes(app, services, guard)
     add_hold_routes(app, services, guard)
+    add_grant_routes(app, services, guard)
     add_looking_routes(app, services, guard, app.streams)
     add_changing_routes(app, services, guard)
     add_notification_routes(app, services, guard)

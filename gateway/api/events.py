@@ -29,7 +29,7 @@ _RECHECK_SECONDS: Final = 5.0
 _STALLED_SECONDS: Final = 60.0
 _STREAMS: Final = 200
 
-_EVERYBODY: Final = ("hold.", "queue.", "session.", "gateway.")
+_EVERYBODY: Final = ("hold.", "queue.", "grant.", "session.", "gateway.")
 _AUDIT: Final = ("audit.",)
 
 

@@ -8,6 +8,7 @@ from fastapi import Depends, FastAPI, Path, Query, Request
 
 from gateway.api.guard import Guard, Principal
 from gateway.api.problems import Problem
+from gateway.api.routes_grants import terms_of
 from gateway.api.routes_passkeys import no_passkeys_here
 from gateway.api.routes_step_up import no_key, step_up_failed, step_up_required
 from gateway.api.schemas import (
@@ -21,7 +22,7 @@ from gateway.api.schemas import (
 )
 from gateway.api.services import Services
 from gateway.api.sign_ins import address_of, note
-from gateway.hold_terms import PREVIEWED, MaxRows, ReviewClosed
+from gateway.hold_terms import PREVIEWED, InvalidGrant, MaxRows, ReviewClosed
 from gateway.holds import (
     AlreadyDecided,
     AlreadyResolved,
@@ -35,6 +36,7 @@ from gateway.holds import (
 )
 from gateway.passkeys import NoPasskeysHere
 from gateway.step_up import Proof, Prove, StepUpFailed, StepUpRequired, nothing_proven
+from gateway.store import GrantTerms
 from gateway.totp import NoKey
 from gateway.voting import Voter, has_say
 
@@ -77,12 +79,15 @@ def add_hold_routes(app: FastAPI, services: Services, guard: Guard) -> None:
         is still pending. 403 for one's own statement and for whoever is in none of the groups that are asked; 409,
         with the hold, for whoever has approved it before, while its criteria are being checked, and when it was decided
         or nobody waits any more; 422 for a
-        number of rows that cannot be enforced. Of several approvals the lowest number of rows counts. Where the
+        number of rows that cannot be enforced, and for a ``grant`` that the rule does not let be given. Of several
+        approvals the lowest number of rows counts, and a grant comes into being, in the least of what they say, only if
+        all of them grant; ``granted_id`` of the hold then names it. Where the
         stage asks for a proof of who approves, 403 of the type ``step-up-required`` names the ways in ``step_up``."""
         given = body or ApproveIn()
         max_rows: MaxRows = given.max_rows if "max_rows" in given.model_fields_set else PREVIEWED
         prove = _prover(services, principal, given, request)
-        decided = _decide(services, hold_id, principal, True, given.reason, max_rows, prove)
+        grant = None if given.grant is None else terms_of(given.grant)
+        decided = _decide(services, hold_id, principal, True, given.reason, max_rows, prove, grant)
         return await _answered(decided, _voter(services, principal))
 
     @app.post("/api/v1/holds/{hold_id}/reject", tags=["holds"], summary="Reject a held statement")
@@ -144,6 +149,7 @@ def _decide(
     reason: str,
     max_rows: MaxRows = PREVIEWED,
     prove: Prove = nothing_proven,
+    grant: GrantTerms | None = None,
 ) -> Awaitable[Hold]:
     return services.holds.decide(
         _id(hold_id),
@@ -156,6 +162,7 @@ def _decide(
         absent=services.config().stands_in_for(principal.name, services.clock.now()),
         max_rows=max_rows,
         prove=prove,
+        grant=grant,
     )
 
 
@@ -177,7 +184,7 @@ async def _answered(call: Awaitable[Hold], voter: Voter) -> HoldOut:
         raise no_passkeys_here(error) from None
     except InvalidReason as error:
         raise Problem(422, f"The reason is not accepted: {error}.", kind="invalid-request") from None
-    except InvalidCeiling as error:
+    except (InvalidCeiling, InvalidGrant) as error:
         raise Problem(422, f"Not accepted: {error}.", kind="invalid-request") from None
     except ReviewClosed as error:
         raise Problem(409, f"{error}.", kind="review-closed", extra=_with(error.hold, voter)) from None

@@ -152,15 +152,26 @@ class PeopleOut(BaseModel):
     people: list[PersonOut]
 
 
+class GrantIn(_In):
+    """More statements of the same shape by the same user: ``for`` a time such as 1h or 30m, at most ``uses`` of them
+    (left out: as many as the rule lets), which change at most ``rows`` rows together (left out: any number)."""
+
+    lasts: str = Field(alias="for", max_length=20)
+    uses: Annotated[int, Strict(), Field(ge=1, le=2**31 - 1)] | None = None
+    rows: Annotated[int, Strict(), Field(ge=1, le=2**62)] | None = None
+
+
 class ApproveIn(_In):
-    """An approval; the reason may be left out. ``max_rows``: it may delete, update or merge no more rows than these;
-    null: any number; left out: ``proposed_rows`` of the hold. ``totp`` is a code of the approver's authenticator, where
-    the stage asks for one; ``passkey`` is what the browser signed (AuthenticationResponseJSON)."""
+    """An approval; the reason may be left out. ``grant``: what is allowed besides. ``max_rows``: it may delete, update
+    or merge no more rows than these; null: any number; left out: ``proposed_rows`` of the hold. ``totp`` is a code of
+    the approver's authenticator, where the stage asks for one; ``passkey`` is what the browser signed
+    (AuthenticationResponseJSON)."""
 
     reason: Reason = ""
     max_rows: Annotated[int, Strict(), Field(ge=0, le=2**62)] | None = None
     totp: str | None = Field(default=None, max_length=16)
     passkey: dict[str, Any] | None = None
+    grant: GrantIn | None = None
 
 
 class ProofIn(_In):
@@ -245,6 +256,14 @@ class StageOut(BaseModel):
     missing: int
 
 
+class GrantTermsOut(BaseModel):
+    """What an approver granted."""
+
+    seconds: float
+    uses: int | None
+    rows: int | None
+
+
 class DecisionOut(BaseModel):
     """What one person decided, in which stage (from 0) and in whose name, if not their own."""
 
@@ -258,6 +277,7 @@ class DecisionOut(BaseModel):
     max_rows: int | None
     step_up: str | None
     proof: dict[str, str] | None
+    granted: GrantTermsOut | None
 
 
 class OutcomeOut(BaseModel):
@@ -383,6 +403,14 @@ class ReviewIn(_In):
     note: Reason
 
 
+class GrantableOut(BaseModel):
+    """What may be granted with an approval: ``statement`` has an ellipsis for each value that may differ."""
+
+    statement: str
+    max_seconds: float
+    max_uses: int | None
+
+
 class PlaceOut(BaseModel):
     """Where an approved statement waits for room under a cap. ``per_seconds`` as in the queue; ``room_at`` is when
     there will be room, where that is known."""
@@ -437,6 +465,9 @@ class HoldOut(BaseModel):
     resolved_at: Time | None
     released_at: Time | None
     queue: PlaceOut | None
+    grantable: GrantableOut | None
+    grant_id: str | None
+    granted_id: str | None
     end_reason: str | None
     break_glass: bool
     review: ReviewOut | None
@@ -462,6 +493,45 @@ class QueueOut(BaseModel):
     """Who has places under caps, and who waits for one."""
 
     queue: list[OccupiedOut]
+
+
+class GrantOut(BaseModel):
+    """What somebody may run more of. ``statement`` has an ellipsis for each value that may differ; ``used`` of ``uses``
+    and ``rows_used`` of ``rows`` are gone, null being any number; ``max_rows`` is for each use. ``state`` is ``void``
+    where what it stands on has ended, as ``why`` says."""
+
+    id: str
+    hold_id: str
+    user: str
+    database: str
+    role: str
+    statement: str
+    rules: list[str]
+    approved_by: list[str]
+    created_at: Time
+    expires_at: Time
+    uses: int | None
+    used: int
+    rows: int | None
+    rows_used: int
+    max_rows: int | None
+    revoked_at: Time | None
+    revoked_by: str | None
+    revoke_reason: str | None
+    state: Literal["active", "used up", "expired", "revoked", "void"]
+    why: str | None
+
+
+class GrantsOut(BaseModel):
+    """Grants, newest first."""
+
+    grants: list[GrantOut]
+
+
+class RevokeIn(_In):
+    """Why a grant is revoked; may be left out."""
+
+    reason: Reason = ""
 
 
 class HoldPage(BaseModel):

@@ -9,6 +9,7 @@ from gateway.audit import AuditLog
 from gateway.bus import Bus
 from gateway.clock import SYSTEM_CLOCK, Clock
 from gateway.config import Config
+from gateway.grants import Grants
 from gateway.holds import Holds
 from gateway.passkeys import Passkeys
 from gateway.people import People
@@ -82,6 +83,7 @@ class Services:
     config: Callable[[], Config]
     holds: Holds
     reviews: Reviews
+    grants: Grants
     audit: AuditLog
     bus: Bus
     metrics: RenderMetrics

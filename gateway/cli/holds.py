@@ -150,6 +150,9 @@ def show(options: Namespace) -> None:
                 + (f": {decision['reason']}" if decision["reason"] else "")
                 for decision in hold["decisions"]
             ),
+            "can be granted": _grantable(hold),
+            "ran by grant": hold["grant_id"],
+            "granted": hold["granted_id"],
             "queue": _place(hold["queue"]),
             "ended": moment(hold["resolved_at"]),
             "because": hold["end_reason"],
@@ -215,6 +218,14 @@ def _ceiling(hold: dict[str, Any]) -> str | None:
         return f"any number of rows: {hold['uncounted']}"
     proposed = hold["proposed_rows"]
     return f"{_count(proposed)}, unless --max-rows says otherwise" if proposed is not None else None
+
+
+def _grantable(hold: dict[str, Any]) -> str | None:
+    limits = hold["grantable"]
+    if limits is None or hold["state"] != "pending":
+        return None
+    uses = f", {limits['max_uses']} times" if limits["max_uses"] is not None else ""
+    return f"for up to {limits['max_seconds']:.0f} s{uses}: {limits['statement']}"
 
 
 def _place(place: dict[str, Any] | None) -> str | None:
@@ -339,6 +350,8 @@ def decide(options: Namespace) -> None:
     body: dict[str, object] = {"reason": options.reason}
     if "max_rows" in options:
         body["max_rows"] = options.max_rows
+    if options.verdict == "approve":
+        body.update(_grant(options))
     if options.verdict == "approve" and options.totp is not None:
         body["totp"] = options.totp
     with Client(options) as client:
@@ -355,6 +368,21 @@ def decide(options: Namespace) -> None:
     rows = f" for no more than {_count(hold['max_rows'])}" if hold["max_rows"] is not None else ""
     state = f"pending, {missing} still needed" if hold["state"] == "pending" else hold["state"]
     print(f"{hold['id']} {state}{rows}: {one_line(hold['sql'], _SQL_WIDTH)}")
+    if hold["granted_id"] is not None:
+        print(
+            f"{hold['granted_id']} granted; holdgate grants list shows it, and holdgate grants revoke ends it"
+        )
+
+
+def _grant(options: Namespace) -> dict[str, object]:
+    """What is allowed besides."""
+    more = {"uses": options.grant_uses, "rows": options.grant_rows}
+    given = {name: number for name, number in more.items() if number is not None}
+    if options.grant_for is None:
+        if given:
+            raise CliError("a grant needs a time: --grant-for 1h")
+        return {}
+    return {"grant": {"for": options.grant_for, **given}}
 
 
 def watch(options: Namespace) -> None:

@@ -47,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="command", required=True, parser_class=_Parser)
     _add_local(commands)
     _add_holds(commands)
+    _add_grants(commands)
     _add_sessions(commands)
     _add_catalog(commands)
     _add_audit(commands)
@@ -139,6 +140,13 @@ def _add_holds(commands: "argparse._SubParsersAction[_Parser]") -> None:
                 help="it may change no more rows than these (as previewed, with the margin of its rule)",
             )
             decide.add_argument(
+                "--grant-for", metavar="TIME", help="allow more of the same shape for this time, such as 1h"
+            )
+            decide.add_argument("--grant-uses", type=int, metavar="N", help="no more than so many of them")
+            decide.add_argument(
+                "--grant-rows", type=int, metavar="N", help="that change no more rows together"
+            )
+            decide.add_argument(
                 "--totp", metavar="CODE", help="a code of your authenticator, where the rule asks for one"
             )
         _remote(decide)
@@ -165,6 +173,19 @@ def _add_holds(commands: "argparse._SubParsersAction[_Parser]") -> None:
     watch = holds.add_parser("watch", help="print holds as they open and end", allow_abbrev=False)
     _remote(watch)
     watch.set_defaults(run="holds:watch")
+
+
+def _add_grants(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    grants = _group(commands, "grants", "list and revoke what may run without another approval")
+    listing = grants.add_parser("list", help="list grants, newest first", allow_abbrev=False)
+    listing.add_argument("--all", action="store_true", help="also those that are of no more use")
+    _remote(listing)
+    listing.set_defaults(run="grants:list_grants")
+    revoke = grants.add_parser("revoke", help="let a grant be of no more use", allow_abbrev=False)
+    revoke.add_argument("id", metavar="ID")
+    revoke.add_argument("--reason", metavar="R", default="", help="why, for the record")
+    _remote(revoke)
+    revoke.set_defaults(run="grants:revoke")
 
 
 def _add_sessions(commands: "argparse._SubParsersAction[_Parser]") -> None:

@@ -75,6 +75,7 @@ function signedOut(why) {
   state.pending.clear();
   $("pending").textContent = "";
   state.reviews.clear();
+  $("grants").tBodies[0].textContent = "";
   $("reviews").textContent = "";
   $("recent").tBodies[0].textContent = "";
   $("desk").hidden = true;
@@ -177,7 +178,7 @@ function listen() {
     /* Closed for good: the gateway refused, most likely because the session is over. Asking says so. */
     if (events.readyState === EventSource.CLOSED) setTimeout(retry, 2000, events);
   });
-  for (const kind of ["hold.opened", "hold.decided", "hold.escalated", "hold.resolved", "hold.released", "hold.outcome", "hold.previewed", "hold.checked", "hold.conflict", "hold.reviewed", "hold.queued", "queue.moved", "reset"]) {
+  for (const kind of ["hold.opened", "hold.decided", "hold.escalated", "hold.resolved", "hold.released", "hold.outcome", "hold.previewed", "hold.checked", "hold.conflict", "hold.reviewed", "hold.queued", "queue.moved", "grant.revoked", "grant.used", "reset"]) {
     events.addEventListener(kind, refresh);
   }
   events.addEventListener("signed-out", () => signedOut("You were signed out: the session ended or your roles changed."));
@@ -203,13 +204,15 @@ async function refresh() {
   try {
     do {
       state.again = false;
-      const [pending, latest, reviews] = await Promise.all([
+      const [pending, latest, reviews, granted] = await Promise.all([
         call("GET", "/api/v1/holds?state=pending&limit=200"),
         call("GET", "/api/v1/holds?limit=100"),
         call("GET", "/api/v1/reviews"),
+        call("GET", "/api/v1/grants"),
       ]);
       drawPending(pending.holds, pending.next !== null);
       drawReviews(reviews.holds);
+      drawGrants(granted.grants);
       drawRecent(latest.holds.filter((hold) => hold.state !== "pending").slice(0, RECENT));
     } while (state.again);
   } catch (error) {

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import timedelta
 
 from gateway.config import Channel, SlackChannel, WebhookChannel
-from gateway.store import BREAK_GLASS, BY_RULE, Announce, Change, Hold, HoldState, Note
+from gateway.store import BREAK_GLASS, BY_GRANT, BY_RULE, Announce, Change, Hold, HoldState, Note
 
 __all__ = ["ASKED", "ESCALATED", "RESOLVED", "REVIEW", "announcer", "notes", "outdated"]
 
@@ -64,7 +64,9 @@ def _ended(hold: Hold, channel: Channel) -> list[Note]:
     if BREAK_GLASS in ways and hold.state is HoldState.APPROVED:
         found.append(Note(channel.name, REVIEW))
     # Where nobody was asked, nobody needs to be told that it is over; a message that is changed is worth it.
-    if isinstance(channel, WebhookChannel | SlackChannel) or ways.isdisjoint((BREAK_GLASS, BY_RULE)):
+    if isinstance(channel, WebhookChannel | SlackChannel) or ways.isdisjoint(
+        (BREAK_GLASS, BY_GRANT, BY_RULE)
+    ):
         found.append(Note(channel.name, RESOLVED))
     return found
 

@@ -105,6 +105,9 @@ class HoldsOfWorker(HoldPort):
     async def stirred(self) -> None:
         await self._holds.stirred()
 
+    async def grant_problem(self, grant_id: str) -> str | None:
+        return await self._holds.grant_problem(grant_id)
+
     async def approver(self, name: str) -> Person | None:
         return await self._holds.approver(name)
 

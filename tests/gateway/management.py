@@ -301,6 +301,7 @@ async def management(folder: Path, **changes: Any) -> AsyncIterator[Desk]:
                 config=lambda: desk.config,
                 holds=holds,
                 reviews=Reviews(store, bus, audit, clock=clock),
+                grants=holds.grants,
                 audit=audit,
                 bus=bus,
                 metrics=desk.render_metrics,

@@ -16,6 +16,7 @@ from gateway.config import Role
 from gateway.demo.server import free_port
 from gateway.holds import Hold, HoldState
 from gateway.passkey_proof import check_approval
+from gateway.store import Grantable, GrantTerms
 from rules import Act, Affected, Demand, Escalation, Intent, Stage
 from tests.gateway.management import PASSWORD, Desk, management, signing_in_by
 from tests.support.browser import MISSING, Browser, Page, chromium, open_browser
@@ -629,4 +630,32 @@ async def test_what_waits_for_room_shows_its_place(browser: Browser, desk: Desk)
     )
     await desk.holds.leave(holds[0].id, True)
     await page.until("document.querySelector('#recent .state').innerText === 'approved'")
+    assert page.problems == []
+
+
+async def test_a_grant_is_listed_and_revoked(browser: Browser, desk: Desk) -> None:
+    page = await browser.page()
+    await sign_in(page, desk, "carol")
+    binding = desk.people.config.policy.binding(())
+    limits = Grantable(3600, 5, "a" * 64, "b" * 64, "DELETE FROM t WHERE id = …", "", True, "", (), binding)
+    hold = await desk.open(grantable=limits)
+    await desk.holds.decide(
+        hold.id,
+        who="carol",
+        who_groups={"dpo"},
+        who_roles={Role.APPROVER},
+        approve=True,
+        reason=None,
+        how="api",
+        grant=GrantTerms(600),
+    )
+    await page.until("document.querySelector('#grants tbody tr')")
+    row = await page.text("#grants tbody tr")
+    assert "alice on shop" in row
+    assert "DELETE FROM t WHERE id = …" in row
+    assert "0 of 5 times" in row
+    await page.click("#grants .revoke")
+    await page.until("document.querySelector('#grants-section').hidden")
+    (view,) = await desk.holds.grants.list()
+    assert (view.state, view.grant.revoked_by) == ("revoked", "carol")
     assert page.problems == []

@@ -230,6 +230,12 @@ class ApproverClient:
         async with asyncio.timeout(patience):
             return await self._wait(reached)
 
+    async def grants(self) -> list[dict[str, Any]]:
+        """Grants, newest first."""
+        response = await self.http.get("/api/v1/grants")
+        response.raise_for_status()
+        return cast(list[dict[str, Any]], response.json()["grants"])
+
     async def queue(self) -> list[dict[str, Any]]:
         """Who has places under caps, and who waits for one."""
         response = await self.http.get("/api/v1/queue")

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 
 from gateway.api.access import ACCESS, PUBLIC, allowed
 from gateway.config import Role
-from gateway.store import Note, PersonRecord
+from gateway.store import Decision, HoldState, Note, PersonRecord
 from tests.gateway.management import Desk, SessionValue, management
+from tests.gateway.store.test_grants import grant
 from tests.support.passkey import SoftKey
 
 ANYBODY = "anybody"
@@ -40,6 +42,8 @@ WHO = {
     ("POST", "/api/v1/holds/{hold_id}/review"): "approver",
     ("GET", "/api/v1/reviews"): "viewer approver auditor admin",
     ("GET", "/api/v1/queue"): "viewer approver auditor admin",
+    ("GET", "/api/v1/grants"): "viewer approver auditor admin",
+    ("POST", "/api/v1/grants/{grant_id}/revoke"): "approver admin",
     ("GET", "/api/v1/sessions"): "viewer approver auditor admin",
     ("DELETE", "/api/v1/sessions/{session_id}"): "admin",
     ("GET", "/api/v1/audit"): "auditor admin",
@@ -137,6 +141,15 @@ async def dead_message(desk: Desk) -> str:
     return message.id
 
 
+async def granted(desk: Desk) -> str:
+    """The id of a grant that is in force."""
+    hold = await desk.open()
+    one = replace(grant(), id="G-" + hold.id[2:], hold_id=hold.id)
+    approval = Decision("carol", "approve", "", desk.clock.now(), "api")
+    assert await desk.store.decide_hold(hold.id, approval, HoldState.APPROVED, grant=one)
+    return one.id
+
+
 async def ask(desk: Desk, key: tuple[str, str], user: str | None, *roles: Role) -> int:
     """The status of a request that is in order but for who sends it."""
     method, path = key
@@ -149,6 +162,7 @@ async def ask(desk: Desk, key: tuple[str, str], user: str | None, *roles: Role) 
         hold_id=hold.id,
         session_id="S-1",
         message_id=await dead_message(desk) if "{message_id}" in path else "",
+        grant_id=await granted(desk) if "{grant_id}" in path else "",
         token_id=token.id,
         name="console.css",
         person="zoe",
@@ -184,7 +198,9 @@ async def test_each_role_may_what_the_table_says(desk: Desk, key: tuple[str, str
 @pytest.mark.parametrize("key", GUARDED, ids=" ".join)
 async def test_nobody_may_anything(desk: Desk, key: tuple[str, str]) -> None:
     assert await ask(desk, key, None) == 401
-    path = key[1].format(hold_id="x", session_id="x", token_id="x", person="x", passkey="x", message_id="x")
+    path = key[1].format(
+        hold_id="x", session_id="x", token_id="x", person="x", passkey="x", message_id="x", grant_id="x"
+    )
     async with await desk.client() as client:
         for header in (b"Bearer", b"Bearer hg_x", b"Basic cm9vdDpyb290", b"hg_x", b"Bearer \x80"):
             answer = await client.request(key[0], path, headers={b"authorization": header})
@@ -212,7 +228,13 @@ async def test_anybody_may_what_is_public(desk: Desk, key: tuple[str, str]) -> N
 @pytest.mark.parametrize("key", GUARDED, ids=" ".join)
 async def test_every_other_method_is_refused(desk: Desk, key: tuple[str, str]) -> None:
     path = key[1].format(
-        hold_id="H-" + "0" * 26, session_id="S-1", token_id="T-1", person="zoe", passkey="x", message_id="x"
+        hold_id="H-" + "0" * 26,
+        session_id="S-1",
+        token_id="T-1",
+        person="zoe",
+        passkey="x",
+        message_id="x",
+        grant_id="x",
     )
     known = {method for method, other in (*ACCESS, *PUBLIC) if other == key[1]}
     async with await desk.client("root", *Role) as client:
