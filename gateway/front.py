@@ -14,8 +14,8 @@ from gateway.hold_port import HoldPort
 from gateway.legal_holds import LegalHolds
 from gateway.listener import Listener, Ports
 from gateway.metrics import Metrics
-from gateway.parsepool import ParsePool
 from gateway.previews import Previews
+from gateway.readers.pool import ParsePool
 from gateway.seats import SeatPort
 from gateway.sessions import SessionRegistry
 from gateway.tls import ServerTls, server_tls

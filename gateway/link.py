@@ -8,7 +8,7 @@ import contextlib
 import os
 import socket
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol, cast
 
 from protocol.errors import ProtocolViolation
@@ -27,8 +27,9 @@ class LinkClosed(ConnectionError):
 class Relay(Protocol):
     """Who is called while a link relays. None of these may wait."""
 
-    def received(self, data: bytes) -> None:
-        """Bytes came."""
+    @property
+    def received(self) -> Callable[[bytes], None]:
+        """What takes bytes when they come; asked for once."""
 
     def ended(self) -> None:
         """The peer will send no more; it may still read."""
@@ -56,6 +57,7 @@ class Link(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._drain: asyncio.Future[None] | None = None
         self._relay: Relay | None = None
+        self._received: Callable[[bytes], None] | None = None
         self._eof = False
         self._paused = False
         self._full = False
@@ -70,8 +72,8 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See ``asyncio.Protocol``."""
-        if self._relay is not None:
-            self._relay.received(data)
+        if self._received is not None:
+            self._received(data)
             return
         self._buffer += data
         if len(self._buffer) >= max(self._limit, self._wanted):
@@ -169,6 +171,7 @@ class Link(asyncio.Protocol):
     def relay(self, relay: Relay) -> None:
         """Hand every further byte to ``relay``, beginning with what is unread."""
         self._relay = relay
+        self._received = relay.received
         if self._buffer:
             data = bytes(self._buffer)
             self._buffer.clear()

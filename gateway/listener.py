@@ -18,8 +18,8 @@ from gateway.identity import Principal, SessionState
 from gateway.legal_holds import LegalHolds
 from gateway.link import Link
 from gateway.metrics import Metrics
-from gateway.parsepool import ParsePool
 from gateway.previews import Previews
+from gateway.readers.pool import ParsePool
 from gateway.reception import receive
 from gateway.recorder import Recorder, new_session_id
 from gateway.seats import SeatPort

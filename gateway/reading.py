@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.arbiter import Arbiter, UnreadText
 from gateway.conversation import Conversation
-from gateway.parsepool import ParsePool
+from gateway.readers.pool import ParsePool
 from gateway.tasks import spawn
 from rules import Facts, unread
 

@@ -19,7 +19,7 @@ from gateway.conversation import Conversation
 from gateway.following import Following
 from gateway.intents import Intents
 from gateway.obligations import Obligations
-from gateway.parsepool import ParsePool
+from gateway.readers.pool import ParsePool
 from gateway.reading import Reading
 from gateway.recorder import Recorder
 from gateway.tasks import spawn

@@ -26,8 +26,8 @@ from gateway.link import Link
 from gateway.looking import Looking
 from gateway.obligations import Obligations
 from gateway.outcomes import Outcomes
-from gateway.parsepool import ParsePool
 from gateway.previews import Previews
+from gateway.readers.pool import ParsePool
 from gateway.recorder import Recorder
 from gateway.rulings import INTERNAL_ERROR, Rulings
 from gateway.shortcut import Shortcut
@@ -83,9 +83,7 @@ class _ClientSide:
 
     def __init__(self, session: "Session") -> None:
         self._session = session
-
-    def received(self, data: bytes) -> None:
-        self._session.from_client(data)
+        self.received = session.from_client
 
     def ended(self) -> None:
         self._session.client_ended()
@@ -102,9 +100,7 @@ class _UpstreamSide:
 
     def __init__(self, session: "Session") -> None:
         self._session = session
-
-    def received(self, data: bytes) -> None:
-        self._session.from_upstream(data)
+        self.received = session.from_upstream
 
     def ended(self) -> None:
         self._session.upstream_lost()
@@ -352,18 +348,17 @@ class Session:
 
     def from_client(self, data: bytes) -> None:
         """Bytes of the client."""
-        self._bytes_up += len(data)
         if self._shortcut.take(data):
             return
+        self._bytes_up += len(data)
         self._core.receive_from_client(data)
         self._pump()
 
     def from_upstream(self, data: bytes) -> None:
         """Bytes of the server."""
-        self._bytes_down += len(data)
         if self._shortcut.answered(data):
-            self._count_bytes()
             return
+        self._bytes_down += len(data)
         try:
             self._core.receive_from_upstream(data)
         except UpstreamViolation as violation:

@@ -23,10 +23,10 @@ from gateway.audit import Brief, Outline
 from gateway.catalog import SessionCatalog
 from gateway.conversation import Conversation
 from gateway.following import Following
-from gateway.metrics import Count
 from gateway.obligations import Obligations
 from gateway.recorder import Recorder, Run
 from gateway.rulings import Rulings
+from gateway.series import Count
 from protocol import messages
 from protocol.connection import ProxyConnection
 from protocol.copying import may_copy
@@ -96,6 +96,10 @@ class Shortcut:
         self._metrics = recorder.metrics
         self._hit = recorder.metrics.classify_seconds.labels("hit")
         self._overhead = recorder.metrics.overhead_seconds.timer
+        self._took = recorder.metrics.statement_seconds.timer
+        self._up = recorder.metrics.bytes_total.labels("to_upstream")
+        self._down = recorder.metrics.bytes_total.labels("to_client")
+        self._audit = recorder.audit
         self._statements = core.names.statements
         self._queries: dict[bytes, Known] = {}
         """By the whole message, or by the text without its digits."""
@@ -131,6 +135,7 @@ class Shortcut:
         self._hit.observe(now - arrived)
         self._overhead.observe(now - arrived)
         known.count.value += 1
+        self._up.value += len(data)
         self._known = known
         self._started = now
         self._number = self._recorder.next_number()
@@ -151,6 +156,9 @@ class Shortcut:
         self.taken += 1
         now = clock.monotonic()
         self._talk.client.write(data)
+        self._down.value += len(data)
+        seconds = now - self._started
+        self._took.observe(seconds)
         said, size = taken
         tag = self._tags.get(said)
         if tag is None:
@@ -169,7 +177,7 @@ class Shortcut:
                 tag[0],
                 tag[1],
                 size,
-                now - self._started,
+                seconds,
                 self._sql,
                 bound,
             )
@@ -216,7 +224,7 @@ class Shortcut:
 
     def _holds(self, now: float) -> bool:
         """Whether what others may change is as it was."""
-        if not self._recorder.audit.healthy:
+        if not self._audit.healthy:
             return False
         assert self._view is not None, "nothing is known without a view"
         if self._wanted:

@@ -10,7 +10,7 @@ Source: PostgreSQL documentation, "Message Flow", "Extended Query" and "Pipelini
 """
 
 from dataclasses import dataclass, field
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 MAX_NAME: Final = 63
 """Bytes of a name that the server tells apart (``NAMEDATALEN`` - 1): of a longer one it drops the rest."""
@@ -45,23 +45,25 @@ class Portal:
     statement: PreparedStatement | None
     formats: tuple[int, ...] = ()
     values: tuple[bytes | None, ...] = ()
-    ruling: object = field(default=None, repr=False)
-    bound_in: object = field(default=None, repr=False)
+    ruling: Any = field(default=None, repr=False)
+    bound_in: Any = field(default=None, repr=False)
 
 
 _Entry = TypeVar("_Entry", PreparedStatement, Portal)
 
 
-@dataclass(slots=True, eq=False)
 class Change(Generic[_Entry]):
     """One change of a table that the server has not confirmed: name, new entry (None: closed), the segment it
     belongs to, and whether it was sent."""
 
-    table: "NameTable[_Entry]"
-    name: bytes
-    entry: _Entry | None
-    segment: int
-    sent: bool = False
+    __slots__ = ("entry", "name", "segment", "sent", "table")
+
+    def __init__(self, table: "NameTable[_Entry]", name: bytes, entry: _Entry | None, segment: int) -> None:
+        self.table: NameTable[_Entry] = table
+        self.name = name
+        self.entry: _Entry | None = entry
+        self.segment = segment
+        self.sent = False
 
     def confirm(self) -> None:
         """The server carried the change out."""

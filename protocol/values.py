@@ -34,6 +34,8 @@ def parameter_text(
     """
     if value is None:
         return None
+    if format_code == 0 and len(value) <= limit:
+        return _utf8(value)
     # Cutting before reading keeps the work on a 50 MB parameter small; a character of UTF-8 has at most four
     # bytes. A layout that was cut is not read at all, its bytes are shown instead.
     head = value[: 4 * limit + 16]

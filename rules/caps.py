@@ -1,7 +1,7 @@
 """How much one text may be: for anybody to read it, and for the event loop to read it by itself.
 
 What passes a cap of the first kind is unreadable.  What passes one of the second kind is read all the same, but in
-a process that can be stopped (``gateway.parsepool``).  docs/adr/0017 has the figures behind these numbers.
+a process that can be stopped (``gateway.readers.pool``).  docs/adr/0017 has the figures behind these numbers.
 """
 
 from typing import Final

@@ -1,14 +1,29 @@
 """Statements about the same people that get in each other's way: exports, deletions, and which of them came first."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
 from rules.facts import Action, EffectFacts
+from rules.personal import ALL
 from rules.subjects import Kind, Touch
 
-__all__ = ["KINDS", "Act", "Affected", "ConflictAction", "ConflictKind", "affected", "waits_for_earlier"]
+__all__ = [
+    "ANY",
+    "KINDS",
+    "Act",
+    "Affected",
+    "ConflictAction",
+    "ConflictKind",
+    "affected",
+    "can_be_ordered",
+    "waits_for_earlier",
+]
+
+
+ANY: Final = "*"
+"""In place of a relation that may be any."""
 
 
 class Act(StrEnum):
@@ -43,6 +58,16 @@ KINDS: Final[Mapping[tuple[Act, Act], ConflictKind]] = {
 """By what the earlier one and the later one do; two exports are none."""
 
 
+def can_be_ordered(kind: ConflictKind, *, earlier_exports: bool, later_exports: bool) -> bool:
+    """Whether one of two can wait for the other, in a way in which nobody ever waits in a circle.
+
+    What exports waits for nothing but exports that were asked for before it.
+    """
+    if kind is ConflictKind.DELETE_THEN_EXPORT:
+        return not earlier_exports
+    return kind is not ConflictKind.DELETE_TWICE or not later_exports
+
+
 def waits_for_earlier(kind: ConflictKind) -> bool:
     """Whether it is the later one that waits where they are put in order, not the earlier."""
     return kind is not ConflictKind.DELETE_THEN_EXPORT
@@ -62,7 +87,7 @@ class Affected:
         if self.kind is not None and other.kind is not None and self.kind.same(other.kind):
             return self.values is None or other.values is None or not self.values.isdisjoint(other.values)
         # People who are told apart by different columns may be the same.
-        return self.relation == other.relation
+        return _same_relation(self.relation, other.relation)
 
     def about(self, other: "Affected") -> tuple[str, ...]:
         """What both are about, for people: the relation and each person, where that is known."""
@@ -76,15 +101,28 @@ class Affected:
         return tuple(f"{other.relation}: {kind.column} {value}" for value in sorted(people))
 
 
+def _same_relation(one: str, other: str) -> bool:
+    """Whether two names may be one relation's; ``schema.*`` and ``*`` stand for all of a schema, and for any."""
+    if ANY in (one, other) or one == other:
+        return True
+    schema, _, name = one.rpartition(".")
+    their_schema, _, their_name = other.rpartition(".")
+    return schema == their_schema and ALL in (name, their_name)
+
+
 def affected(
     effects: Iterable[EffectFacts], touches: Sequence[Touch], *, erasing: bool = False
 ) -> tuple[Affected, ...]:
     """What of people's data a statement exports and deletes, which has these effects; with ``erasing``, what blanks
-    it deletes it. Of what ``touches`` say nothing, it may be anybody's."""
+    it deletes it. Of what ``touches`` say nothing, it may be anybody's. What a deletion returns of the rows that it
+    deletes is no export of its own."""
     found: dict[Affected, None] = {}
     for effect in effects:
         act = _act(effect, erasing=erasing)
-        if act is None or effect.relation is None:
+        if act is None:
+            continue
+        if effect.relation is None:
+            found[Affected(act, ANY)] = None
             continue
         known = [
             one
@@ -97,7 +135,7 @@ def affected(
         for one in known or (Touch(effect.action, effect.relation),):
             if one.values is None or one.values:
                 found[Affected(act, effect.relation, one.kind, one.values)] = None
-    return tuple(found)
+    return tuple(one for one in found if one.act is Act.DELETE or replace(one, act=Act.DELETE) not in found)
 
 
 def _act(effect: EffectFacts, *, erasing: bool) -> Act | None:

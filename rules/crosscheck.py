@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final
 
-import sqlglot
 from sqlglot import exp
 
+from rules.grammar import POSTGRES
 from rules.grammar import parse as parse_rendered
 from rules.names import fold, truncate
 from rules.pgquery import Node
@@ -97,7 +97,7 @@ def both_readings(kind: str, fields: Node, text: str | None) -> tuple[Seen, tupl
 
 def _seen_as_it_is(text: str) -> Seen | None:
     try:
-        roots = sqlglot.parse(text, dialect="postgres")
+        roots = POSTGRES.parse(text)
         return _seen_by_sqlglot(roots[0]) if len(roots) == 1 and roots[0] is not None else None
     except Exception:
         # Whatever it is (TypeErrors and RecursionErrors are among them), the careful reading comes next.

@@ -13,8 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import sqlglot
-from sqlglot import exp
+from sqlglot import Dialect, exp
 from sqlglot.errors import SqlglotError
 
 from rules.builtin import (
@@ -26,6 +25,9 @@ from rules.builtin import (
 )
 from rules.lexer import Kind, Token
 from rules.reader import Source, Unreadable
+
+POSTGRES: Final = Dialect.get_or_raise("postgres")
+"""Looked up once: by its name it is made anew for each text."""
 
 MAX_QUERY_DEPTH: Final = 40
 """Brackets inside one another in a query: what sqlglot reads without trying its patience or its stack."""
@@ -107,7 +109,7 @@ def parse(source: Source) -> Query:
     rendering = _Rendering(source.tokens)
     text = rendering.render()
     try:
-        roots = sqlglot.parse(text, dialect="postgres")
+        roots = POSTGRES.parse(text)
     except (SqlglotError, RecursionError) as error:
         raise Unreadable(_first_line(error)) from None
     except Exception as error:

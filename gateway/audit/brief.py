@@ -68,8 +68,10 @@ class Outline:
         """What ``encode`` says of the brief's record."""
         sql = brief.sql
         own = "" if sql is None else f'{self._sql}"sql":{_quoted(sql)},"sql_digest":"{digest_of(sql)}"'
-        values = brief.parameters
-        shown = "null" if not values else json.dumps(values, separators=(",", ":"))
+        shown = "null"
+        if brief.bound is not None:
+            values = ["null" if text is None else _quoted(text) for text in brief.parameters]
+            shown = f"[{','.join(values)}]" if values else shown
         rows = "null" if brief.rows is None else brief.rows
         return Encoded(
             f'"at":"{_iso(brief.at)}"{self._opens}{brief.number}"{own}{self._parameters}"parameters":{shown}'

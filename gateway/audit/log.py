@@ -73,7 +73,7 @@ class AuditLog:
     ) -> None:
         self._config = config
         self._chain = Chain(config.file, retention=config.retention, clock=clock)
-        self._queue: deque[_Entry] = deque()
+        self._queue: deque[_Entry | Brief] = deque()
         self._queue_limit = queue_limit
         self._retry_seconds = retry_seconds
         self._intent_seconds = intent_seconds
@@ -93,7 +93,9 @@ class AuditLog:
     @property
     def healthy(self) -> bool:
         """Whether a statement may be let through: writing works and the queue has room."""
-        return self._failure is None and not self._ended and self.queue_depth < self._queue_limit
+        # Asked for each statement, so as little as can be is called here.
+        waiting = len(self._queue) + self._writing
+        return self._failure is None and not self._ended and waiting < self._queue_limit
 
     @property
     def failure(self) -> str | None:
@@ -149,7 +151,7 @@ class AuditLog:
     def append_brief(self, brief: Brief) -> None:
         """``append`` for a statement that was allowed, to which nothing happened."""
         if self._config.redact == "none" and self._config.statements == "all":
-            self._push(_Entry(brief), urgent=False)
+            self._push(brief, urgent=False)
         else:
             self.append(brief.record())
 
@@ -223,7 +225,7 @@ class AuditLog:
         """Whether literals are left out of statements that nobody had to decide on."""
         return self._config.redact != "none"
 
-    def _push(self, entry: _Entry, *, urgent: bool) -> None:
+    def _push(self, entry: _Entry | Brief, *, urgent: bool) -> None:
         if self._ended:
             self.lost += 1
             logger.critical("an audit record came after the audit was closed")
@@ -258,12 +260,12 @@ class AuditLog:
             return bool(self._queue)
 
     def _write_batch(self) -> None:
-        batch: list[_Entry] = []
+        batch: list[_Entry | Brief] = []
         while self._queue and len(batch) < BATCH:
             # Counted before it leaves the queue: the depth may be one too high, never too low.
             self._writing += 1
             batch.append(self._queue.popleft())
-        records = [entry.record for entry in batch]
+        records = [entry if isinstance(entry, Brief) else entry.record for entry in batch]
         while True:
             try:
                 self._chain.write(records)
@@ -282,7 +284,7 @@ class AuditLog:
         for entry in batch:
             _answer(entry, None)
 
-    def _failed(self, error: OSError, batch: list[_Entry]) -> None:
+    def _failed(self, error: OSError, batch: list[_Entry | Brief]) -> None:
         reason = self._reason(error)
         if self._failure is None:
             logger.error("%s", reason)
@@ -290,7 +292,7 @@ class AuditLog:
         for entry in (*batch, *tuple(self._queue)):
             _answer(entry, reason)
 
-    def _abandon(self, batch: list[_Entry]) -> None:
+    def _abandon(self, batch: list[_Entry | Brief]) -> None:
         """The process ends while the disk refuses: leave everything counted, and let the thread end."""
         self.lost += len(batch) + len(self._queue)
         logger.critical("%d audit records could not be written: %s", self.lost, self._failure)
@@ -302,8 +304,10 @@ class AuditLog:
         return f"the audit file {self._config.file} cannot be written: {what}"
 
 
-def _answer(entry: _Entry, failure: str | None) -> None:
+def _answer(entry: _Entry | Brief, failure: str | None) -> None:
     """Tell whoever waits, on their own loop's thread; once."""
+    if isinstance(entry, Brief):
+        return
     waiter, entry.waiter = entry.waiter, None
     if waiter is None:
         return

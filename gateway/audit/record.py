@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final, NewType
+from typing import Any, Final, NamedTuple, NewType
 
 from gateway.clock import now
 from gateway.store.records import iso
@@ -33,6 +33,7 @@ VERSION = 1
 FIRST_HASH = "0" * 64
 
 _TAIL = ',"hash":"'
+_TAIL_BYTES = _TAIL.encode("ascii")
 _TAIL_LENGTH = len(_TAIL) + 64 + len('"}')
 
 
@@ -127,8 +128,7 @@ class AuditRecord:
     details: dict[str, object] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """The end of the chain: number and hash of its last record. The next one follows it."""
 
     seq: int = 0
@@ -186,9 +186,9 @@ def seal(record: AuditRecord | Encoded, link: Link) -> tuple[bytes, Link]:
     """The line (with its line end) of ``record`` as the one after ``link``, and the chain's new end."""
     said = encode(record) if isinstance(record, AuditRecord) else record
     seq = link.seq + 1
-    body = f'{{"v":{VERSION},"seq":{seq},{said},"prev":"{link.hash}"}}'
-    sealed = hashlib.sha256(body.encode("ascii")).hexdigest()
-    return f'{body[:-1]}{_TAIL}{sealed}"}}\n'.encode("ascii"), Link(seq, sealed)
+    body = f'{{"v":{VERSION},"seq":{seq},{said},"prev":"{link.hash}"}}'.encode("ascii")
+    sealed = hashlib.sha256(body).hexdigest()
+    return b'%b%b%b"}\n' % (body[:-1], _TAIL_BYTES, sealed.encode("ascii")), Link(seq, sealed)
 
 
 def digest_of(sql: str) -> str:

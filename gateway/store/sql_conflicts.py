@@ -5,12 +5,12 @@ other, whichever that is, and a deletion is used either before an export was ask
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, false, insert, or_, select
+from sqlalchemy import ColumnElement, and_, false, insert, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.store import schema
@@ -19,12 +19,15 @@ from gateway.store.port import ConflictFound, MustWait
 from gateway.store.records import Conflict, Hold, HoldState
 from gateway.store.transactions import Transactions
 from rules import Affected, ConflictAction, ConflictKind, Kind
-from rules.conflicts import KINDS, Act
+from rules.conflicts import ANY, KINDS, Act, can_be_ordered
 
 __all__ = ["SqlConflicts"]
 
 MAX_PAST: Final = 20
 """Holds that have ended and are told of, the youngest."""
+MAX_LOOKED_AT: Final = 2_000
+"""Holds that have ended and are looked at, the last ones."""
+_PORTION: Final = 500
 MAX_ABOUT: Final = 10
 SILENT_SECONDS: Final = 15.0
 """A gateway that has said nothing for so long is dead: what it ran has ended, whatever became of it."""
@@ -76,7 +79,10 @@ class SqlConflicts(Transactions):
         if not concern.affected:
             return ()
         found: list[Conflict] = []
-        for other_id, other in (await self._others(connection, hold, concern)).items():
+        others = await self._others(connection, hold, concern)
+        exporting = await self._exporting(connection, others)
+        exports = any(one.act is Act.EXPORT for one in concern.affected)
+        for other_id, other in others.items():
             about: defaultdict[ConflictKind, dict[str, None]] = defaultdict(dict)
             for mine in concern.affected:
                 for theirs in other.all():
@@ -84,10 +90,15 @@ class SqlConflicts(Transactions):
                     if kind is not None and mine.meets(theirs):
                         about[kind].update(dict.fromkeys(mine.about(theirs)))
             for kind, texts in about.items():
+                action = concern.action(kind)
+                if action is ConflictAction.ORDER and not can_be_ordered(
+                    kind, earlier_exports=other_id in exporting, later_exports=exports
+                ):
+                    action = ConflictAction.WARN
                 found.append(
                     Conflict(
                         kind=kind,
-                        action=concern.action(kind),
+                        action=action,
                         other=other_id,
                         user=other.user,
                         state=other.state,
@@ -158,10 +169,13 @@ class SqlConflicts(Transactions):
             _UNFINISHED, or_(lives, _holds.c.released_at > since)
         )
         rows = [dict(row) for row in (await connection.execute(open_ones)).mappings()]
-        ended = near.with_only_columns(_touches.c.hold_id).where(_holds.c.finished_at > since)
-        # Sorted here: asked for the first of them in order, a server looks through all that ever were.
-        youngest = sorted(set(await connection.scalars(ended)), reverse=True)[:MAX_PAST]
-        past = near.add_columns(false().label("lives")).where(_holds.c.id.in_(youngest))
+        youngest: list[str] = []
+        for some in await self._ended_since(connection, since):
+            met = near.with_only_columns(_touches.c.hold_id).where(_touches.c.hold_id.in_(some))
+            youngest += sorted(set(await connection.scalars(met)), reverse=True)
+            if len(youngest) >= MAX_PAST:
+                break
+        past = near.add_columns(false().label("lives")).where(_touches.c.hold_id.in_(youngest[:MAX_PAST]))
         rows += [dict(row) for row in (await connection.execute(past)).mappings()]
         others: dict[str, _Other] = {}
         for row in rows:
@@ -171,6 +185,27 @@ class SqlConflicts(Transactions):
                 others[row["hold_id"]] = other
             other.add(row)
         return others
+
+    @staticmethod
+    async def _ended_since(connection: AsyncConnection, since: datetime) -> list[list[str]]:
+        """The holds that have ended since then, the last ones first, in portions.
+
+        Asked for by themselves: joined, a server may rather look through all that ever were.
+        """
+        ended = select(_holds.c.id).where(_holds.c.finished_at > since)
+        latest = ended.order_by(_holds.c.finished_at.desc()).limit(MAX_LOOKED_AT)
+        ids = list(await connection.scalars(latest))
+        return [ids[start : start + _PORTION] for start in range(0, len(ids), _PORTION)]
+
+    @staticmethod
+    async def _exporting(connection: AsyncConnection, ids: Collection[str]) -> frozenset[str]:
+        """Those of ``ids`` that export anything, of whomever."""
+        if not ids:
+            return frozenset()
+        query = select(_touches.c.hold_id).where(
+            _touches.c.hold_id.in_(ids), _touches.c.act == Act.EXPORT.value
+        )
+        return frozenset(await connection.scalars(query))
 
     async def waits_for(self, hold_id: str, *, instance: str) -> list[str]:
         """What has to end before this may run."""
@@ -258,6 +293,9 @@ def _may_meet(affected: Sequence[Affected]) -> ColumnElement[bool]:
     """Whether a row of another hold may concern one of these; what it says exactly is compared afterwards."""
     ways: list[ColumnElement[bool]] = [false()]
     for one in affected:
+        if one.relation.endswith(ANY):
+            return true()
+        ways.append(_touches.c.relation.like(f"%{ANY}"))
         if one.kind is None:
             ways.append(_touches.c.relation == one.relation)
             continue

@@ -3,7 +3,8 @@
 import pytest
 
 from rules import Act, Affected, ConflictKind, Judge, Kind, affected, compile_policy
-from rules.conflicts import waits_for_earlier
+from rules.conflicts import can_be_ordered, waits_for_earlier
+from rules.facts import Action, EffectFacts
 from tests.rules.catalogs import SHOP
 from tests.rules.policies import STRICT, context
 
@@ -36,6 +37,16 @@ def concerning(sql: str, *, erasing: bool = False) -> set[tuple[str, str, frozen
         ("DELETE FROM public.products", set()),
         ("DELETE FROM customers WHERE false", set()),
         ("UPDATE customers SET email = NULL WHERE id = 7", set()),
+        # What it returns of what it deletes is no export; what it returns of others is.
+        (
+            "DELETE FROM customers WHERE id = 7 RETURNING *",
+            {("delete", CUSTOMERS, frozenset("7")), ("delete", ORDERS, frozenset("7"))},
+        ),
+        (
+            "WITH gone AS (DELETE FROM orders WHERE customer_id = 7) SELECT email FROM customers WHERE id = 7",
+            {("delete", ORDERS, frozenset("7")), ("export", CUSTOMERS, frozenset("7"))},
+        ),
+        ("DROP TABLE customers CASCADE", {("delete", CUSTOMERS, None)}),
         # What nobody can read up here, but was read elsewhere: it may be anybody's.
         (f"DELETE FROM customers WHERE id IN ({', '.join(map(str, range(500)))})", None),
     ],
@@ -70,12 +81,35 @@ def of(relation: str, kind: Kind | None, *people: str) -> Affected:
         (of(ORDERS, PERSON, "7"), of(ORDERS, ORDER, "9"), True, None),
         (of(ORDERS, PERSON, "7"), of(ORDERS, None), True, (f"{ORDERS}: id 7",)),
         (of(ORDERS, None), of(CUSTOMERS, None), False, None),
+        # All of a schema, and what may be any relation.
+        (of("crm.*", None), of(CUSTOMERS, PERSON, "7"), True, None),
+        (of("hr.*", None), of(CUSTOMERS, PERSON, "7"), False, None),
+        (of("*", None), of(CUSTOMERS, PERSON, "7"), True, (f"{CUSTOMERS}: id 7",)),
     ],
 )
 def test_who_meets_whom(one: Affected, other: Affected, meets: bool, about: tuple[str, ...] | None) -> None:
     assert one.meets(other) is other.meets(one) is meets
     if about is not None:
         assert one.about(other) == about
+
+
+def test_what_may_be_any_relation_may_be_anybodys() -> None:
+    effect = EffectFacts(Action.DELETE, None, touches_personal=True)
+    assert affected([effect], ()) == (Affected(Act.DELETE, "*"),)
+
+
+@pytest.mark.parametrize(
+    ("kind", "exports", "ordered"),
+    [
+        (ConflictKind.EXPORT_THEN_DELETE, (True, True), True),
+        (ConflictKind.DELETE_THEN_EXPORT, (False, True), True),
+        (ConflictKind.DELETE_THEN_EXPORT, (True, True), False),
+        (ConflictKind.DELETE_TWICE, (True, False), True),
+        (ConflictKind.DELETE_TWICE, (False, True), False),
+    ],
+)
+def test_nobody_waits_in_a_circle(kind: ConflictKind, exports: tuple[bool, bool], ordered: bool) -> None:
+    assert can_be_ordered(kind, earlier_exports=exports[0], later_exports=exports[1]) is ordered
 
 
 def test_who_waits_for_whom() -> None:

@@ -184,6 +184,39 @@ async def test_what_a_session_has_run_itself_is_none(store: SqlStore) -> None:
     assert deletion.conflicts == ()
 
 
+async def test_two_that_each_export_what_the_other_deletes_do_not_wait_for_each_other(
+    store: SqlStore,
+) -> None:
+    await store.beat("one")
+
+    def both(deletes: str, exports: str) -> Concern:
+        affected = [
+            Affected(act, "public.customer", PERSON, frozenset(person))
+            for act, person in ((DELETE, deletes), (EXPORT, exports))
+        ]
+        return concern(DELETE, affected=affected)
+
+    first = await opened(store, 1, both("7", "8"))
+    second = await opened(store, 2, both("8", "7"))
+    assert sorted((one.kind.value, one.action.value) for one in second.conflicts) == [
+        ("delete_then_export", "warn"),
+        ("export_then_delete", "order"),
+    ]
+    for one in (first, second):
+        await approved(store, one)
+    with pytest.raises(MustWait):
+        await use(store, second)
+    assert await use(store, first)
+
+
+async def test_all_of_a_schema_is_met_either_way(store: SqlStore) -> None:
+    whole = concern(DELETE, relation="public.*", kind=None)
+    await opened(store, 1, whole)
+    await opened(store, 2, concern(EXPORT, "7"))
+    assert len((await opened(store, 3, concern(EXPORT, "8"))).conflicts) == 1
+    assert len((await opened(store, 4, whole)).conflicts) == 3
+
+
 async def test_a_blocked_one_is_not_kept(store: SqlStore) -> None:
     blocks = {**ORDERED, ConflictKind.EXPORT_THEN_DELETE: ConflictAction.BLOCK}
     export = await opened(store, 1, concern(EXPORT, "7"))

@@ -9,7 +9,7 @@ from gateway.seats import Seats
 from gateway.store import Hold, HoldState, StoreUnavailable
 from gateway.workers.member import HoldsOfWorker, SeatsOfWorker
 from gateway.workers.process import RemoteSeats
-from rules import Demand
+from rules import Act, Affected, Demand
 from tests.gateway.management import Desk, hold_request, management
 from tests.gateway.store.samples import NOON
 
@@ -66,6 +66,33 @@ async def test_places_under_caps_are_given_back(tmp_path: Path) -> None:
         assert [(one.cap, len(one.taken), len(one.waiting)) for one in await desk.holds.occupied()] == [
             ("hourly", 2, 0)
         ]
+
+
+async def test_criteria_and_turns_pass_through(tmp_path: Path) -> None:
+    async with management(tmp_path) as desk:
+        holds = HoldsOfWorker(desk.holds)
+        export, deletion = [
+            (
+                await holds.open(
+                    hold_request(
+                        affected=[Affected(act, "public.customer")],
+                        place="db",
+                        session_id=f"S-{act}",
+                        check_seconds=60.0,
+                    )
+                )
+            ).id
+            for act in (Act.EXPORT, Act.DELETE)
+        ]
+        assert (await holds.checked(deletion, (), "allow", "met")).state is HoldState.APPROVED
+        assert await holds.in_turn(deletion) == f"hold {export} of alice (pending)"
+        stirred = asyncio.ensure_future(holds.stirred())
+        await asyncio.sleep(0)
+        assert (await holds.checked(export, (), "deny", "no")).state is HoldState.REJECTED
+        await stirred
+        assert await holds.in_turn(deletion) is None
+        await holds.interrupt()
+        assert (await desk.holds.get(deletion)).state is HoldState.INTERRUPTED
 
 
 async def decide(desk: Desk, hold_id: str) -> None:

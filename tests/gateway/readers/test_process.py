@@ -7,10 +7,10 @@ import signal
 
 import pytest
 
-from gateway import parseprocess
-from gateway.parseprocess import Reader, ReaderLost
-from gateway.parsereply import facts_from
-from gateway.parsewire import PORTION
+from gateway.readers import process as reader_process
+from gateway.readers.process import Reader, ReaderLost
+from gateway.readers.reply import facts_from
+from gateway.readers.wire import PORTION
 from rules import Facts, SchemaSnapshot
 from rules.catalog import Relation
 from tests.rules.policies import context, strict_judge
@@ -56,7 +56,7 @@ async def test_a_long_answer_comes_in_portions_and_is_whole(monkeypatch: pytest.
             portions.append(portion)
         return portion
 
-    monkeypatch.setattr(parseprocess, "facts_from", taking)
+    monkeypatch.setattr(reader_process, "facts_from", taking)
     texts = [
         b"SELECT email FROM customers; " * 999,
         b"SET ROLE a; PREPARE p AS SELECT 1; DECLARE c CURSOR FOR SELECT nobodys(1); CREATE TABLE t (a int); "
@@ -109,7 +109,7 @@ async def test_one_that_does_not_take_its_catalog_in_is_lost(monkeypatch: pytest
     reader = await Reader.start(MEMORY)
     try:
         os.kill(reader.pid, signal.SIGSTOP)
-        monkeypatch.setattr(parseprocess, "LOAD_SECONDS", 0.1)
+        monkeypatch.setattr(reader_process, "LOAD_SECONDS", 0.1)
         # More than a pipe and the buffers in front of it hold.
         relations = (Relation(1, "crm", "t", "r"),) * 200_000
         with pytest.raises(ReaderLost, match="did not take the catalog in"):

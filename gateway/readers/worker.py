@@ -1,7 +1,7 @@
 """A reader: a child process that reads SQL for its gateway, so that no text can stall or kill the gateway itself.
 
 It speaks to the process that started it, and to nobody else: requests come on standard input and are answered on
-standard output (gateway.parsewire). It ends when its input does, whatever became of the other end. A reading that
+standard output (gateway.readers.wire). It ends when its input does, whatever became of the other end. A reading that
 lasts much longer than it may is ended by an alarm of the kernel, which needs nobody's help: compiled code listens
 to no signal handler and to no thread.
 
@@ -19,7 +19,7 @@ import threading
 from dataclasses import replace
 from typing import BinaryIO, Final
 
-from gateway.parsewire import (
+from gateway.readers.wire import (
     HEADER,
     MAX_ANSWER,
     Arriving,

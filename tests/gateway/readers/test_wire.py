@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.parsewire import HEADER, PIECE, Arriving, Learn, Part, encode, pieces
+from gateway.readers.wire import HEADER, PIECE, Arriving, Learn, Part, encode, pieces
 from rules import SchemaSnapshot
 from rules.catalog import ForeignKey, Relation
 

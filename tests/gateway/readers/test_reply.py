@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from gateway.parseprocess import Reader
-from gateway.parsereply import MalformedReply, facts_from
+from gateway.readers.process import Reader
+from gateway.readers.reply import MalformedReply, facts_from
 from rules import Action, EffectFacts, Facts, RowBound, StatementFacts
 from rules.catalog import Relation
 from tests.rules.catalogs import SHOP

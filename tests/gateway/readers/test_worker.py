@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from gateway import parseworker
-from gateway.parsewire import HEADER, Forget, Read, Rules, encode, pieces
-from gateway.parseworker import serve
+from gateway.readers import worker
+from gateway.readers.wire import HEADER, Forget, Read, Rules, encode, pieces
+from gateway.readers.worker import serve
 from rules import Context, Facts, SchemaSnapshot
 from rules.catalog import Relation
 from tests.rules.policies import context, strict_judge
@@ -116,7 +116,7 @@ def test_it_goes_after_memory_ran_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_answer_too_large_to_be_taken_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parseworker, "MAX_ANSWER", 400)
+    monkeypatch.setattr(worker, "MAX_ANSWER", 400)
     _, facts = conversation(
         Rules(POLICY), read(b";".join([DELETE + b" WHERE a = %d" % n for n in range(20)]))
     )
@@ -129,7 +129,7 @@ def test_an_answer_too_large_to_be_taken_is_not_sent(monkeypatch: pytest.MonkeyP
 
 def start() -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
-        [sys.executable, "-m", "gateway.parseworker", str(1 << 30)],
+        [sys.executable, "-m", "gateway.readers.worker", str(1 << 30)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -168,7 +168,7 @@ import asyncio, sys
 import uvloop
 from gateway.config import Limits
 from gateway.metrics import Metrics
-from gateway.parsepool import ParsePool
+from gateway.readers.pool import ParsePool
 from tests.rules.policies import context, strict_judge
 
 async def main():

@@ -15,7 +15,7 @@ from gateway import clock
 from gateway.config import Limits
 from gateway.fairqueue import FairQueue
 from gateway.metrics import Metrics
-from gateway.parseprocess import Reader, ReaderLost
+from gateway.readers.process import Reader, ReaderLost
 from gateway.tasks import spawn
 from rules import Context, Facts, Judge, unread
 

@@ -10,8 +10,8 @@ from collections import OrderedDict
 from dataclasses import replace
 from typing import Final
 
-from gateway.parsereply import MalformedReply, facts_from
-from gateway.parsewire import HEADER, MAX_ANSWER, Forget, Read, Rules, encode, pieces
+from gateway.readers.reply import MalformedReply, facts_from
+from gateway.readers.wire import HEADER, MAX_ANSWER, Forget, Read, Rules, encode, pieces
 from rules import Context, Facts, Policy, SchemaSnapshot, slim
 
 __all__ = ["Reader", "ReaderLost"]
@@ -56,7 +56,7 @@ class Reader:
             sys.executable,
             "-P",
             "-m",
-            "gateway.parseworker",
+            "gateway.readers.worker",
             str(memory),
             stdin=PIPE,
             stdout=PIPE,

@@ -17,7 +17,7 @@ import pytest
 
 from gateway.config import Limits
 from gateway.metrics import Metrics
-from gateway.parsepool import ParsePool
+from gateway.readers.pool import ParsePool
 from rules import Facts, Judge
 from rules.catalog import Relation, SchemaSnapshot
 from tests.rules.policies import context, strict_judge
@@ -274,7 +274,7 @@ async def test_a_queue_that_is_full_refuses_the_greediest() -> None:
 async def test_a_statement_nobody_has_time_for_is_unreadable(monkeypatch: pytest.MonkeyPatch) -> None:
     async with pool(reader_workers=1) as one:
         pid = await one.one_reader()
-        monkeypatch.setattr("gateway.parsepool.QUEUE_SECONDS", 0.1)
+        monkeypatch.setattr("gateway.readers.pool.QUEUE_SECONDS", 0.1)
         await stopped(pid)
         running = asyncio.ensure_future(one.read(DELETE, "a"))
         await one.busy(1)
