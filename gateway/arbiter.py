@@ -45,6 +45,7 @@ from rules import (
     joint,
     united,
 )
+from rules.catalog import FIRST_NORMAL_OID
 
 __all__ = [
     "Arbiter",
@@ -54,6 +55,7 @@ __all__ = [
     "Unread",
     "UnreadText",
     "execution_parameters",
+    "parameter_types",
     "shown_parameters",
     "shown_sql",
 ]
@@ -173,7 +175,11 @@ class UnreadText:
     def means_the_same(self, later: "UnreadText", facts: Facts) -> bool:
         """Whether what was read of it holds for the same place of the same request as it stands later."""
         mine, other = self.context, later.context
-        if self.judge is not later.judge or mine.search_path != other.search_path:
+        if (
+            self.judge is not later.judge
+            or mine.search_path != other.search_path
+            or mine.parameter_types != other.parameter_types
+        ):
             return False
         if facts.session_dependent and (mine.prepared, mine.cursors) != (other.prepared, other.cursors):
             return False
@@ -360,16 +366,20 @@ class Arbiter:
     def _context(self, texts: Iterable[bytes]) -> Context:
         """The session as these texts find it."""
         prepared: dict[str, tuple[str, ...]] = {}
+        types: tuple[int, ...] = ()
         # A driver may keep hundreds of prepared statements, and what is no EXECUTE says nothing of them.
         if any(b"execute" in sql.lower() for sql in texts):
             prepared = {
                 name: tuple(text.decode("utf-8", "surrogateescape") for text in texts)
                 for name, texts in self._names.candidates().items()
             }
+            types = _own(oid for _, one in self._names.statements.entries() for oid in one.declared)
         if self._lapses != self._state.lapses:
             self._lapses = self._state.lapses
             self._names.doubt_texts()
         context = self._state.context(self._who, prepared, self._catalog.snapshot)
+        if types:
+            context = replace(context, parameter_types=types)
         # FETCH reads portals of the protocol by the same names, and of those it cannot be said what they read.
         portals = self._names.portals.names()
         return replace(context, cursors=context.cursors.without(portals)) if portals else context
@@ -549,6 +559,9 @@ def _as_bound(execution: Execution, context: Context) -> Context:
     portal = execution.portal
     if portal is None:
         return context
+    types = parameter_types(execution)
+    if types or context.parameter_types:
+        context = replace(context, parameter_types=_own((*context.parameter_types, *types)))
     if portal.statement is not None and portal.statement.doubtful:
         # As the strictest of the sessions in which it may have been prepared.
         context = replace(context, standard_conforming_strings=False, client_encoding="an older one")
@@ -559,6 +572,16 @@ def _as_bound(execution: Execution, context: Context) -> Context:
     if not isinstance(bound, _BoundIn):
         return context
     return replace(context, search_path=bound.search_path, role=bound.role, unknown=bound.unknown)
+
+
+def parameter_types(execution: Execution) -> tuple[int, ...]:
+    """The types of somebody's own (OIDs) that were declared for what is executed: binding a value runs their code."""
+    statement = execution.portal.statement if execution.portal is not None else None
+    return _own(statement.declared) if statement is not None and statement.declared else ()
+
+
+def _own(types: Iterable[int]) -> tuple[int, ...]:
+    return tuple(sorted({oid for oid in types if oid >= FIRST_NORMAL_OID}))
 
 
 def shown_sql(ruling: Ruling) -> str:

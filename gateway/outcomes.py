@@ -80,8 +80,9 @@ class Outcomes:
         self._catalog.finished(facts, tag)
         if tag == "PREPARE" and run.prepares_done < len(facts.prepares):
             name, sql = facts.prepares[run.prepares_done]
+            types = facts.prepared_types[run.prepares_done]
             run.prepares_done += 1
-            names.prepared_by_sql(name.encode(), sql.encode())
+            names.prepared_by_sql(name.encode(), sql.encode(), types)
         elif tag == "DEALLOCATE" and run.deallocates_done < len(facts.deallocates):
             dropped = facts.deallocates[run.deallocates_done]
             run.deallocates_done += 1

@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Final
 
 from gateway import clock
-from gateway.arbiter import Arbiter, Ruled, Ruling
+from gateway.arbiter import Arbiter, Ruled, Ruling, parameter_types
 from gateway.audit import Brief, Outline
 from gateway.catalog import SessionCatalog
 from gateway.conversation import Conversation
@@ -217,7 +217,9 @@ class Shortcut:
         self._sql = self._parsed = None
         if known.parse:
             # As each Parse does: one that is described later says what types there are of that one only.
-            self._parsed = PreparedStatement(b"", statement.sql, statement.parameter_types)
+            self._parsed = PreparedStatement(
+                b"", statement.sql, statement.parameter_types, declared=statement.declared
+            )
         elif self._statements.get(bind.statement) is not statement or statement.doubtful:
             return None
         return known
@@ -350,6 +352,9 @@ class Shortcut:
     def _kept(self, one: Ruled) -> Kept | None:
         """What is kept of a statement, if it may take the short way."""
         judgement = one.judgement
+        if parameter_types(one.execution):
+            # What is kept is kept of a text alone.
+            return None
         kept = self._arbiter.kept(one.execution.sql[0])
         if kept is None or not kept.ordinary or kept.judgement.verdict != judgement.verdict:
             return None

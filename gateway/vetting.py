@@ -76,7 +76,7 @@ def _names_the_unknown(facts: Facts) -> bool:
         effect
         for effect in facts.effects
         if effect.nature is Nature.OPAQUE
-        and not {f"{effect.relation}()", f"operator {effect.relation}"} & set(facts.missing)
+        and not {effect.relation, f"{effect.relation}()", f"operator {effect.relation}"} & set(facts.missing)
     )
     return facts.statements[0].kind in _ANALYSED and not any(known_code)
 

@@ -163,7 +163,9 @@ class Gatherer:
     ) -> Expected:
         names, decoded = self._names, message.decoded
         if isinstance(decoded, messages.Parse):
-            statement = PreparedStatement(decoded.name, (decoded.sql,), decoded.parameter_types)
+            statement = PreparedStatement(
+                decoded.name, (decoded.sql,), decoded.parameter_types, declared=decoded.parameter_types
+            )
             return Expected(Reply.PARSE, change=names.statements.change(decoded.name, statement, segment))
         if isinstance(decoded, messages.Bind):
             portal = Portal(

@@ -26,13 +26,16 @@ def server_name(name: bytes) -> bytes:
 @dataclass(slots=True, eq=False)
 class PreparedStatement:
     """One prepared statement. ``sql`` holds every text it may stand for: more than one only where a
-    statement was prepared by SQL over an existing name and the server's choice is not known. ``doubtful``: how
-    the server read the text when it was prepared may differ from how it would read it now."""
+    statement was prepared by SQL over an existing name and the server's choice is not known. ``declared`` are the
+    types (OIDs, 0 where the server may choose) that were named when it was prepared, ``parameter_types`` those that the
+    server has told since. ``doubtful``: how the server read the text when it was prepared may differ from how it would
+    read it now."""
 
     name: bytes
     sql: tuple[bytes, ...]
     parameter_types: tuple[int, ...] = ()
     doubtful: bool = False
+    declared: tuple[int, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -165,13 +168,14 @@ class SessionNames:
         self.statements: NameTable[PreparedStatement] = NameTable()
         self.portals: NameTable[Portal] = NameTable()
 
-    def prepared_by_sql(self, name: bytes, sql: bytes) -> None:
-        """A PREPARE statement succeeded. It may have done so under a name this table still holds (dropped by
-        a route not seen here), so an older text stays a candidate beside the new one."""
+    def prepared_by_sql(self, name: bytes, sql: bytes, declared: tuple[int, ...] = ()) -> None:
+        """A PREPARE statement succeeded, in which types were ``declared``. It may have done so under a name this table
+        still holds (dropped by a route not seen here), so an older text stays a candidate beside the new one."""
         name = server_name(name)
         held = self.statements.get(name)
         texts = (*held.sql, sql) if held is not None and sql not in held.sql else (sql,)
-        self.statements.put(name, PreparedStatement(name, texts))
+        earlier = held.declared if held is not None else ()
+        self.statements.put(name, PreparedStatement(name, texts, declared=(*earlier, *declared)))
 
     def doubt_texts(self) -> None:
         """Texts may have been read otherwise up to now than they are from now on."""

@@ -297,6 +297,19 @@ class Bodies:
                 else:
                     self.compared((oid,), frame)
 
+    def parameters(self, oids: Iterable[int], frame: Frame) -> None:
+        """Parameters are declared to be of types of somebody's own: binding their values runs what comes with these."""
+        findings = self._findings
+        for oid in oids:
+            one = self._world.catalog.types_by_oid.get(oid)
+            if one is None:
+                name = f"type with OID {oid}"
+                findings.missing[name] = None
+                findings.opaque(name, f"a parameter has the {name}, which nobody knows", frame.trail)
+            elif self._world.runs_code(oid):
+                findings.calls_code = True
+                self.type_code(one, frame.into("parameter", exposes=False))
+
     def casts(self, relation: Relation, frame: Frame) -> None:
         """Somebody's implicit casts from or to a type that the relation has."""
         for cast in self._world.catalog.casts:

@@ -30,6 +30,7 @@ class Context:
     (more than one where a PREPARE may have been rolled back); EXECUTE is judged on all of them.
     ``cursors`` are those that DECLARE has opened.  ``role`` is
     whose privileges the session has, None for the login role's.  ``unknown`` says why the rest cannot be told.
+    ``parameter_types`` are the types (OIDs) of somebody's own that parameters were declared with beside the text.
     ``bad_defaults`` are the guarded settings whose default in this session is not what they have to be.
     """
 
@@ -47,6 +48,7 @@ class Context:
     client_encoding: str = "UTF8"
     unknown: str | None = None
     bad_defaults: frozenset[str] = frozenset()
+    parameter_types: tuple[int, ...] = ()
     catalog: SchemaSnapshot = EMPTY
 
     def unreadable(self, sql: bytes) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from rules.bodies import Bodies
 from rules.bounds import Conditions
 from rules.builtin import AGGREGATES, FUNCTIONS, OPERATORS
-from rules.catalog import Function
+from rules.catalog import Function, Type
 from rules.facts import Action, EffectFacts, Nature
 from rules.findings import Findings, Frame
 from rules.functions import CARRIES_OUT, COUNTS, MEASURES, SUMMARIES, Conduct, known
@@ -456,21 +456,23 @@ class Expressions:
         why = f"operator {name} is not one of PostgreSQL's own"
         findings.opaque(name, why, self.frame.trail)
 
-    def type_used(self, type_name: Node) -> None:
-        """A value becomes of this type: its checks and whoever's cast leads to it are run."""
+    def type_used(self, type_name: Node) -> Type | None:
+        """A value becomes of this type: its checks and whoever's cast leads to it are run. Returns what is known of a
+        type of somebody's own."""
         self.consider(type_name.get("typmods"), Scope())
         world = self.world
         if not world.catalog.types:
-            return
+            return None
         names = [part["String"]["sval"] for part in type_name.get("names", ())]
         if not names or (len(names) == 2 and names[0] == "pg_catalog"):
-            return
+            return None
         places = (names[0],) if len(names) > 1 else self.frame.path
         for place in places:
             found = world.catalog.types_by_name.get((place, names[-1]))
             if found is not None:
                 self.bodies.type_code(found, self.frame)
-                return
+                return found
+        return None
 
 
 _READS_TEXT: Final = frozenset(

@@ -151,11 +151,12 @@ class Facts:
     ``runs_code_when_planned``: binding alone may run code (unreadable text, or functions and operators that are
     not PostgreSQL's own and may claim to be immutable).
     ``prepares`` and ``deallocates`` (None: all) name what SQL-level commands create or drop, and ``cursors`` tells, in
-    order, what becomes of the session's cursors.
+    order, what becomes of the session's cursors. ``prepared_types`` are the types (OIDs) of somebody's own that each of
+    what it prepares names for its arguments.
     ``changes_catalog``: once it succeeded, the definitions of the database may differ.  ``creates`` are the
     relations it makes, for the session to know until the catalog is read again; ``fills`` those that are there and
-    into which it puts copies of personal columns, with these in ``copied``.  ``missing`` are the relations and
-    functions it names that the catalog does not know: reading the catalog again may help.
+    into which it puts copies of personal columns, with these in ``copied``.  ``missing`` are the relations,
+    functions and types it names that the catalog does not know: reading the catalog again may help.
     ``session_dependent``: the effects came from prepared statements or cursors of the session.
     """
 
@@ -164,6 +165,7 @@ class Facts:
     changes_context: bool = False
     runs_code_when_planned: bool = False
     prepares: tuple[tuple[str, str], ...] = ()
+    prepared_types: tuple[tuple[int, ...], ...] = ()
     deallocates: tuple[str | None, ...] = ()
     cursors: tuple[CursorStep, ...] = ()
     changes_catalog: bool = False

@@ -119,6 +119,7 @@ class Judge:
             context.standard_conforming_strings,
             context.unknown,
             context.bad_defaults,
+            context.parameter_types,
             context.catalog.generation,
         )
 
@@ -173,7 +174,13 @@ class Judge:
     @staticmethod
     def key(sql: bytes, context: Context) -> tuple[object, ...]:
         """What the facts of a message depend on, besides the policy and what only its own session knows."""
-        return (sql, context.search_path, context.catalog.database, context.catalog.generation)
+        return (
+            sql,
+            context.search_path,
+            context.parameter_types,
+            context.catalog.database,
+            context.catalog.generation,
+        )
 
     def cached(self, sql: bytes, context: Context) -> Facts | None:
         """What is known of the message without reading it; None if it must be read."""
@@ -188,7 +195,9 @@ class Judge:
         if why is not None:
             return unread(why)
         world = self._world(context.catalog)
-        return read_message(sql, world, context.search_path, context.prepared, context.cursors)
+        return read_message(
+            sql, world, context.search_path, context.prepared, context.cursors, context.parameter_types
+        )
 
     def touches(
         self, sql: bytes, context: Context, parameters: Sequence[Parameter] = ()

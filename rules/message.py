@@ -27,6 +27,7 @@ def read_message(
     path: tuple[str, ...],
     prepared: Mapping[str, tuple[str, ...]],
     cursors: OpenCursors,
+    parameter_types: tuple[int, ...] = (),
 ) -> Facts:
     """The facts of the whole message; raises nothing for what the message holds but MemoryError."""
     try:
@@ -40,7 +41,7 @@ def read_message(
         return _unreadable("nested too deeply")
     if len(parsed.statements) > MAX_STATEMENTS:
         return _unreadable(f"more than {MAX_STATEMENTS} statements in one message")
-    reader = Statements(world, prepared, cursors, path)
+    reader = Statements(world, prepared, cursors, path, parameter_types)
     found: list[StatementFacts] = []
     unreadable: str | None = None
     for kind, fields, raw in parsed.statements:
@@ -73,6 +74,7 @@ def read_message(
         changes_context=reader.changes_context or unreadable is not None,
         runs_code_when_planned=reader.calls_code or unreadable is not None,
         prepares=tuple(reader.prepares),
+        prepared_types=tuple(reader.prepared_types),
         deallocates=tuple(reader.deallocates),
         cursors=tuple(reader.cursor_steps),
         changes_catalog=reader.changes_catalog or unreadable is not None,

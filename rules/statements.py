@@ -61,10 +61,12 @@ class Statements:
         prepared: Mapping[str, tuple[str, ...]],
         cursors: OpenCursors,
         path: tuple[str, ...],
+        parameter_types: tuple[int, ...] = (),
     ) -> None:
         self._prepared = {name: list(texts) for name, texts in prepared.items()}
         self._cursors = cursors
         self._path = path
+        self._parameter_types = parameter_types
         self._next_path: tuple[str, ...] | None = None
         self._path_changed = False
         self._path_lost: str | None = None
@@ -78,6 +80,7 @@ class Statements:
         self.maintenance = Maintenance(self)
         self.session_dependent = False
         self.prepares: list[tuple[str, str]] = []
+        self.prepared_types: list[tuple[int, ...]] = []
         self.deallocates: list[str | None] = []
         self.cursor_steps: list[CursorStep] = []
         self._position = -1
@@ -99,6 +102,7 @@ class Statements:
             )
         frame = Frame(self._path)
         self._next_path = None
+        Bodies(self.findings).parameters(self._parameter_types, frame)
         shape = self.statement(kind, fields, frame, Scope())
         self.findings.expose(shape.everything())
         self._follow_path(kind, fields)
@@ -163,11 +167,11 @@ class Statements:
                 self.findings.expose(origins)
         self._count(queries, frame)
 
-    def types(self, names: Iterable[Node], frame: Frame) -> None:
-        """Values become of these types."""
+    def types(self, names: Iterable[Node], frame: Frame) -> tuple[int, ...]:
+        """Values become of these types; those of them that are somebody's own."""
         queries = Queries(self.findings, frame)
-        for one in names:
-            queries.type_used(one)
+        found = [queries.type_used(one) for one in names]
+        return tuple(one.oid for one in found if one is not None)
 
     def operators(self, names: Iterable[list[Node]], frame: Frame) -> None:
         """Operators are called, each given by the parts of its name."""
@@ -214,8 +218,9 @@ class Statements:
         text = _after_as(self._own_text)
         if frame.depth:
             raise Unreadable("PREPARE inside of a function")
-        self.types((one["TypeName"] for one in fields.get("argtypes", ())), frame)
+        types = self.types((one["TypeName"] for one in fields.get("argtypes", ())), frame)
         self.prepares.append((name, text))
+        self.prepared_types.append(types)
         # A PREPARE that fails because the name is taken leaves the older text in place.
         self._prepared.setdefault(name, []).append(text)
         self._utility(f"prepares {name}")

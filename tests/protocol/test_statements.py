@@ -173,6 +173,14 @@ class TestSessionNames:
         names.prepared_by_sql(b"s", b"SELECT 1")
         assert names.candidates() == {"s": (b"SELECT 1",)}
 
+    def test_types_declared_for_any_of_the_texts_stay(self) -> None:
+        names = SessionNames()
+        names.prepared_by_sql(b"s", b"SELECT 1", (20_000,))
+        names.prepared_by_sql(b"s", b"SELECT 2", (20_001,))
+        held = names.statements.get(b"s")
+        assert held is not None
+        assert held.declared == (20_000, 20_001)
+
     def test_prepared_by_sql_over_a_name_that_is_held_may_be_either(self) -> None:
         names = SessionNames()
         names.statements.put(b"s", A)

@@ -114,6 +114,31 @@ def test_a_domain_is_checked_inside_of_other_types(sql: str) -> None:
     assert verdict(sql, catalog=_typed()) == "default:opaque_function"
 
 
+@pytest.mark.parametrize("oid", [16471, 16512, 16513])
+def test_a_type_that_a_parameter_is_declared_with_runs_its_code(oid: int) -> None:
+    found = judgement("SELECT 1", catalog=_typed(), parameter_types=(oid,))
+    assert found.verdict.rule == "default:opaque_function"
+    assert found.facts.runs_code_when_planned
+
+
+def test_a_type_that_nobody_knows_is_opaque_and_missing() -> None:
+    found = judgement("SELECT 1", parameter_types=(99_999,))
+    assert found.verdict.rule == "default:opaque_function"
+    assert found.facts.missing == ("type with OID 99999",)
+    assert found.facts.runs_code_when_planned
+
+
+def test_a_type_of_a_parameter_that_runs_nothing() -> None:
+    found = judgement("SELECT 1", parameter_types=(16470,))
+    assert found.verdict.decision.word == "allow"
+    assert not found.facts.runs_code_when_planned
+
+
+def test_the_types_of_what_is_prepared_are_told() -> None:
+    found = facts("PREPARE q AS SELECT 1; PREPARE p (int, checked) AS SELECT $1")
+    assert found.prepared_types == ((), (16471,))
+
+
 def _typed() -> SchemaSnapshot:
     return shop(
         relations=(
