@@ -1,4 +1,5 @@
-FROM python:3.13-slim AS build
+# The full image has the C compiler with which the package is built.
+FROM python:3.13 AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 WORKDIR /src
 # The dependencies first: they change less often than the code, and this layer is the slow one.
@@ -7,7 +8,7 @@ RUN python -m venv /opt/holdgate \
     && /opt/holdgate/bin/pip install --no-cache-dir --require-hashes -r requirements/runtime.txt \
     && python -m venv /opt/build \
     && /opt/build/bin/pip install --no-cache-dir --require-hashes -r requirements/build.txt
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml setup.py README.md LICENSE ./
 COPY protocol/ protocol/
 COPY rules/ rules/
 COPY gateway/ gateway/

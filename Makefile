@@ -40,6 +40,10 @@ demo: $(DEMO_READY) ## Start PostgreSQL, sample data, the gateway and the manage
 test: $(DEV_STAMP) ## Run the whole test suite
 	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
+.PHONY: test-compiled
+test-compiled: $(DEV_STAMP) ## Compile what the wheel has compiled, and run its tests with that (needs a C compiler)
+	@$(BIN)/python -m tests.compiled $(ARGS)
+
 .PHONY: redteam
 redteam: $(DEV_STAMP) ## Run a corpus of attacks and innocent statements through a real gateway (CORPUS=FILE)
 	@$(BIN)/python -m tests.redteam $(CORPUS) $(ARGS)
@@ -105,10 +109,10 @@ UV ?= uv
 .PHONY: lock
 lock: ## Resolve the dependencies anew into requirements/ (needs uv; UV=/path/to/uv)
 	@command -v $(UV) >/dev/null || { echo 'make lock needs uv: install it, or say UV=/path/to/uv' >&2; exit 1; }
-	$(COMPILE) $(ARGS) pyproject.toml --extra demo --extra scan --extra apprise --group test --group check --group build -o requirements/dev.txt
+	$(COMPILE) $(ARGS) pyproject.toml --extra demo --extra scan --extra apprise --group test --group check --group build --group compile -o requirements/dev.txt
 	$(COMPILE) -c requirements/dev.txt pyproject.toml --extra demo --group build -o requirements/demo.txt
 	$(COMPILE) -c requirements/dev.txt pyproject.toml -o requirements/runtime.txt
-	$(COMPILE) -c requirements/dev.txt --group pyproject.toml:build -o requirements/build.txt
+	$(COMPILE) -c requirements/dev.txt --group pyproject.toml:build --group pyproject.toml:compile -o requirements/build.txt
 
 .PHONY: clean
 clean: ## Remove .venv, caches and the demo's data
