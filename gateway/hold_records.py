@@ -7,6 +7,7 @@ from gateway.store import Decision, Hold, HoldState, Place, Standing
 
 __all__ = [
     "checked_record",
+    "confirmed_record",
     "conflict_record",
     "decision_record",
     "escalation_record",
@@ -72,6 +73,18 @@ def checked_record(hold: Hold, at: datetime) -> AuditRecord:
     record = hold_record(hold, Kind.HOLD, "checked", reason=hold.reason)
     record.at = at
     record.details["criteria"] = [dict(one) for one in hold.criteria]
+    return record
+
+
+def confirmed_record(hold: Hold) -> AuditRecord:
+    """A record that whoever asked has confirmed it, how, and with the proof if there is one."""
+    confirmation = hold.confirmation
+    assert confirmation is not None, "only what was confirmed is recorded so"
+    record = hold_record(hold, Kind.HOLD, "confirmed", reason=None)
+    record.at = confirmation.at
+    record.details.update(digest=hold.digest, confirmed_by=confirmation.who, confirmed_how=confirmation.how)
+    if confirmation.proof is not None:
+        record.details["proof"] = dict(confirmation.proof)
     return record
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 from gateway.store import Grantable, Hold
-from rules import NO_MARGIN, UNSAID, Affected, Intent, Margin, Stage
+from rules import NO_MARGIN, UNSAID, Affected, Confirm, Intent, Margin, Stage
 
 __all__ = [
     "PREVIEWED",
@@ -61,7 +61,7 @@ class HoldRequest:
     session's statements before it, ``intent`` is what the requester says of it, and
     ``breaks_glass`` that they may, and want to, let it run without anybody's approval, ``all_met`` that all
     criteria of its rule are. ``check_seconds`` is how long those may be checked that are ``checking``, None where none
-    is. ``margin`` is by how much it may
+    is. ``confirm`` is how whoever asks has to confirm it before people are asked. ``margin`` is by how much it may
     change more rows than were previewed, ``uncounted`` why no number of them can be enforced, and ``grantable`` what
     of it may be granted. ``affected`` is
     whose data it exports and deletes, in the database that ``place`` names for all who reach it.
@@ -95,6 +95,7 @@ class HoldRequest:
     margin: Margin = NO_MARGIN
     uncounted: str | None = None
     grantable: Grantable | None = None
+    confirm: Confirm | None = None
     transaction_open_since: datetime | None = None
     place: str = ""
     affected: Sequence[Affected] = ()

@@ -18,12 +18,14 @@ from gateway.audit import AuditLog, AuditUnavailable
 from gateway.bus import Bus
 from gateway.clock import SYSTEM_CLOCK, Clock
 from gateway.config.model import Conflicts, Limits
+from gateway.confirming import AwaitingConfirmation, NothingToConfirm, ProveIntent, check_confirmable
 from gateway.conflicting import concern_of, in_the_way, must_end, only_warned
 from gateway.grants import Grants, checked_terms
 from gateway.hold_book import HoldBook, Waiter
 from gateway.hold_queue import HoldQueue
 from gateway.hold_records import (
     checked_record,
+    confirmed_record,
     conflict_record,
     decision_record,
     escalation_record,
@@ -60,6 +62,7 @@ from gateway.store import (
     BREAK_GLASS,
     BY_RULE,
     Concern,
+    Confirmation,
     ConflictFound,
     Decision,
     GrantRecord,
@@ -357,9 +360,14 @@ class Holds(HoldBook):
         if entry.resolved.is_set() or not entry.opened or self._deciding[hold.id]:
             return True
         fresh = hold.decisions[len(entry.hold.decisions) :]
-        if not fresh and hold.state is HoldState.PENDING:
+        confirmed = hold.confirmation is not None and entry.hold.confirmation is None
+        if not fresh and not confirmed and hold.state is HoldState.PENDING:
             return True
         try:
+            if confirmed:
+                record = confirmed_record(hold)
+                record.details["elsewhere"] = True
+                await self._audit.intent(record)
             for number, decision in enumerate(fresh, 1):
                 state = hold.state if number == len(fresh) and hold.decided else HoldState.PENDING
                 record = decision_record(hold, decision, state)
@@ -370,7 +378,7 @@ class Holds(HoldBook):
                 await self.end(hold.id, HoldState.INTERRUPTED, "the approval could not be recorded")
                 return True
         if hold.state is HoldState.PENDING:
-            self._move(hold, "hold.decided", elsewhere=True)
+            self._move(hold, "hold.decided" if fresh else "hold.confirmed", elsewhere=True)
         else:
             self.settle(hold, elsewhere=True)
         return True
@@ -398,7 +406,7 @@ class Holds(HoldBook):
         stage wants one, once nothing else stands in the way. Raises what it raises, :class:`HoldNotFound`,
         :class:`NotAllowed`, :class:`InvalidReason`, :class:`InvalidCeiling` for a number of rows that cannot be
         enforced, :class:`AlreadyResolved` for whoever comes too late, :class:`AlreadyDecided` for whoever would
-        count twice, and :class:`StillChecking` where people are not asked yet.
+        count twice, and :class:`StillChecking` and :class:`AwaitingConfirmation` where people are not asked yet.
         """
         voter = Voter(who, who_groups, who_roles, absent)
         hold = await self.get(hold_id)
@@ -420,6 +428,8 @@ class Holds(HoldBook):
         ways = hold.stages[stage].step_up if approve else ()
         if approve and hold.checking(self._clock.now()):
             raise StillChecking(hold)
+        if approve and hold.awaits_confirmation:
+            raise AwaitingConfirmation(hold)
         proof = await proven(hold, ways, prove)
         decision = Decision(
             who, verdict, text, self._clock.now(), how, stage, deputy_for, most, granted=grant
@@ -427,6 +437,20 @@ class Holds(HoldBook):
         if proof is not None:
             decision = dataclasses.replace(decision, step_up=proof.way, proof=proof.evidence)
         return await complete(self._decide(hold, voter, decision), name=f"decide {hold_id}")
+
+    async def confirm(self, hold_id: str, *, who: str, by_link: bool, prove: ProveIntent) -> Hold:
+        """Whoever asked means it: from now on people are asked. Returns the hold as it then is.
+
+        Raises what ``prove`` does, :class:`HoldNotFound`, :class:`NotAllowed`, :class:`AlreadyResolved` and
+        :class:`NothingToConfirm`, which a second confirmation is.
+        """
+        hold = await self.get(hold_id)
+        check_confirmable(hold, who, by_link=by_link)
+        if not self._audit.healthy:
+            raise AuditUnavailable("nothing can be confirmed while the audit cannot be written")
+        proof = await prove(hold)
+        confirmation = Confirmation(who, proof.way, self._clock.now(), proof.evidence)
+        return await complete(self._confirm(hold, confirmation, by_link), name=f"confirm {hold_id}")
 
     async def get(self, hold_id: str) -> Hold:
         """The hold. Raises :class:`HoldNotFound`."""
@@ -475,6 +499,7 @@ class Holds(HoldBook):
             checking_until=None
             if request.check_seconds is None
             else opened + timedelta(seconds=request.check_seconds),
+            confirm=request.confirm,
             transaction_open_since=request.transaction_open_since,
             digest=request.digest,
             obligations=tuple(request.obligations),
@@ -605,6 +630,31 @@ class Holds(HoldBook):
         else:
             self.settle(hold)
         return hold
+
+    async def _confirm(self, hold: Hold, confirmation: Confirmation, by_link: bool) -> Hold:
+        hold_id = hold.id
+        self._deciding[hold_id] += 1
+        try:
+            if not await self._store.confirm_hold(hold_id, confirmation):
+                await self._expired_by_now(hold_id)
+                check_confirmable(await self.get(hold_id), confirmation.who, by_link=by_link)
+                raise NothingToConfirm(f"{hold_id} was confirmed at the same moment", hold)
+            hold = await self.get(hold_id)
+            try:
+                await self._audit.intent(confirmed_record(hold))
+            except AuditUnavailable:
+                await self._end(hold_id, HoldState.INTERRUPTED, "the confirmation could not be recorded")
+                raise
+        finally:
+            self._deciding[hold_id] -= 1
+            self._deciding += Counter()
+        self._move(hold, "hold.confirmed")
+        return hold
+
+    async def _expired_by_now(self, hold_id: str) -> None:
+        hold = await self.get(hold_id)
+        if hold.state is HoldState.PENDING and hold.expires_at <= self._clock.now():
+            await self._expired(hold_id)
 
     async def _ticket(self, hold: Hold, concern: Concern | None) -> Hold:
         asked = hold.checking_until is None

@@ -15,7 +15,15 @@ from typing import Any
 from webauthn import verify_authentication_response
 from webauthn.helpers import base64url_to_bytes
 
-__all__ = ["ProofInvalid", "Signed", "challenge_for", "check_approval", "digest_of", "read_proof"]
+__all__ = [
+    "ProofInvalid",
+    "Signed",
+    "challenge_for",
+    "check_approval",
+    "check_confirmation",
+    "digest_of",
+    "read_proof",
+]
 
 VERSION = 1
 
@@ -81,8 +89,18 @@ def read_proof(proof: Mapping[str, Any]) -> Signed:
 
 def check_approval(proof: Mapping[str, Any], *, hold_id: str, digest: str, who: str) -> Signed:
     """The proof, if it is that ``who`` approved the hold of this id and digest. Raises :class:`ProofInvalid`."""
+    return _check("approve", proof, hold_id, digest, who)
+
+
+def check_confirmation(proof: Mapping[str, Any], *, hold_id: str, digest: str, who: str) -> Signed:
+    """The proof, if it is that ``who``, who asked, confirmed the hold of this id and digest. Raises
+    :class:`ProofInvalid`."""
+    return _check("confirm", proof, hold_id, digest, who)
+
+
+def _check(purpose: str, proof: Mapping[str, Any], hold_id: str, digest: str, who: str) -> Signed:
     signed = read_proof(proof)
-    expected = {"holdgate": "approve", "v": VERSION, "who": who, "hold": hold_id, "digest": digest}
+    expected = {"holdgate": purpose, "v": VERSION, "who": who, "hold": hold_id, "digest": digest}
     for name, value in expected.items():
         if signed.said.get(name) != value:
             raise ProofInvalid(f"it was signed for something else ({name})")

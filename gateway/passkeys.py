@@ -26,7 +26,15 @@ from webauthn.helpers.structs import (
 
 from gateway.clock import SYSTEM_CLOCK, Clock
 from gateway.config import Config, passkey_host
-from gateway.passkey_proof import ProofInvalid, Signed, challenge_for, check_approval, digest_of, read_proof
+from gateway.passkey_proof import (
+    ProofInvalid,
+    Signed,
+    challenge_for,
+    check_approval,
+    check_confirmation,
+    digest_of,
+    read_proof,
+)
 from gateway.step_up import StepUpFailed
 from gateway.store import Hold, PasskeyRecord, PasskeyStore
 
@@ -117,6 +125,10 @@ class Passkeys:
         """What a browser needs to sign an approval of ``hold``. Raises :class:`NoPasskey`."""
         return await self._options("approve", user, hold=hold.id, digest=hold.digest)
 
+    async def confirmation_options(self, user: str, hold: Hold) -> dict[str, Any]:
+        """What a browser needs to sign that ``user`` asks for ``hold``. Raises :class:`NoPasskey`."""
+        return await self._options("confirm", user, hold=hold.id, digest=hold.digest)
+
     async def change_options(self, user: str) -> dict[str, Any]:
         """What a browser needs to sign a change of ``user``'s proofs. Raises :class:`NoPasskey`."""
         return await self._options("change", user)
@@ -129,6 +141,18 @@ class Passkeys:
         except ProofInvalid as error:
             raise StepUpFailed(f"the passkey's signature is not accepted: {error}") from None
         await self._use(record, signed, "approve")
+        return proof
+
+    async def prove_confirmation(
+        self, user: str, hold: Hold, credential: Mapping[str, Any]
+    ) -> dict[str, str]:
+        """The proof that ``user`` signed that they ask for ``hold``, for keeping. Raises :class:`StepUpFailed`."""
+        proof, record = await self._proof(user, credential)
+        try:
+            signed = check_confirmation(proof, hold_id=hold.id, digest=hold.digest, who=user)
+        except ProofInvalid as error:
+            raise StepUpFailed(f"the passkey's signature is not accepted: {error}") from None
+        await self._use(record, signed, "confirm")
         return proof
 
     async def prove_change(self, user: str, credential: Mapping[str, Any]) -> None:

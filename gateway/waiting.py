@@ -16,12 +16,14 @@ from gateway.arbiter import Arbiter, Ruling, shown_parameters, shown_sql
 from gateway.audit import AuditUnavailable
 from gateway.ceilings import uncounted
 from gateway.config import Config
+from gateway.confirming import unconfirmed
 from gateway.conflicting import place_of
 from gateway.criteria.rule import RuleCriteria, all_met
 from gateway.granting import grantable
 from gateway.hold_port import HoldPort
 from gateway.holds import ClaimRefused, ConflictingHold, Hold, HoldRequest, HoldsFull, HoldState, MustWaitFor
 from gateway.legal_holds import LegalHolds
+from gateway.notify.addressees import how_to_confirm
 from gateway.previews import Previewed, Previews, Subject
 from gateway.queueing import Ending, Queueing
 from gateway.recorder import Recorder
@@ -207,6 +209,7 @@ class Waiting:
                 all_met=all_met(criteria),
                 check_seconds=self._criteria.seconds(approval, criteria),
                 margin=approval.margin,
+                confirm=approval.confirm,
                 uncounted=uncounted(request, ruling, self._standing()),
                 place=place_of(self._config(), who.database),
                 affected=arbiter.affected(ruling),
@@ -249,7 +252,8 @@ class Waiting:
                 if hold.checking_until is not None:
                     hold = await self._checked_ticket(hold, ruling, arbiter, intent, ending)
             if hold.state is not HoldState.APPROVED:
-                return await self._refuse(ruling, statement_id, hold, 0.0, _unpunched(hold, clock.now()))
+                error = _unpunched(hold, clock.now(), self._config())
+                return await self._refuse(ruling, statement_id, hold, 0.0, error)
             first = await self._holds.in_turn(hold.id)
             if first is not None:
                 return await self._refuse(ruling, statement_id, hold, 0.0, _not_yet(hold, first))
@@ -425,6 +429,9 @@ class Waiting:
         """What changed while people thought: the policy, the requester, the approver. None: nothing."""
         if hold.standing is not None:
             return "not everybody who has to has approved it"
+        missing = unconfirmed(hold)
+        if missing is not None:
+            return missing
         config = self._config()
         if config.policy.version != ruling.policy_version:
             return "the policy changed while the statement waited"
@@ -489,6 +496,14 @@ class Waiting:
                 f"statement waits while the criteria of its rule are checked: hold {hold.id}",
                 detail=f"Rule {hold.rule}: {hold.reason}. It expires in {_span(left)}.",
                 hint="Cancel the statement to withdraw it.",
+                severity="NOTICE",
+            )
+        if hold.awaits_confirmation:
+            return ServerError(
+                sqlstate.WARNING,
+                f"statement {'waits' if first else 'still waits'} for your confirmation: hold {hold.id}",
+                detail=f"Rule {hold.rule}: {hold.reason}. Nobody is asked before. It expires in {_span(left)}.",
+                hint=f"{how_to_confirm(hold, self._config())} Cancel the statement to withdraw it.",
                 severity="NOTICE",
             )
         return ServerError(
@@ -565,11 +580,19 @@ def _outdated(hold: Hold, problem: str) -> ServerError:
     )
 
 
-def _unpunched(hold: Hold, now: datetime) -> ServerError:
+def _unpunched(hold: Hold, now: datetime, config: Config) -> ServerError:
     """What the client of a ticket that cannot be used reads."""
     if hold.state is HoldState.REJECTED:
         return _refusal(hold)
     left = max(0, round((hold.expires_at - now).total_seconds()))
+    if hold.awaits_confirmation:
+        return ServerError(
+            sqlstate.INSUFFICIENT_PRIVILEGE,
+            f"statement needs your confirmation: ticket {hold.id}",
+            detail=f"Rule {hold.rule}: {hold.reason}. Nobody is asked before. It expires in {_span(left)}. "
+            "Nothing was run.",
+            hint=f"{how_to_confirm(hold, config)} Run the same statement again once it is approved.",
+        )
     return ServerError(
         sqlstate.INSUFFICIENT_PRIVILEGE,
         f"statement needs approval: ticket {hold.id}",
@@ -602,6 +625,13 @@ def _refusal(hold: Hold) -> ServerError:
             f"hold {hold.id} was approved and expired: {hold.end_reason}",
             detail=asked,
             hint="Run the statement again when what it waited for is over.",
+        )
+    if hold.state is HoldState.EXPIRED and hold.confirm is not None and hold.confirmation is None:
+        return ServerError(
+            sqlstate.QUERY_CANCELED,
+            f"hold {hold.id} expired before you confirmed it",
+            detail=asked,
+            hint="Run the statement again, and confirm it in time.",
         )
     if hold.state is HoldState.EXPIRED:
         return ServerError(

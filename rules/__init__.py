@@ -4,7 +4,7 @@
 certainty is unreadable and gets the policy's default for that; nothing here raises for what a client sends.
 """
 
-from rules.approval import NO_MARGIN, Approval, Escalation, GrantLimits, Margin, Stage, joined, unmet
+from rules.approval import NO_MARGIN, Approval, Confirm, Escalation, GrantLimits, Margin, Stage, joined, unmet
 from rules.bulk import narrow
 from rules.capping import Cap, Demand, demands
 from rules.caps import Allowance
@@ -42,6 +42,7 @@ __all__ = [
     "Approval",
     "Boundary",
     "Cap",
+    "Confirm",
     "ConflictAction",
     "ConflictKind",
     "Containment",

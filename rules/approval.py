@@ -8,10 +8,12 @@ if TYPE_CHECKING:
     from rules.criteria import Criterion
 
 __all__ = [
+    "CONFIRMS",
     "DEFAULT_EXPIRY",
     "NO_MARGIN",
     "STEP_UPS",
     "Approval",
+    "Confirm",
     "Escalation",
     "GrantLimits",
     "Margin",
@@ -25,6 +27,11 @@ DEFAULT_EXPIRY: Final = 15 * 60.0
 
 STEP_UPS: Final = ("totp", "passkey")
 """How an approver can prove, at that moment, that they are not just a browser that was left open."""
+
+
+Confirm = Literal["second-factor", "email"]
+CONFIRMS: Final[tuple[Confirm, ...]] = ("second-factor", "email")
+"""How whoever asks says that it is they, and that they mean it, before anybody else is asked; the surer way first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +105,8 @@ class Approval:
     hold: Literal["wait", "ticket"] | None = None
     grants: GrantLimits | None = None
     """Whether an approver may grant more of the same shape."""
+    confirm: Confirm | None = None
+    """How whoever asks confirms it before people are asked, None where they need not."""
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -112,7 +121,8 @@ def joined(approvals: Sequence[Approval]) -> Approval:
     """What a hold takes that several rules ask for: the stages of each, but for those that others make needless.
 
     Whoever approved for one rule may approve for the next. The shortest wait and margin count, the glass may be
-    broken only by those who may for each, and the session waits if one of them says so.
+    broken only by those who may for each, the session waits if one of them says so, and of several ways to confirm it
+    takes the surest.
     """
     first, *others = approvals
     stages = list(first.stages)
@@ -129,6 +139,7 @@ def joined(approvals: Sequence[Approval]) -> Approval:
         tuple(group for group in first.break_glass if all(group in one.break_glass for one in others)),
         hold=next((word for word in _HOLDS if any(one.hold == word for one in approvals)), None),
         grants=_least([one.grants for one in approvals]),
+        confirm=next((way for way in CONFIRMS if any(one.confirm == way for one in approvals)), None),
     )
 
 

@@ -5,10 +5,12 @@ from collections.abc import Mapping, Set
 from typing import Final
 
 from rules.approval import (
+    CONFIRMS,
     DEFAULT_EXPIRY,
     NO_MARGIN,
     STEP_UPS,
     Approval,
+    Confirm,
     Escalation,
     GrantLimits,
     Margin,
@@ -22,7 +24,7 @@ __all__ = ["ApprovalReading", "known_members"]
 _STAGE_KEYS: Final = ("from", "quorum", "escalate", "repeat", "step_up")
 _SHORT_KEYS: Final = ("from", "quorum", "escalate", "step_up")
 """What may stand beside ``expires``, where one stage is all."""
-_WHOLE_KEYS: Final = ("expires", "margin", "break_glass", "grants")
+_WHOLE_KEYS: Final = ("expires", "margin", "break_glass", "grants", "confirm")
 _GRANT_KEYS: Final = ("max_for", "max_uses")
 _ESCALATION_KEYS: Final = ("to", "after")
 _PERCENT: Final = re.compile(r"([0-9]{1,5}) ?%")
@@ -75,10 +77,19 @@ class ApprovalReading(Reading):
         margin = self._margin(value.get("margin"), (*path, "margin"))
         glass = self._existing(value.get("break_glass", ()), (*path, "break_glass"))
         grants = self._grants(value.get("grants"), (*path, "grants"))
-        approval = Approval(stages, expires, margin, glass, grants=grants)
+        confirm = self._confirm(value.get("confirm"), (*path, "confirm"))
+        approval = Approval(stages, expires, margin, glass, grants=grants, confirm=confirm)
         if len(self._problems) == before:
             self._check_quorum(approval, path, several=several, askers=askers)
         return approval
+
+    def _confirm(self, value: object, path: Path) -> Confirm | None:
+        for way in CONFIRMS:
+            if value == way:
+                return way
+        if value is not None:
+            self._problem(path, f"must be {' or '.join(CONFIRMS)}")
+        return None
 
     def _margin(self, value: object, path: Path) -> Margin:
         if value is None:

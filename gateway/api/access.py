@@ -25,6 +25,8 @@ ACCESS: Final[dict[tuple[str, str], frozenset[Role]]] = {
     ("POST", "/api/v1/holds/{hold_id}/approve"): _APPROVER,
     ("POST", "/api/v1/holds/{hold_id}/reject"): _APPROVER,
     ("POST", "/api/v1/holds/{hold_id}/review"): _APPROVER,
+    ("POST", "/api/v1/holds/{hold_id}/confirm"): _ANY,
+    ("POST", "/api/v1/holds/{hold_id}/confirm/passkey"): _ANY,
     ("GET", "/api/v1/reviews"): _ANY,
     ("GET", "/api/v1/queue"): _ANY,
     ("GET", "/api/v1/grants"): _ANY,
@@ -71,10 +73,13 @@ PUBLIC: Final[frozenset[tuple[str, str]]] = frozenset(
         ("POST", "/login"),
         ("GET", "/"),
         ("GET", "/holds/{hold_id}"),
+        ("GET", "/confirm/{hold_id}"),
+        ("POST", "/confirm/{hold_id}"),
         ("GET", "/console/{name}"),
     }
 )
-"""Routes that anybody may call: health, the description of the API, signing in, and the page's own files."""
+"""Routes that anybody may call: health, the description of the API, signing in, the links by
+which a hold is confirmed, and the page's own files."""
 
 TOKEN_OR_OPEN: Final = ("GET", "/metrics")
 """The one guarded route that ``admin.open_metrics`` opens."""

@@ -18,8 +18,9 @@ from gateway.api.guard import Guard
 from gateway.api.oidc import Provider
 from gateway.api.problems import MEDIA_TYPE, Problem, http_error, invalid_request, send_problem, unavailable
 from gateway.api.routes_change import add_changing_routes
+from gateway.api.routes_confirm import add_confirm_routes
 from gateway.api.routes_grants import add_grant_routes
-from gateway.api.routes_holds import add_hold_routes
+from gateway.api.routes_holds import add_hold_routes, shown_to
 from gateway.api.routes_look import add_looking_routes
 from gateway.api.routes_notifications import add_notification_routes
 from gateway.api.routes_oidc import add_oidc_routes
@@ -79,6 +80,7 @@ def create_app(services: Services, *, heartbeat: float = HEARTBEAT_SECONDS) -> M
     add_passkey_routes(app, services, guard)
     add_hold_routes(app, services, guard)
     add_grant_routes(app, services, guard)
+    add_confirm_routes(app, services, guard, shown_to(services))
     add_looking_routes(app, services, guard, app.streams)
     add_changing_routes(app, services, guard)
     add_notification_routes(app, services, guard)

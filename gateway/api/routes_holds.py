@@ -1,7 +1,7 @@
 """Holds: what waits, and the two decisions a person can take."""
 
 import re
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Path, Query, Request
@@ -22,6 +22,7 @@ from gateway.api.schemas import (
 )
 from gateway.api.services import Services
 from gateway.api.sign_ins import address_of, note
+from gateway.confirming import AwaitingConfirmation
 from gateway.hold_terms import PREVIEWED, InvalidGrant, MaxRows, ReviewClosed
 from gateway.holds import (
     AlreadyDecided,
@@ -35,12 +36,13 @@ from gateway.holds import (
     StillChecking,
 )
 from gateway.passkeys import NoPasskeysHere
+from gateway.people import same_person
 from gateway.step_up import Proof, Prove, StepUpFailed, StepUpRequired, nothing_proven
 from gateway.store import GrantTerms
 from gateway.totp import NoKey
 from gateway.voting import Voter, has_say
 
-__all__ = ["add_hold_routes"]
+__all__ = ["add_hold_routes", "shown_to"]
 
 HoldId = Annotated[str, Path(description="H- and 26 characters")]
 _ID = re.compile("H-[0-9A-Z]{26}")
@@ -77,7 +79,8 @@ def add_hold_routes(app: FastAPI, services: Services, guard: Guard) -> None:
     ) -> HoldOut:
         """It runs once, as it was held, as soon as every stage has its people; until then the answer is a hold that
         is still pending. 403 for one's own statement and for whoever is in none of the groups that are asked; 409,
-        with the hold, for whoever has approved it before, while its criteria are being checked, and when it was decided
+        with the hold, for whoever has approved it before, while its criteria are being checked or whoever
+        asked has not confirmed it, and when it was decided
         or nobody waits any more; 422 for a
         number of rows that cannot be enforced, and for a ``grant`` that the rule does not let be given. Of several
         approvals the lowest number of rows counts, and a grant comes into being, in the least of what they say, only if
@@ -192,6 +195,10 @@ async def _answered(call: Awaitable[Hold], voter: Voter) -> HoldOut:
         raise Problem(
             409, f"{error}.", kind="criteria-being-checked", extra=_with(error.hold, voter)
         ) from None
+    except AwaitingConfirmation as error:
+        raise Problem(
+            409, f"{error}.", kind="awaiting-confirmation", extra=_with(error.hold, voter)
+        ) from None
     except AlreadyDecided as error:
         raise Problem(409, f"{error}.", kind="already-decided", extra=_with(error.hold, voter)) from None
     except AlreadyResolved as error:
@@ -219,6 +226,11 @@ def _voter(services: Services, principal: Principal) -> Voter:
     return Voter(principal.name, principal.groups, principal.roles, absent)
 
 
+def shown_to(services: Services) -> Callable[[Hold, Principal], HoldOut]:
+    """Shows holds to whoever asks for them."""
+    return lambda hold, principal: _shown(hold, _voter(services, principal))
+
+
 def _with(hold: Hold, voter: Voter) -> dict[str, object]:
     return {"hold": _shown(hold, voter).model_dump(mode="json")}
 
@@ -229,4 +241,5 @@ def _shown(hold: Hold, voter: Voter) -> HoldOut:
         has_say(hold, voter)
     except NotAllowed as error:
         cannot = str(error)
-    return HoldOut.model_validate({**hold.to_dict(), "cannot_decide": cannot})
+    yours = same_person(voter.name, hold.user)
+    return HoldOut.model_validate({**hold.to_dict(), "cannot_decide": cannot, "yours": yours})

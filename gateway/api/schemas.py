@@ -14,6 +14,7 @@ __all__ = [
     "CheckIn",
     "CheckOut",
     "CodeIn",
+    "ConfirmationOut",
     "DecisionOut",
     "DeviceIn",
     "DeviceOut",
@@ -424,9 +425,18 @@ class PlaceOut(BaseModel):
     room_at: Time | None
 
 
+class ConfirmationOut(BaseModel):
+    """That whoever asked has confirmed it. ``how``: totp, passkey, or email for the link that they were sent."""
+
+    who: str
+    how: str
+    at: Time
+
+
 class HoldOut(BaseModel):
     """A statement that waits, or waited, for a decision. ``cannot_decide`` is why whoever asks has no say in it, null
-    where they have one."""
+    where they have one; ``yours`` is whether it is their own. ``confirm`` is how whoever asked has to confirm it before
+    anybody can approve it, ``confirmation`` that they did."""
 
     id: str
     state: Literal["pending", "approved", "rejected", "expired", "withdrawn", "abandoned", "interrupted"]
@@ -459,6 +469,8 @@ class HoldOut(BaseModel):
     use_by: Time | None
     checking_until: Time | None
     conflicts: list[ConflictOut]
+    confirm: Literal["second-factor", "email"] | None
+    confirmation: ConfirmationOut | None
     transaction_open_since: Time | None
     opened_at: Time
     expires_at: Time
@@ -475,6 +487,7 @@ class HoldOut(BaseModel):
     digest: str
     outcome: OutcomeOut | None
     cannot_decide: str | None
+    yours: bool
 
 
 class OccupiedOut(BaseModel):

@@ -13,7 +13,7 @@ _PAGE = """<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Holdgate: sign in</title>
+<title>{title}</title>
 <link rel="icon" href="/console/icon.svg" type="image/svg+xml">
 <link rel="stylesheet" href="/console/console.css">
 </head>
@@ -27,9 +27,9 @@ _PAGE = """<!doctype html>
 """
 
 
-def page(content: str, status: int = 200) -> HTMLResponse:
+def page(content: str, status: int = 200, *, title: str = "Holdgate: sign in") -> HTMLResponse:
     """A page of its own; ``content`` is HTML, with what comes from outside escaped."""
-    return HTMLResponse(_PAGE.format(content=content), status)
+    return HTMLResponse(_PAGE.format(content=content, title=title), status)
 
 
 def address_of(request: Request) -> str:

@@ -5,10 +5,10 @@ signature, the key, and the challenge, which names the hold and the digest of wh
 opened the hold has the same digest beside the statement; the record of the passkey says whose key it is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from gateway.passkey_proof import ProofInvalid, check_approval
+from gateway.passkey_proof import ProofInvalid, check_approval, check_confirmation
 
 __all__ = ["ProofCheck"]
 
@@ -37,22 +37,29 @@ class ProofCheck:
                 str(details.get("public_key")),
             )
         elif record.get("kind") == "decision" and "proof" in details:
-            self._check(record, details)
+            deciders = record.get("approved_by") or [None]
+            self._check(record, details, str(deciders[0]), check_approval)
+        elif record.get("kind") == "hold" and record.get("tag") == "confirmed" and "proof" in details:
+            self._check(record, details, str(details.get("confirmed_by")), check_confirmation)
 
-    def _check(self, record: Mapping[str, Any], details: Mapping[str, Any]) -> None:
+    def _check(
+        self,
+        record: Mapping[str, Any],
+        details: Mapping[str, Any],
+        who: str,
+        check: Callable[..., object],
+    ) -> None:
         self.checked += 1
         hold_id, digest, proof = str(record.get("hold_id")), details.get("digest"), details["proof"]
-        deciders = record.get("approved_by") or [None]
-        who = str(deciders[0])
         if not isinstance(proof, dict):
             self._fault(record, "its proof cannot be read")
             return
         opened = self._digests.get(hold_id)
         if opened is not None and opened != digest:
-            self._fault(record, "it approves something else than what was held")
+            self._fault(record, "it is for something else than what was held")
             return
         try:
-            check_approval(proof, hold_id=hold_id, digest=str(digest), who=who)
+            check(proof, hold_id=hold_id, digest=str(digest), who=who)
         except ProofInvalid as error:
             self._fault(record, f"its proof is not good: {error}")
             return

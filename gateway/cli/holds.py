@@ -23,6 +23,7 @@ _EVENTS = {
     "hold.decided": "approved in part",
     "hold.escalated": "escalated",
     "hold.checked": "its criteria are checked",
+    "hold.confirmed": "its requester has confirmed it",
     "hold.queued": "waits for room",
     "hold.conflict": "is not the only one about these people",
     "hold.released": "runs",

@@ -10,6 +10,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from gateway.config.checks import check_criteria, read_checks
+from gateway.config.confirmations import check_confirmations
 from gateway.config.conflicts import read_conflicts
 from gateway.config.deputies import read_deputies
 from gateway.config.document import parse_document
@@ -122,6 +123,8 @@ def _assemble(top: Section, file: Path, text: str) -> Config | None:
     rules = None if policy is None else [rule.name for rule in policy.rules]
     notifications = read_notifications(top, users, groups, rules)
     conflicts = read_conflicts(top, policy, databases)
+    if policy is not None:
+        check_confirmations(top, policy, store, admin, notifications.values())
     tests = read_policy_tests(top)
     if policy is None:
         return None

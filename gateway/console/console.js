@@ -161,7 +161,7 @@ function linkState(on) {
   link.hidden = false;
   link.className = on ? "link on" : "link off";
   link.textContent = on ? "Live" : "Connection lost. What you see may be old. Trying again…";
-  for (const button of document.querySelectorAll(".decide button, .close button")) button.disabled = !on;
+  for (const button of document.querySelectorAll(".decide button, .close button, .own button")) button.disabled = !on;
 }
 
 function listen() {
@@ -178,7 +178,7 @@ function listen() {
     /* Closed for good: the gateway refused, most likely because the session is over. Asking says so. */
     if (events.readyState === EventSource.CLOSED) setTimeout(retry, 2000, events);
   });
-  for (const kind of ["hold.opened", "hold.decided", "hold.escalated", "hold.resolved", "hold.released", "hold.outcome", "hold.previewed", "hold.checked", "hold.conflict", "hold.reviewed", "hold.queued", "queue.moved", "grant.revoked", "grant.used", "reset"]) {
+  for (const kind of ["hold.opened", "hold.decided", "hold.escalated", "hold.resolved", "hold.released", "hold.outcome", "hold.previewed", "hold.checked", "hold.conflict", "hold.reviewed", "hold.confirmed", "hold.queued", "queue.moved", "grant.revoked", "grant.used", "reset"]) {
     events.addEventListener(kind, refresh);
   }
   events.addEventListener("signed-out", () => signedOut("You were signed out: the session ended or your roles changed."));
@@ -308,6 +308,7 @@ function cardOf(hold) {
   if (hold.ticket) hidden += show(part("why"), `${hold.reason} (asked for by ticket: the session does not wait)`);
   part("transaction").hidden = !hold.transaction_open_since;
   wireDecision(card, hold);
+  wireConfirmation(card, hold);
   drawStages(card, hold);
   return card;
 }
@@ -444,6 +445,51 @@ function drawStages(card, hold) {
   show(part("cannot"), cannot);
   if (cannot) part("buttons").hidden = part("confirm").hidden = true;
   else if (part("confirm").hidden) part("buttons").hidden = false;
+  drawConfirmation(card, hold);
+}
+
+/* Before anybody else is asked, whoever asked may have to confirm it. */
+
+function drawConfirmation(card, hold) {
+  const part = (name) => card.querySelector(`.${name}`);
+  const waits = Boolean(hold.confirm && !hold.confirmation);
+  const byLink = hold.confirm === "email";
+  part("unconfirmed").hidden = !waits;
+  part("own").hidden = !waits || !hold.yours || byLink;
+  part("approve").hidden = waits;
+  if (!waits) return;
+  const own = byLink ? "Confirm it by the link that was sent to you by e-mail: nobody is asked before." : "Confirm that you ask for this: nobody is asked before.";
+  show(part("unconfirmed"), hold.yours ? own : `${hold.user} has to confirm it before it can be approved.`);
+  if (hold.yours) part("cannot").hidden = true;
+}
+
+function wireConfirmation(card, hold) {
+  const part = (name) => card.querySelector(`.${name}`);
+  const code = part("own-code");
+  code.id = `own-${hold.id}`;
+  part("own-label").htmlFor = code.id;
+  part("own").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    part("own-error").hidden = true;
+    part("own-yes").disabled = true;
+    try {
+      const body = {};
+      if (code.value.trim()) body.totp = code.value;
+      else body.passkey = await passkeySign((await call("POST", `/api/v1/holds/${hold.id}/confirm/passkey`)).options);
+      await call("POST", `/api/v1/holds/${hold.id}/confirm`, body);
+      result(hold, `Confirmed: ${verbs(hold)} on ${hold.database}. Others are asked now.`, "good");
+    } catch (failure) {
+      if (failure.status === 409) result(hold, `Too late. ${failure.message}`, "");
+      else if (state.me) {
+        part("own-error").textContent = failure.message;
+        part("own-error").hidden = false;
+        code.focus();
+      }
+    } finally {
+      code.value = "";
+      part("own-yes").disabled = false;
+    }
+  });
 }
 
 const escalated = (stage) => stage.escalation && stage.escalation.at && Date.parse(stage.escalation.at) <= Date.now() + state.skew;

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 
 from gateway.config import Channel, Config, EmailChannel
 from gateway.config.notifications import ADDRESS
-from gateway.notify.selection import ASKED, ESCALATED, REVIEW
+from gateway.notify.selection import ASKED, CONFIRM, ESCALATED, REVIEW
 from gateway.notify.sender import Addressees
 from gateway.people import People, same_person
 from gateway.store import Hold, HoldState, Message
@@ -18,9 +18,9 @@ _TOLD = (HoldState.APPROVED, HoldState.REJECTED, HoldState.EXPIRED, HoldState.IN
 async def addressees_of(
     message: Message, hold: Hold, channel: Channel, config: Config, people: People
 ) -> Addressees:
-    """Approvers, where they are asked; whoever asked, where it was decided."""
+    """Approvers, where they are asked; whoever asked, where it was decided, or is to be confirmed."""
     if message.event not in (ASKED, ESCALATED, REVIEW):
-        if hold.state not in _TOLD:
+        if hold.state not in _TOLD and message.event != CONFIRM:
             return Addressees()
         requester = config.users.get(hold.user)
         return Addressees(
@@ -56,3 +56,15 @@ def mail_addresses(names: Iterable[str], channel: Channel, config: Config) -> tu
         if address is not None:
             found.append(address)
     return tuple(found)
+
+
+def how_to_confirm(hold: Hold, config: Config) -> str:
+    """What whoever asked has to do before anybody else is asked, in one sentence."""
+    if hold.confirm != "email":
+        url = config.admin.public_url
+        where = f"at {url}/#{hold.id}" if url is not None else "on the page of the management port"
+        return f"Confirm it {where}, with your authenticator or a passkey."
+    servers = [channel for channel in config.notifications.values() if isinstance(channel, EmailChannel)]
+    if not any(mail_addresses([hold.user], channel, config) for channel in servers):
+        return f"No e-mail address of {hold.user} is known: ask the operator of the gateway to add one."
+    return "Follow the link that is sent to you by e-mail."

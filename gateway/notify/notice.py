@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from gateway.audit.redact import redact_literals
 from gateway.config.channels import SqlText
-from gateway.notify.selection import ASKED, ESCALATED, REVIEW
+from gateway.notify.selection import ASKED, CONFIRM, ESCALATED, REVIEW
 from gateway.store import Hold, HoldState, Message, iso
 from gateway.text import one_line, visible
 
@@ -69,9 +69,14 @@ class Notice:
         return "\n".join(lines)
 
 
-def notice_of(message: Message, hold: Hold, sql: SqlText, public_url: str | None) -> Notice:
-    """What ``message`` says of ``hold`` as it is now."""
+def notice_of(
+    message: Message, hold: Hold, sql: SqlText, public_url: str | None, confirm: str | None = None
+) -> Notice:
+    """What ``message`` says of ``hold`` as it is now; ``confirm`` is the link by which it is confirmed, for whoever
+    asked."""
     link = None if public_url is None else f"{public_url}/#{hold.id}"
+    if message.event == CONFIRM and confirm is not None:
+        link = confirm
     return Notice(
         id=message.id,
         event=message.event,
@@ -110,6 +115,8 @@ def _title(event: str, hold: Hold) -> str:
     what = f"{' and '.join(hold.actions) or 'a statement'} on {', '.join(hold.relations) or hold.database}"
     if event == ASKED:
         return f"{hold.user} asks for approval: {what}"
+    if event == CONFIRM:
+        return f"Confirm that you ask for this: {what}"
     if event == ESCALATED:
         return f"Still waits for approval: {what}, asked by {hold.user}"
     if event == REVIEW:
@@ -141,6 +148,9 @@ def _facts(message: Message, hold: Hold) -> dict[str, str]:
         "Expires": (iso(hold.expires_at) or "") if hold.state is HoldState.PENDING else "",
         "Decision": decision.reason if decision is not None and not hold.breaks_glass else "",
         "Ended": hold.end_reason or "",
+        "If it was not you": "do nothing, so that it does not run, and tell the operator of the gateway"
+        if message.event == CONFIRM
+        else "",
     }
 
 

@@ -16,6 +16,7 @@ from typing import Final
 from gateway import clock
 from gateway.bus import Bus, Event
 from gateway.config import Channel, Config
+from gateway.confirming import confirm_link
 from gateway.metrics import Metrics
 from gateway.notify.addressees import addressees_of
 from gateway.notify.channels import make_sender
@@ -208,7 +209,10 @@ class Notifier:
         config = self._config()
         to = await addressees_of(message, hold, channel, config, self._people)
         receipts = await self._store.receipts(hold.id, channel.name)
-        notice = notice_of(message, hold, channel.sql, config.admin.public_url)
+        url, key = config.admin.public_url, config.store.key
+        by_link = hold.confirm == "email" and url is not None and key is not None
+        confirm = confirm_link(hold, url or "", key or "") if by_link else None
+        notice = notice_of(message, hold, channel.sql, url, confirm)
         async with asyncio.timeout(channel.timeout):
             return await sender.send(notice, to, receipts)
 

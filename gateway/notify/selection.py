@@ -1,14 +1,16 @@
 """Which messages a change of a hold takes, by which channels. Everything follows from the hold: nothing waits here."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 
-from gateway.config import Channel, SlackChannel, WebhookChannel
+from gateway.config import Channel, EmailChannel, SlackChannel, WebhookChannel
 from gateway.store import BREAK_GLASS, BY_GRANT, BY_RULE, Announce, Change, Hold, HoldState, Note
 
-__all__ = ["ASKED", "ESCALATED", "RESOLVED", "REVIEW", "announcer", "notes", "outdated"]
+__all__ = ["ASKED", "CONFIRM", "ESCALATED", "RESOLVED", "REVIEW", "announcer", "notes", "outdated"]
 
 ASKED, ESCALATED, RESOLVED, REVIEW = "asked", "escalated", "resolved", "review"
+CONFIRM = "confirm"
+"""Whoever asked is asked to confirm it. This is part of the hold, and goes out whatever ``events`` say."""
 
 
 def announcer(channels: Callable[[], Mapping[str, Channel]]) -> Announce:
@@ -19,9 +21,13 @@ def announcer(channels: Callable[[], Mapping[str, Channel]]) -> Announce:
 
 def notes(change: Change, hold: Hold, channels: Iterable[Channel]) -> list[Note]:
     """The messages that ``change``, which ``hold`` has just seen, takes."""
+    known = tuple(channels)
+    if hold.awaits_confirmation:
+        # Not written twice: what was not said when it was opened is said when it is ready.
+        return _to_confirm(hold, known) if change in (Change.OPENED, Change.READY) else []
     return [
         note
-        for channel in channels
+        for channel in known
         if not channel.rules or hold.rule in channel.rules
         for note in (_ended if change is Change.RESOLVED else _asked)(hold, channel)
         if note.event in channel.events
@@ -31,6 +37,8 @@ def notes(change: Change, hold: Hold, channels: Iterable[Channel]) -> list[Note]
 def outdated(event: str, stage: int, hold: Hold, channel: Channel) -> str | None:
     """Why a message need not be sent any more, None where it is to be. Programs are told of what was, people of what
     they can do something about."""
+    if event == CONFIRM:
+        return None if hold.awaits_confirmation else "there is nothing to confirm any more"
     if event not in (ASKED, ESCALATED) or (event == ASKED and isinstance(channel, WebhookChannel)):
         return None
     if hold.state is not HoldState.PENDING:
@@ -39,6 +47,18 @@ def outdated(event: str, stage: int, hold: Hold, channel: Channel) -> str | None
     if standing is None or standing.number != stage:
         return "the hold waits for others by now"
     return None
+
+
+def _to_confirm(hold: Hold, channels: Sequence[Channel]) -> list[Note]:
+    """By one mail server: one of those that are for such holds, if there is one."""
+    servers = [channel for channel in channels if isinstance(channel, EmailChannel)]
+    servers.sort(
+        key=lambda channel: (
+            bool(channel.rules and hold.rule not in channel.rules)
+            or not _serves(channel, hold.approval_groups)
+        )
+    )
+    return [Note(channel.name, CONFIRM) for channel in servers[:1]]
 
 
 def _asked(hold: Hold, channel: Channel) -> list[Note]:

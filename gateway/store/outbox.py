@@ -20,7 +20,8 @@ class Change(StrEnum):
 
     OPENED = "opened"
     READY = "ready"
-    """Nothing is left to be done before people are asked: its criteria are checked."""
+    """Nothing is left to be done before people are asked: its criteria are checked, or whoever asked
+    has confirmed it."""
     DECIDED = "decided"
     RESOLVED = "resolved"
 

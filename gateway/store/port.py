@@ -14,6 +14,7 @@ from gateway.store.grants import GrantRecord
 from gateway.store.outbox import OutboxStore
 from gateway.store.places import Occupied, Stand
 from gateway.store.records import (
+    Confirmation,
     Conflict,
     Decision,
     Hold,
@@ -147,6 +148,9 @@ class HoldStore(Protocol):
     ) -> bool:
         """Keep what came of the criteria of a pending hold, and the decision of its rule, if there is one, which brings
         it to ``state``. False: it is not pending any more, or was over at ``at``."""
+
+    async def confirm_hold(self, hold_id: str, confirmation: Confirmation) -> bool:
+        """Keep that whoever asked means it. False: the hold is over, takes no confirmation, or has one."""
 
     async def review_hold(self, hold_id: str, review: Review) -> bool:
         """Close the review of a hold that ran without an approval. False: there is none that is open."""

@@ -10,13 +10,14 @@ from typing import Any, Final
 from gateway.store.grants import Grantable, GrantTerms
 from gateway.store.moments import iso
 from gateway.store.places import Place
-from rules import NO_MARGIN, UNSAID, Approval, ConflictAction, ConflictKind, Intent, Margin, Stage
+from rules import NO_MARGIN, UNSAID, Approval, Confirm, ConflictAction, ConflictKind, Intent, Margin, Stage
 from rules.conflicts import waits_for_earlier
 
 __all__ = [
     "BREAK_GLASS",
     "BY_GRANT",
     "BY_RULE",
+    "Confirmation",
     "Conflict",
     "Decision",
     "Hold",
@@ -104,6 +105,21 @@ class Conflict:
             "waits": self.waits,
             "about": list(self.about),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """That whoever asked means it. ``how``: totp, passkey, or email where it was by the link that they were sent;
+    ``proof`` is what of that can be checked afterwards."""
+
+    who: str
+    how: str
+    at: datetime
+    proof: Mapping[str, str] | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """Ready for JSON, without the proof."""
+        return {"who": self.who, "how": self.how, "at": iso(self.at)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +236,7 @@ class Hold:
     Until ``checking_until``, if that is not None, its criteria are being checked.
     ``grantable`` is what of it may be granted, ``grant_id`` the grant that it ran by, and ``granted_id``
     the one that came with its approval.
+    ``confirm`` is how whoever asked has to confirm it before people are asked, ``confirmation`` that they did.
     ``queue`` is where it waits for room once it is approved.
     ``released_at`` is set once, when the approval was used. ``instance`` is the gateway process whose session waits.
     """
@@ -260,6 +277,8 @@ class Hold:
     ticket: bool = False
     checking_until: datetime | None = None
     conflicts: tuple[Conflict, ...] = ()
+    confirm: Confirm | None = None
+    confirmation: Confirmation | None = None
     decisions: tuple[Decision, ...] = ()
     review: Review | None = None
     outcome: Outcome | None = None
@@ -280,6 +299,11 @@ class Hold:
         return (
             self.state is HoldState.PENDING and self.checking_until is not None and now < self.checking_until
         )
+
+    @property
+    def awaits_confirmation(self) -> bool:
+        """Whether whoever asked has yet to confirm it, so that nobody else is asked yet."""
+        return self.state is HoldState.PENDING and self.confirm is not None and self.confirmation is None
 
     @property
     def decided(self) -> bool:
@@ -345,6 +369,8 @@ class Hold:
         """How far each stage has come, in order."""
         found: list[Standing] = []
         since: datetime | None = self.opened_at
+        if self.confirm is not None:
+            since = None if self.confirmation is None else self.confirmation.at
         for number, stage in enumerate(self.stages):
             approvals = tuple(
                 one for one in self.decisions if one.stage == number and one.verdict == "approve"
@@ -401,6 +427,8 @@ class Hold:
             "use_by": iso(self.use_by),
             "checking_until": iso(self.checking_until),
             "conflicts": [conflict.to_dict() for conflict in self.conflicts],
+            "confirm": self.confirm,
+            "confirmation": None if self.confirmation is None else self.confirmation.to_dict(),
             "transaction_open_since": iso(self.transaction_open_since),
             "opened_at": iso(self.opened_at),
             "expires_at": iso(self.expires_at),

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import RowMapping
 
 from gateway.store.grants import Grantable, GrantTerms
-from gateway.store.records import Decision, Hold, HoldState, Outcome, Review, TokenRecord
+from gateway.store.records import Confirmation, Decision, Hold, HoldState, Outcome, Review, TokenRecord
 from rules import Escalation, Intent, Margin, Stage
 
 __all__ = ["decision_of", "decision_values", "hold_of", "hold_values", "token_of"]
@@ -43,6 +43,7 @@ def hold_values(hold: Hold) -> dict[str, object]:
         "ticket": hold.ticket,
         "checking_until": hold.checking_until,
         "grantable": None if hold.grantable is None else dataclasses.asdict(hold.grantable),
+        "confirm": hold.confirm,
         "transaction_open_since": hold.transaction_open_since,
         "digest": hold.digest,
         "instance": hold.instance,
@@ -108,6 +109,12 @@ def hold_of(row: RowMapping, decisions: tuple[Decision, ...]) -> Hold:
         uncounted=row["uncounted"],
         ticket=row["ticket"],
         checking_until=row["checking_until"],
+        confirm=row["confirm"],
+        confirmation=None
+        if row["confirmed_at"] is None
+        else Confirmation(
+            row["confirmed_by"], row["confirmed_how"], row["confirmed_at"], row["confirmed_proof"]
+        ),
         transaction_open_since=row["transaction_open_since"],
         digest=row["digest"],
         instance=row["instance"],

@@ -37,7 +37,16 @@ from gateway.store.grants import GrantRecord
 from gateway.store.listening import CHANNEL, listen
 from gateway.store.outbox import Change
 from gateway.store.port import HoldLimit, StoreInUse, StoreUnavailable
-from gateway.store.records import BREAK_GLASS, Decision, Hold, HoldState, Outcome, Review, TokenRecord
+from gateway.store.records import (
+    BREAK_GLASS,
+    Confirmation,
+    Decision,
+    Hold,
+    HoldState,
+    Outcome,
+    Review,
+    TokenRecord,
+)
 from gateway.store.rows import decision_of, decision_values, hold_of, hold_values, token_of
 from gateway.store.sql_conflicts import SqlConflicts
 from gateway.store.sql_grants import SqlGrants
@@ -351,6 +360,32 @@ class SqlStore(SqlPeople, SqlTotp, SqlPasskeys, SqlOutbox, SqlPlaces, SqlConflic
             await self._tell(connection, "checked" if decision is None else "resolved", hold_id)
             change = Change.READY if decision is None else Change.RESOLVED
             await self._announce_one(connection, change, hold_id)
+        return True
+
+    async def confirm_hold(self, hold_id: str, confirmation: Confirmation) -> bool:
+        """Keep a confirmation."""
+        proof = confirmation.proof
+        change = (
+            update(_holds)
+            .where(
+                _holds.c.id == hold_id,
+                _holds.c.state == HoldState.PENDING.value,
+                _holds.c.expires_at > confirmation.at,
+                _holds.c.confirm.is_not(None),
+                _holds.c.confirmed_at.is_(None),
+            )
+            .values(
+                confirmed_by=confirmation.who,
+                confirmed_how=confirmation.how,
+                confirmed_at=confirmation.at,
+                confirmed_proof=None if proof is None else dict(proof),
+            )
+        )
+        async with self._write() as connection:
+            if (await connection.execute(change)).rowcount != 1:
+                return False
+            await self._tell(connection, "confirmed", hold_id)
+            await self._announce_one(connection, Change.READY, hold_id)
         return True
 
     async def review_hold(self, hold_id: str, review: Review) -> bool:

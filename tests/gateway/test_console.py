@@ -472,6 +472,42 @@ async def test_an_approval_that_takes_a_code(browser: Browser, tmp_path: Path) -
         assert page.problems == []
 
 
+async def test_whoever_asked_confirms_it_first(browser: Browser, tmp_path: Path) -> None:
+    store = {"key": "0123456789abcdef0123456789abcdef"}
+    async with management(tmp_path, admin={"port": free_port()}, store=store) as desk:
+        desk.clock.ahead = 15 - desk.clock.now().timestamp() % 30
+        secret, _ = await desk.totp.begin("alice")
+        one_time = pyotp.TOTP(secret)
+        await desk.totp.confirm("alice", one_time.at(desk.clock.now()))
+        desk.clock.ahead += 90
+        hold = await desk.open(confirm="second-factor")
+        approver, asker = await browser.page(360, 800), await browser.page()
+        await sign_in(approver, desk, "carol")
+        await sign_in(asker, desk, "alice")
+        for page in (approver, asker):
+            await cards(page, 1)
+        assert await approver.text(".unconfirmed") == "alice has to confirm it before it can be approved."
+        assert not await approver.visible(".approve")
+        assert not await approver.visible(".own")
+        assert await approver.visible(".reject")
+        assert await approver.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        assert await asker.text(".unconfirmed") == "Confirm that you ask for this: nobody is asked before."
+        await asker.type(".own-code", "000000")
+        await asker.press("Enter")
+        await asker.until("document.querySelector('.own-error').innerText.includes('the code is wrong')")
+        await asker.type(".own-code", one_time.at(desk.clock.now()))
+        await asker.click(".own-yes")
+        await asker.until("document.querySelector('#banner').innerText.startsWith('Confirmed: ')")
+        await asker.until("document.querySelector('.unconfirmed').hidden")
+        await approver.until("document.querySelector('.approve').getClientRects().length")
+        assert not await approver.visible(".unconfirmed")
+        await approver.click(".approve")
+        await approver.click(".yes")
+        await cards(approver, 0)
+        assert (await desk.holds.get(hold.id)).state is HoldState.APPROVED
+        assert approver.problems == []
+
+
 async def test_an_approval_that_is_signed_with_a_passkey(browser: Browser, tmp_path: Path) -> None:
     """A passkey is made and used by a real browser, with an authenticator that the browser plays."""
     port = free_port()

@@ -89,6 +89,9 @@ def test_of_several_rules_the_stricter_terms_count() -> None:
     other = Approval((DPO,), 90, Margin(percent=20), ("b", "c"))
     assert joined([one, other]) == Approval((DPO,), 60, Margin(percent=10), ("b",))
     assert joined([one, other, Approval((DPO,), 30)]) == Approval((DPO,), 30)
+    ways = [Approval((DPO,), 30), Approval((DPO,), 30, confirm="email")]
+    assert joined(ways).confirm == "email"
+    assert joined([*ways, Approval((DPO,), 30, confirm="second-factor")]).confirm == "second-factor"
 
 
 def test_of_several_rules_each_has_to_let_it_be_granted() -> None:

@@ -60,6 +60,7 @@ def problems(approval: object, **rule: object) -> list[str]:
             {"from": ["dpo"], "break_glass": ["lead"]},
             Approval((Stage(("dpo",)),), break_glass=("lead",)),
         ),
+        ({"from": ["dpo"], "confirm": "email"}, Approval((Stage(("dpo",)),), confirm="email")),
         # Nobody is in it yet; that is as good as nobody being there.
         ({"from": ["empty"]}, Approval((Stage(("empty",)),))),
     ],
@@ -82,13 +83,13 @@ def test_what_is_written_and_what_it_means(written: object, meant: Approval) -> 
             {"from": ["dpo"], "repeat": True},
             [
                 ".repeat: unknown key; known here: from, quorum, escalate, step_up, stages, expires, margin, "
-                "break_glass, grants"
+                "break_glass, grants, confirm"
             ],
         ),
         (
             {"stages": [], "from": ["dpo"]},
             [
-                ".from: unknown key; known here: stages, expires, margin, break_glass, grants",
+                ".from: unknown key; known here: stages, expires, margin, break_glass, grants, confirm",
                 ".stages: 1 to 20 stages are needed",
             ],
         ),
@@ -111,6 +112,8 @@ def test_what_is_written_and_what_it_means(written: object, meant: Approval) -> 
             {"grants": {"max_for": "1h", "rows": 5}},
             [".grants.rows: unknown key; known here: max_for, max_uses"],
         ),
+        ({"confirm": "sms"}, [".confirm: must be second-factor or email"]),
+        ({"confirm": True}, [".confirm: must be second-factor or email"]),
         ({"margin": -1}, [".margin: must be a number of rows, or a part of those counted such as 10%"]),
         ({"margin": True}, [".margin: must be a number of rows, or a part of those counted such as 10%"]),
         ({"margin": "5"}, [".margin: must be a number of rows, or a part of those counted such as 10%"]),

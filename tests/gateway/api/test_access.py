@@ -31,6 +31,8 @@ WHO = {
     ("POST", "/login"): ANYBODY,
     ("GET", "/"): ANYBODY,
     ("GET", "/holds/{hold_id}"): ANYBODY,
+    ("GET", "/confirm/{hold_id}"): ANYBODY,
+    ("POST", "/confirm/{hold_id}"): ANYBODY,
     ("GET", "/console/{name}"): ANYBODY,
     ("GET", "/metrics"): "viewer approver auditor admin",
     ("GET", "/api/v1/me"): "viewer approver auditor admin",
@@ -40,6 +42,8 @@ WHO = {
     ("POST", "/api/v1/holds/{hold_id}/approve"): "approver",
     ("POST", "/api/v1/holds/{hold_id}/reject"): "approver",
     ("POST", "/api/v1/holds/{hold_id}/review"): "approver",
+    ("POST", "/api/v1/holds/{hold_id}/confirm"): "viewer approver auditor admin",
+    ("POST", "/api/v1/holds/{hold_id}/confirm/passkey"): "viewer approver auditor admin",
     ("GET", "/api/v1/reviews"): "viewer approver auditor admin",
     ("GET", "/api/v1/queue"): "viewer approver auditor admin",
     ("GET", "/api/v1/grants"): "viewer approver auditor admin",
@@ -153,7 +157,10 @@ async def granted(desk: Desk) -> str:
 async def ask(desk: Desk, key: tuple[str, str], user: str | None, *roles: Role) -> int:
     """The status of a request that is in order but for who sends it."""
     method, path = key
-    hold = await desk.open(breaks_glass=path.endswith("/review"))
+    hold = await desk.open(
+        breaks_glass=path.endswith("/review"),
+        **({"user": user or "nobody", "confirm": "second-factor"} if "/confirm" in path else {}),
+    )
     desk.sessions.sessions["S-1"] = SessionValue("S-1")
     token, _ = await desk.tokens.issue("grafana", {Role.VIEWER})
     now = desk.clock.now()
@@ -170,7 +177,10 @@ async def ask(desk: Desk, key: tuple[str, str], user: str | None, *roles: Role) 
     )
     body = BODIES.get(key)
     key_id = ""
-    if "totp" in path:
+    if path == "/api/v1/holds/{hold_id}/confirm":
+        code = await authenticator(desk, "", user or "nobody")
+        body = {"totp": code and code["code"]}
+    elif "totp" in path:
         body = await authenticator(desk, path, user or "nobody")
     elif "passkey" in path:
         key_id, body = await passkey(desk, path, user or "nobody")
@@ -216,6 +226,8 @@ async def test_anybody_may_what_is_public(desk: Desk, key: tuple[str, str]) -> N
     not_signed_in = {
         ("POST", "/api/v1/login"): 422,
         ("POST", "/login"): 403,
+        ("GET", "/confirm/{hold_id}"): 403,
+        ("POST", "/confirm/{hold_id}"): 403,
         ("GET", "/login"): 303,
         ("POST", "/api/v1/device"): 403,
         ("POST", "/api/v1/device/token"): 403,

@@ -61,7 +61,7 @@ def test_a_hold_from_before_it() -> None:
 @pytest.mark.parametrize(
     ("number", "change", "why"),
     [
-        (1, {"details": {"digest": "e" * 64}}, "it approves something else than what was held"),
+        (1, {"details": {"digest": "e" * 64}}, "it is for something else than what was held"),
         (2, {"approved_by": ["dave"]}, "signed for something else (who)"),
         (2, {"approved_by": []}, "signed for something else (who)"),
         (0, {"user": "dave"}, "it was signed with a key that is not carol's"),

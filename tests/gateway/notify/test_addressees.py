@@ -72,6 +72,8 @@ async def test_whoever_asked_is_told_of_what_was_decided(tmp_path: Path) -> None
     done = hold(state=HoldState.APPROVED, decisions=(approval(),))
     assert await found(tmp_path, "resolved", done) == Addressees(email=("alice@example.org",))
     assert await found(tmp_path, "resolved", hold(state=HoldState.WITHDRAWN)) == Addressees()
+    asks = hold(confirm="email")
+    assert await found(tmp_path, "confirm", asks) == Addressees(email=("alice@example.org",))
     users = {"alice": {"slack": "U1", "groups": ["support"]}}
     team = TeamsChannel(name="team", url="https://team.example")
     assert await found(tmp_path, "resolved", done, team, users=users) == Addressees(slack="U1")

@@ -64,6 +64,22 @@ def test_each_event_has_its_words() -> None:
     assert dict(review.facts)["Broke the glass"] == "on fire"
 
 
+def test_whoever_asked_gets_a_link_of_their_own() -> None:
+    one = hold(confirm="email")
+    made = notice_of(
+        message("confirm"), one, "none", "https://hold.example", "https://hold.example/confirm/x?t=y"
+    )
+    assert made.title == "Confirm that you ask for this: delete on public.customer"
+    assert made.link == "https://hold.example/confirm/x?t=y"
+    assert "If it was not you: do nothing" in made.text
+    other = notice_of(message("confirm"), one, "none", "https://hold.example")
+    assert other.link == f"https://hold.example/#{one.id}"
+    assert (
+        "/confirm/"
+        not in notice_of(message(), one, "full", "https://hold.example", "https://h/confirm/x").text
+    )
+
+
 @pytest.mark.parametrize("sql", ["redacted", "none"])
 def test_nothing_of_the_values_is_said_unless_it_may_be(sql: str) -> None:
     made = notice_of(message(), TELLING, sql, None)  # type: ignore[arg-type]

@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
-from gateway.config import Channel, SlackChannel, TeamsChannel, WebhookChannel
+from gateway.config import Channel, EmailChannel, SlackChannel, TeamsChannel, WebhookChannel
 from gateway.notify.selection import announcer, notes, outdated
-from gateway.store import BREAK_GLASS, BY_RULE, Change, Hold, HoldState, Note
+from gateway.store import BREAK_GLASS, BY_RULE, Change, Confirmation, Hold, HoldState, Note
 from rules import Escalation, Stage
 from tests.gateway.store.samples import NOON, approval, hold, rejection
 
 FEED = WebhookChannel(name="feed", url="https://feed.example", secrets=(b"k" * 32,))
 CHAT = SlackChannel(name="chat", token="t", channel="C1")
+POST = EmailChannel(name="post", host="localhost", port=25, sender="h@example.org")
 TEAM = TeamsChannel(name="team", url="https://team.example")
 
 
@@ -60,6 +61,20 @@ def test_nobody_is_asked_while_criteria_are_checked() -> None:
     one = dataclasses.replace(opened, checking_until=opened.opened_at + timedelta(seconds=7))
     assert notes(Change.OPENED, one, [TEAM]) == [Note("team", "asked", 0, 7.0)]
     assert notes(Change.READY, opened, [TEAM]) == [Note("team", "asked", 0)]
+
+
+def test_whoever_asked_confirms_before_anybody_is_asked() -> None:
+    waits = hold(confirm="email")
+    channels = (FEED, TEAM, of(POST, name="other", rules=frozenset({"bulk"})), of(POST, events=("review",)))
+    assert notes(Change.OPENED, waits, channels) == [Note("post", "confirm")]
+    # A server that is for others is better than none.
+    assert notes(Change.OPENED, waits, channels[:3]) == [Note("other", "confirm")]
+    assert notes(Change.READY, waits, channels) == [Note("post", "confirm")]
+    assert notes(Change.DECIDED, waits, channels) == []
+    confirmed = dataclasses.replace(waits, confirmation=Confirmation("alice", "email", NOON))
+    assert told(Change.READY, confirmed, FEED, TEAM) == [("feed", "asked"), ("team", "asked")]
+    assert outdated("confirm", 0, waits, POST) is None
+    assert outdated("confirm", 0, confirmed, POST) == "there is nothing to confirm any more"
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import gateway.store.sql
 from gateway.store import (
     BREAK_GLASS,
     BY_RULE,
+    Confirmation,
     Decision,
     Hold,
     HoldLimit,
@@ -82,6 +83,20 @@ class TestKeeping:
         assert await store.end_hold(one.id, HoldState.WITHDRAWN, LATER, "gone")
         assert not await store.set_impact(one.id, {})
         assert not await store.set_impact("H-none", {})
+
+    async def test_a_confirmation_is_kept_once_and_in_time(self, store: SqlStore) -> None:
+        one = hold(confirm="email")
+        said = Confirmation("alice", "passkey", NOON + timedelta(seconds=7), {"signature": HOSTILE})
+        await store.add_hold(one, **FOR_EVER)
+        late = dataclasses.replace(said, at=one.expires_at)
+        assert not await store.confirm_hold(one.id, late)
+        assert await store.confirm_hold(one.id, said)
+        assert not await store.confirm_hold(one.id, said)
+        assert await store.hold(one.id) == dataclasses.replace(one, confirmation=said)
+        assert not await store.confirm_hold(await add(store, 2), said)
+        ended = await add(store, 3, confirm="email")
+        assert await store.end_hold(ended, HoldState.WITHDRAWN, LATER, "gone")
+        assert not await store.confirm_hold(ended, said)
 
     async def test_what_is_absent_stays_absent(self, store: SqlStore) -> None:
         one = hold(client_addr=None, parameters=None, groups=(), columns=(), criteria=(), stages=(Stage(),))
