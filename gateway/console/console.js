@@ -445,6 +445,11 @@ function drawStages(card, hold) {
   show(part("cannot"), cannot);
   if (cannot) part("buttons").hidden = part("confirm").hidden = true;
   else if (part("confirm").hidden) part("buttons").hidden = false;
+  /* How many rows, only where there is something to approve. */
+  const approvable = !cannot && !(hold.confirm && !hold.confirmation);
+  const changes = hold.actions.some((action) => action === "delete" || action === "update");
+  part("ceiling").hidden = !approvable || hold.uncounted !== null;
+  part("no-ceiling").hidden = !approvable || hold.uncounted === null || !changes;
   drawConfirmation(card, hold);
 }
 
@@ -538,9 +543,6 @@ function wireDecision(card, hold) {
   most.id = `most-${hold.id}`;
   part("most-label").htmlFor = most.id;
   most.addEventListener("input", () => { most.dataset.touched = "yes"; });
-  const changes = hold.actions.some((action) => action === "delete" || action === "update");
-  part("ceiling").hidden = hold.uncounted !== null;
-  part("no-ceiling").hidden = hold.uncounted === null || !changes;
   if (hold.uncounted !== null) show(part("no-ceiling"), `It cannot be approved for a number of rows: ${hold.uncounted}.`);
   const error = (text) => {
     part("error").textContent = text;

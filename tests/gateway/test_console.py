@@ -277,8 +277,8 @@ async def test_who_cannot_decide_reads_why(browser: Browser, desk: Desk) -> None
         await sign_in(page, desk, user)
         await cards(page, 1)
         assert await page.text(".cannot") == says
-        assert not await page.visible(".approve")
-        assert not await page.visible(".reject")
+        for what in (".approve", ".reject", ".most"):
+            assert not await page.visible(what), what
         assert await page.visible("#banner") is (user == "vic")
 
 
@@ -489,6 +489,7 @@ async def test_whoever_asked_confirms_it_first(browser: Browser, tmp_path: Path)
         assert await approver.text(".unconfirmed") == "alice has to confirm it before it can be approved."
         assert not await approver.visible(".approve")
         assert not await approver.visible(".own")
+        assert not await approver.visible(".most")
         assert await approver.visible(".reject")
         assert await approver.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         assert await asker.text(".unconfirmed") == "Confirm that you ask for this: nobody is asked before."

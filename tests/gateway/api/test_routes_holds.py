@@ -28,7 +28,11 @@ class TestLooking:
         async with await desk.client("vic") as client:
             answer = await client.get(f"/api/v1/holds/{hold.id}")
         assert answer.headers["content-type"] == "application/json"
-        assert answer.json() == {**hold.to_dict(), "cannot_decide": "deciding takes the role approver"}
+        assert answer.json() == {
+            **hold.to_dict(),
+            "cannot_decide": "deciding takes the role approver",
+            "yours": False,
+        }
         assert answer.json()["parameters"] == [HOSTILE.replace("\0", "\\x00"), None]
 
     @pytest.mark.parametrize(
@@ -242,7 +246,11 @@ class TestDeciding:
                 (lost,) = [answer.json() for answer in answers if answer.status_code == 409]
                 assert lost["hold"] == won
                 assert [one["who"] for one in won["decisions"]] == [won["decisions"][0]["reason"][3:]]
-                assert {**(await desk.holds.wait(hold.id)).to_dict(), "cannot_decide": None} == won
+                assert {
+                    **(await desk.holds.wait(hold.id)).to_dict(),
+                    "cannot_decide": None,
+                    "yours": False,
+                } == won
 
     async def test_of_one_person_in_two_places_exactly_one_wins(self, desk: Desk) -> None:
         async with (

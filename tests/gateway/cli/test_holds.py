@@ -24,7 +24,7 @@ async def as_(desk: Desk, user: str = "carol", *roles: Role) -> dict[str, str]:
 
 
 def as_a_viewer_sees(hold: Hold) -> dict[str, object]:
-    return {**hold.to_dict(), "cannot_decide": "deciding takes the role approver"}
+    return {**hold.to_dict(), "cannot_decide": "deciding takes the role approver", "yours": False}
 
 
 async def test_what_waits_is_listed(desk: Desk) -> None:
