@@ -126,20 +126,20 @@ class Conditions:
             self._within(self._column(test), found)
 
     def _any_array(self, left: Node, array: Node) -> None:
-        array = _uncast(array)
+        values, array = {ARRAY: array}, _uncast(array)
         if "ParamRef" in array:
             if self._scope.variables:
                 # $1 of a function's body is not a parameter of the message.
                 return
             number = array["ParamRef"].get("number", 0)
             if number > 0:
-                self._parameter(left, ParameterBound(number - 1, "array"))
+                self._parameter(left, ParameterBound(number - 1, "array"), values)
         elif "A_Const" in array and "sval" in array["A_Const"]:
-            self._pin(left, array["A_Const"]["sval"].get("sval", "").count(",") + 1, {ARRAY: array})
+            self._pin(left, array["A_Const"]["sval"].get("sval", "").count(",") + 1, values)
         elif "A_ArrayExpr" in array:
             items = array["A_ArrayExpr"].get("elements", [])
             if all(self.is_constant(item) for item in items):
-                self._pin(left, len(items), *items)
+                self._pin(left, len(items), values)
 
     def _any_of(self, node: Node) -> None:
         """Alternatives: a column that each of them pins has all their values together."""
@@ -204,11 +204,11 @@ class Conditions:
                 if values and not self._scope.variables:
                     reference.fix(column, values)
 
-    def _parameter(self, node: Node, bound: ParameterBound) -> None:
+    def _parameter(self, node: Node, bound: ParameterBound, values: Node) -> None:
         found = self._column(node)
         for reference, column in found.origins if found is not None else ():
             if reference in self._reach:
-                reference.fix(column, ({ARRAY: {"ParamRef": {"number": bound.index + 1}}},))
+                reference.fix(column, (values,))
                 if reference.is_subject(column):
                     reference.parameter_bounds.append(bound)
 

@@ -30,10 +30,17 @@ MAX_PEOPLE: Final = 100
 _STEPS: Final = 8
 """Columns whose values are another's, one behind the other, and foreign keys."""
 
-_INTEGERS: Final = frozenset([20, 21, 23, 26])
+_INTEGERS: Final = frozenset([20, 21, 23])
 _TEXTS: Final = frozenset([25, 1043])
 _BPCHAR, _UUID, _NUMERIC, _UNKNOWN, _NAME = 1042, 2950, 1700, 705, 19
-_CASTS: Final = frozenset(["int2", "int4", "int8", "text", "varchar", "uuid"])
+_CASTS: Final = {"int2": 21, "int4": 23, "int8": 20, "text": 25, "varchar": 1043, "uuid": 2950}
+"""Types by the names they have in trees, of which it is known here what a cast to them does."""
+_ARRAYS: Final = {
+    **dict.fromkeys(_INTEGERS, (0, 1005, 1007, 1016)),
+    **dict.fromkeys(_TEXTS, (0, 1009, 1015)),
+    _UUID: (0, 2951),
+}
+"""Types of a bound array whose elements a cast to an array of the type does not change; 0 was left open."""
 _DIGITS: Final = 28
 """What :mod:`decimal` keeps of a number."""
 _LAYOUTS: Final = {2: ">h", 4: ">i", 8: ">q"}
@@ -229,7 +236,7 @@ class _People:
         """The values that nodes stand for, each in the one form of its type; None where one cannot be told."""
         found: set[str] = set()
         for node in nodes:
-            texts = self._array(node[ARRAY]) if ARRAY in node else self._scalar(node, type_oid)
+            texts = self._array(node[ARRAY], type_oid) if ARRAY in node else self._scalar(node, type_oid)
             if texts is None or len(found) + len(texts) > MAX_PEOPLE:
                 return None
             for text in texts:
@@ -247,27 +254,59 @@ class _People:
                 return _constant(fields)
             case "TypeCast":
                 name = fields["typeName"]
-                plain = name["names"][-1]["String"]["sval"] in _CASTS
-                if not plain or name.get("typmods") or name.get("arrayBounds"):
+                target = _CASTS.get(name["names"][-1]["String"]["sval"])
+                if target is None or name.get("typmods") or name.get("arrayBounds"):
                     return None
-                return self._scalar(fields["arg"], type_oid)
+                return self._cast(fields["arg"], target, type_oid)
             case "A_Expr" if "lexpr" not in fields and fields["name"][-1]["String"]["sval"] == "-":
                 texts = self._scalar(fields["rexpr"], type_oid)
                 return None if texts is None else [f"-{text}" for text in texts]
             case "ParamRef":
-                number = fields.get("number", 0)
-                if not 1 <= number <= len(self._parameters):
-                    return None
-                return _bound(self._parameters[number - 1], type_oid)
+                parameter = self._parameter(node)
+                return None if parameter is None else _bound(parameter, type_oid)
             case _:
                 return None
 
-    def _array(self, node: Node) -> list[str] | None:
-        if "ParamRef" in node:
-            number = node["ParamRef"].get("number", 0)
-            if not 1 <= number <= len(self._parameters):
-                return None
-            parameter = self._parameters[number - 1]
+    def _cast(self, node: Node, target: int, type_oid: int | None) -> list[str] | None:
+        """A value's text after a cast, which may change it: 6.4::int is 6, and '007'::int::text is '7'."""
+        texts = self._scalar(node, type_oid)
+        if texts is None:
+            return None
+        if target not in _TEXTS:
+            made = [_canonical(text, target) for text in texts]
+            return None if None in made else [text for text in made if text is not None]
+        parameter = self._parameter(node)
+        is_text = parameter is not None and parameter.type_oid in (0, *_TEXTS)
+        if is_text or "sval" in node.get("A_Const", {}):
+            return texts
+        # How the server writes a number is known here of plain integers.
+        return texts if all(_integer(text) == text for text in texts) else None
+
+    def _array(self, node: Node, type_oid: int | None) -> list[str] | None:
+        """The elements' texts; None where one is computed."""
+        if "TypeCast" not in node:
+            return self._elements(node, type_oid)
+        name, inner = node["TypeCast"]["typeName"], node["TypeCast"]["arg"]
+        target = _CASTS.get(name["names"][-1]["String"]["sval"])
+        # One cast of elements as they are written, to what it is known here to do to them.
+        if target is None or name.get("typmods") or not name.get("arrayBounds") or "TypeCast" in inner:
+            return None
+        parameter = self._parameter(inner)
+        if parameter is not None and parameter.type_oid not in _ARRAYS[target]:
+            return None
+        plain = all(
+            "sval" in element.get("A_Const", {}) or "ival" in element.get("A_Const", {})
+            for element in inner.get("A_ArrayExpr", {}).get("elements", ())
+        )
+        texts = self._elements(inner, type_oid) if plain else None
+        if texts is None or target in _TEXTS:
+            return texts
+        made = [_canonical(text, target) for text in texts]
+        return None if None in made else [text for text in made if text is not None]
+
+    def _elements(self, node: Node, type_oid: int | None) -> list[str] | None:
+        parameter = self._parameter(node)
+        if parameter is not None:
             if parameter.value is None:
                 return []
             if parameter.format:
@@ -276,8 +315,21 @@ class _People:
                 return _elements(parameter.value.decode())
             except UnicodeDecodeError:
                 return None
-        texts = _constant(node["A_Const"])
+        if "A_ArrayExpr" in node:
+            found: list[str] = []
+            for element in node["A_ArrayExpr"].get("elements", ()):
+                texts = self._scalar(element, type_oid)
+                if texts is None:
+                    return None
+                found += texts
+            return found
+        texts = _constant(node.get("A_Const", {}))
         return _elements(texts[0]) if texts else texts
+
+    def _parameter(self, node: Node) -> Parameter | None:
+        """The parameter that a node is, None for others and for one that is not bound."""
+        number = node.get("ParamRef", {}).get("number", 0)
+        return self._parameters[number - 1] if 1 <= number <= len(self._parameters) else None
 
 
 def _spelled(reference: Reference, column: str) -> str:
@@ -318,7 +370,7 @@ def _bound(parameter: Parameter, type_oid: int | None) -> list[str] | None:
 
 def _binary(value: bytes, type_oid: int) -> str | None:
     if type_oid in _INTEGERS and len(value) in _LAYOUTS:
-        return str(struct.unpack(">I" if type_oid == 26 else _LAYOUTS[len(value)], value)[0])
+        return str(struct.unpack(_LAYOUTS[len(value)], value)[0])
     if type_oid == _UUID and len(value) == 16:
         return str(uuid.UUID(bytes=value))
     if type_oid in _TEXTS or type_oid in (_BPCHAR, _UNKNOWN, _NAME):

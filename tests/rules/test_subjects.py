@@ -156,6 +156,40 @@ def test_values_of_other_types(type_oid: int, written: str, value: str | None) -
     assert named(touch["delete", "crm.customers"]) == (None if value is None else {value})
 
 
+@pytest.mark.parametrize(
+    ("type_oid", "condition", "parameter", "people"),
+    [
+        # A cast may change a value, and does so before it is compared.
+        (1700, "id = 6.4::int", None, None),
+        (1700, "id = 6::int", None, {"6"}),
+        (1700, "id = ANY(ARRAY[6.4]::int[])", None, None),
+        (25, "id = '007'::int::text", None, {"7"}),
+        (25, "id = '007'::text", None, {"007"}),
+        (25, "id = 7e0::text", None, None),
+        (25, "id = 7::text", None, {"7"}),
+        (25, "id = (-7)::text", None, {"-7"}),
+        (25, "id = ANY(ARRAY['007']::int[]::text[])", None, None),
+        (25, "id = ANY(ARRAY['007']::text[])", None, {"007"}),
+        (25, "id = ANY(ARRAY['007']::varchar(1)[])", None, None),
+        (2950, "id = 'A0EEBC999C0B4EF8BB6D6BB9BD380A11'::uuid", None, {"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"}),
+        (20, "id = ANY('{7,8}'::int[])", None, {"7", "8"}),
+        (20, "id = ANY(ARRAY[7, '08']::int[])", None, {"7", "8"}),
+        (20, "id = ANY(ARRAY[7, 6 + 2]::int[])", None, None),
+        (20, "id = ANY(ARRAY[7, 6 + 2])", None, None),
+        (20, "id = ANY($1::int[])", text("{7}"), {"7"}),
+        (20, "id = ANY($1::int[])", text("{7}", 1231), None),
+        (25, "id = ANY($1::text[])", text("{007}", 1007), None),
+        (25, "id = $1::text", text("007", 25), {"007"}),
+        (25, "id = $1::text", text("007", 23), None),
+        (25, "id = $1::text", text("7", 1700), {"7"}),
+    ],
+)  # fmt: skip
+def test_casts(type_oid: int, condition: str, parameter: Parameter | None, people: set[str] | None) -> None:
+    given = () if parameter is None else (parameter,)
+    touches = found(f"DELETE FROM customers WHERE {condition}", *given, catalog=typed(type_oid))
+    assert named(touches["delete", "crm.customers"]) == people
+
+
 def test_a_uuid_in_binary() -> None:
     one = uuid.uuid4()
     touch = found("DELETE FROM customers WHERE id = $1", binary(one.bytes), catalog=typed(2950))
