@@ -9,8 +9,10 @@ __all__ = ["Path", "PolicyError", "Problem", "Reading"]
 
 Path = tuple[str | int, ...]
 
-_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(s|m|h|d)")
-_UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_PART: Final = r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?(ms|s|m|h|d|w)"
+_DURATION: Final = re.compile(rf"(?:{_PART})+")
+_PARTS: Final = re.compile(_PART)
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,9 @@ class Reading:
         return entries
 
     def _duration(self, value: object, path: Path, default: float) -> float:
-        match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-        seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
+        seconds = 0.0
+        if isinstance(value, str) and _DURATION.fullmatch(value):
+            seconds = sum(float(number) * _UNITS[unit] for number, unit in _PARTS.findall(value))
         if seconds <= 0:
             self._problem(path, "must be a duration such as 30s, 15m, 1h or 2d")
             return default

@@ -25,12 +25,12 @@ def problems(written: Any) -> list[str]:
 def test_a_web_service_and_a_query() -> None:
     query = "SELECT verified\n  FROM request WHERE id = $1 AND ticket = $2;"
     long, short, web = criteria(
-        {"sql": {"name": "verified", "query": query, "parameters": ["subject", "ticket"], "timeout": "5s"}},
+        {"sql": {"name": "verified", "query": query, "parameters": ["subject", "ticket"], "timeout": "1s500ms"}},
         {"sql": "SELECT  now() > '2030-01-01'"},
         {"webhook": "desk"},
     )
     assert (long.text, long.kind) == ("sql: verified", "sql")
-    assert long.sql == SqlCheck(query, ("subject", "ticket"), 5.0)
+    assert long.sql == SqlCheck(query, ("subject", "ticket"), 1.5)
     assert short.text == "sql: SELECT now() > '2030-01-01'"
     assert short.sql == SqlCheck("SELECT  now() > '2030-01-01'")
     assert (web.text, web.webhook, web.kind) == ("webhook: desk", "desk", "webhook")
