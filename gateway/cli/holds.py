@@ -406,7 +406,7 @@ def watch(options: Namespace) -> None:
                         if options.json:
                             print_json(message)
                         else:
-                            _announce(event.kind, message["data"])
+                            _announce(event.kind, message["data"], message["at"])
             except ConnectionLost:
                 print(f"holdgate: the connection to {client.server} was lost; trying again", file=sys.stderr)
                 time.sleep(_RETRY_SECONDS)
@@ -422,7 +422,8 @@ def _when(kind: str, hold: dict[str, Any]) -> str | None:
     return str(at) if at is not None else None
 
 
-def _announce(kind: str, hold: dict[str, Any]) -> None:
+def _announce(kind: str, hold: dict[str, Any], at: str | None = None) -> None:
+    """Print one line; ``at`` is when it was heard of, for what a hold keeps no time of."""
     if kind == "hold.previewed":
         return
     word = _EVENTS.get(kind, hold["state"])
@@ -430,6 +431,6 @@ def _announce(kind: str, hold: dict[str, Any]) -> None:
     by = f" by {last['who']}" if last is not None and kind in _BY_PEOPLE else ""
     outcome = hold["outcome"] or {}
     result = f" ({outcome.get('sqlstate') or outcome.get('tag')})" if kind == "hold.outcome" else ""
-    when = moment(_when(kind, hold))
+    when = moment(_when(kind, hold) or at)
     what = f"{hold['user']}@{hold['database']}: {hold['sql']}"
     print(one_line(f"{when} {hold['id']} {word}{by}{result} {what}"), flush=True)

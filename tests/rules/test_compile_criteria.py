@@ -25,7 +25,14 @@ def problems(written: Any) -> list[str]:
 def test_a_web_service_and_a_query() -> None:
     query = "SELECT verified\n  FROM request WHERE id = $1 AND ticket = $2;"
     long, short, web = criteria(
-        {"sql": {"name": "verified", "query": query, "parameters": ["subject", "ticket"], "timeout": "1s500ms"}},
+        {
+            "sql": {
+                "name": "verified",
+                "query": query,
+                "parameters": ["subject", "ticket"],
+                "timeout": "1s500ms",
+            }
+        },
         {"sql": "SELECT  now() > '2030-01-01'"},
         {"webhook": "desk"},
     )

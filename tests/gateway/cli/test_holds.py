@@ -357,7 +357,8 @@ class TestWatch:
             async with asyncio.timeout(20):
                 while not desk.bus._subscriptions:
                     await asyncio.sleep(0.01)
-            hold = await desk.open()
+            hold = await desk.open(check_seconds=60.0)
+            await desk.holds.checked(hold.id, (), "ask", "")
             await desk.holds.decide(
                 hold.id,
                 who="carol",
@@ -369,10 +370,9 @@ class TestWatch:
             )
             await desk.holds.claim(hold.id, hold.digest)
             await desk.holds.record_outcome(hold.id, "DELETE 1", 1, None, 1.5)
-            told = [await self.line(process.stdout) for _ in range(4)]
-            for text, word in zip(
-                told, ("waits", "approved by carol", "runs", "done (DELETE 1)"), strict=True
-            ):
+            words = ("waits", "its criteria are checked", "approved by carol", "runs", "done (DELETE 1)")
+            told = [await self.line(process.stdout) for _ in words]
+            for text, word in zip(told, words, strict=True):
                 assert re.fullmatch(rf"\S+ \S+ {hold.id} {re.escape(word)} alice@shop: .*\n", text)
             process.send_signal(signal.SIGINT)
             async with asyncio.timeout(20):
