@@ -299,6 +299,51 @@ def most_at_once(spans: list[tuple[Any, Any]]) -> int:
 AT_WORK = 3
 
 
+async def test_tickets_and_grants_through_both_at_the_same_moment(
+    postgres: Postgres, tmp_path: Path, store: str, database: str
+) -> None:
+    """One use is one, whichever gateway it goes through."""
+    approval = {"from": ["dpo"], "grants": {"max_for": "1h"}}
+    rule = {**SHOP_POLICY["rules"][0], "hold": "ticket", "approval": approval}
+    line = "DELETE FROM invoice_line WHERE invoice_line_id = {}"
+    before = postgres.scalar(COUNT, database)
+    async with (
+        pair(postgres, tmp_path, store, {"rules": [rule]}) as fleet,
+        await fleet.there.client("carol") as carol,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        clients = [
+            await stack.enter_async_context(
+                await RawClient.connect(gateway.host, gateway.port, database=database)
+            )
+            for gateway in (fleet.here, fleet.there) * 3
+        ]
+
+        async def run(*statements: str) -> list[str]:
+            """What each client's statement ended with: nothing, or the ticket it names."""
+            together = (one.query(sql) for one, sql in zip(clients, statements, strict=True))
+            answers = await asyncio.gather(*together)
+            errors = [next((one for one in answer if one.tag == "E"), None) for answer in answers]
+            return sorted("" if error is None else error.fields["M"][-28:] for error in errors)
+
+        for number in range(1, 4):
+            (ticket,) = set(await run(*[line.format(number)] * 6))
+            assert (await carol.approve(ticket)).status_code == 200
+            ran, *others = await run(*[line.format(number)] * 6)
+            assert ran == ""
+            (other,) = set(others)
+            assert other not in ("", ticket)
+        (ticket,) = set(await run(*[line.format(4)] * 6))
+        approved = await carol.approve(ticket, grant={"for": "1h", "uses": 4})
+        assert approved.json()["granted_id"], approved.text
+        ends = await run(*(line.format(10 + number) for number in range(6)))
+        assert ends[:4] == [""] * 4
+        assert len({*ends[4:]}) == 2
+        (view,) = await carol.grants()
+        assert (view["state"], view["used"]) == ("used up", 4)
+    assert postgres.scalar(COUNT, database) == before - 3 - 4
+
+
 @pytest.mark.timeout(300)
 async def test_caps_are_counted_over_both_and_one_that_dies_gives_back_what_it_had(
     postgres: Postgres, tmp_path: Path, store: str, database: str

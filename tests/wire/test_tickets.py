@@ -239,3 +239,54 @@ async def test_a_driver_and_psql(
         await carol.approve(said.split("ticket ")[1][:28])
         await shell.send(f"{DELETE};", "\\echo done")
         assert "DELETE 1" in await shell.until("done")
+
+
+async def test_criteria_that_are_met_need_no_ticket_and_use_none(
+    postgres: Postgres, tmp_path: Path, database: str
+) -> None:
+    """Where nobody's data is deleted: of what is, people would be shown the ticket as a conflict."""
+    rule = {**ERASURE, "when": {"relation": "plain"}, "criteria": [{"ticket": "GDPR-[0-9]+"}]}
+    postgres.execute("CREATE TABLE plain AS SELECT 1 AS id", database)
+    sql = "DELETE FROM plain WHERE id = 1"
+    async with running_gateway(tmp_path, make_config(postgres, SHOP_POLICY, {"rules": [rule]})) as gateway:
+        carol = await gateway.client("carol")
+        async with await gateway.raw(database) as client:
+
+            async def run() -> list[Message]:
+                return [one for one in await client.query(sql) if one.tag != "N"]
+
+            ticket = ticket_in(await run())
+            await client.query("SET holdgate.ticket = 'GDPR-7'")
+            assert tags(await run()) == "CZ"
+            await client.query("RESET holdgate.ticket")
+            # The ticket is as it was: for people, and for once.
+            assert ticket_in(await run()) == ticket
+            await carol.approve(ticket)
+            await client.query("SET holdgate.ticket = 'GDPR-7'")
+            assert tags(await run()) == "CZ"
+            assert (await carol.hold(ticket))["released_at"] is None
+            await client.query("RESET holdgate.ticket")
+            assert tags(await run()) == "CZ"
+            assert (await carol.hold(ticket))["released_at"] is not None
+            assert ticket_in(await run()) != ticket
+
+
+async def test_whoever_breaks_the_glass_needs_no_ticket_and_uses_none(
+    postgres: Postgres, tmp_path: Path, database: str
+) -> None:
+    rule = merged(ERASURE, {"approval": {"break_glass": ["support"]}})
+    users = {"postgres": {"groups": ["support"]}}
+    made = make_config(postgres, SHOP_POLICY, {"rules": [rule], "users": users})
+    async with running_gateway(tmp_path, made) as gateway:
+        carol = await gateway.client("carol")
+        async with await gateway.raw(database) as client:
+            ticket = ticket_in(await client.query(DELETE))
+            await carol.approve(ticket)
+            await client.query("SET holdgate.break_glass = 'fire'")
+            assert tags([one for one in await client.query(DELETE) if one.tag != "N"]) == "CZ"
+            (review,) = (await carol.http.get("/api/v1/reviews")).json()["holds"]
+            assert review["id"] != ticket
+            assert (await carol.hold(ticket))["released_at"] is None
+            await client.query("RESET holdgate.break_glass")
+            assert tags(await client.query(DELETE)) == "CZ"
+            assert ticket_in(await client.query(DELETE)) != ticket
