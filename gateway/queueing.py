@@ -6,7 +6,7 @@ besides does not need another of the same: a session runs one statement at a tim
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from gateway import clock
 from gateway.arbiter import Ruling
 from gateway.config import Config
 from gateway.hold_port import HoldPort
+from gateway.hold_terms import storable
 from gateway.recorder import Recorder
 from gateway.store import Hold, HoldState, Place
 from gateway.tasks import spawn
@@ -104,7 +105,8 @@ class Queueing:
             parameters = [Parameter(*parameter) for parameter in one.execution.parameters]
             effects += [narrow(effect, parameters) for facts in one.readings for effect in facts.effects]
         asker = recorder.state.context(recorder.who, {})
-        return demands(policy.caps, effects, asker, erasing=policy.erasing_update == "delete")
+        needed = demands(policy.caps, effects, asker, erasing=policy.erasing_update == "delete")
+        return [replace(one, key=storable(one.key)) for one in needed]
 
     async def _next(
         self, entry: str, place: Place, patience: float, ending: asyncio.Future[Ending]

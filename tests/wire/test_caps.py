@@ -139,9 +139,9 @@ async def test_whoever_leaves_the_queue_makes_room_and_runs_nothing(
 ) -> None:
     before = postgres.scalar(COUNT, database)
     await in_transaction(client, carol, 1)
-    clients = [await gateway.raw(database) for _ in range(3)]
+    clients = [await gateway.raw(database) for _ in range(4)]
     holds = [(await queued(one, carol, Q(LINE.format(2 + at))))[0] for at, one in enumerate(clients)]
-    gone, canceling, staying = clients
+    gone, canceling, killed, staying = clients
     gone.abort()
     assert (await carol.wait_for_state(holds[0]["id"], "abandoned"))["released_at"] is None
     await cancel(gateway, canceling)
@@ -149,9 +149,13 @@ async def test_whoever_leaves_the_queue_makes_room_and_runs_nothing(
     assert (error.sqlstate, error.fields["M"]) == ("57014", "canceling statement due to user request")
     assert (await carol.hold(holds[1]["id"]))["state"] == "withdrawn"
     assert tags(await canceling.query("SELECT 1")) == "TDCZ"
+    root = await gateway.client("root")
+    assert (await root.http.delete(f"/api/v1/sessions/{holds[2]['session_id']}")).status_code == 204
+    assert (await carol.wait_for_state(holds[2]["id"], "interrupted"))["end_reason"] == "ended by root"
+    await carol.wait_for_queue(1, 1)
     await client.query("COMMIT")
     assert tags(await end(staying)) == "CZ"
-    for one in (canceling, staying):
+    for one in (canceling, killed, staying):
         one.abort()
     assert postgres.scalar(COUNT, database) == before - 2
 
