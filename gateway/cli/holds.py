@@ -4,15 +4,16 @@ import json
 import sys
 import time
 from argparse import Namespace
+from collections.abc import Mapping
 from typing import Any, Final
 
 from gateway.cli.client import Client, ConnectionLost, Refusal, part
-from gateway.cli.errors import CliError
+from gateway.cli.errors import USAGE, CliError
 from gateway.cli.output import moment, print_fields, print_json, print_table
 from gateway.cli.totp import ask_for_code
 from gateway.text import one_line
 
-__all__ = ["decide", "list_holds", "show", "watch"]
+__all__ = ["confirm", "decide", "list_holds", "show", "watch"]
 
 _PAGE = 200
 _SQL_WIDTH = 60
@@ -128,6 +129,7 @@ def show(options: Namespace) -> None:
             "asked because": hold["intent"]["reason"],
             "ticket": hold["intent"]["ticket"],
             "criteria": "\n".join(map(_criterion, hold["criteria"])),
+            "confirmation": _confirmation(hold),
             "conflicts": "\n".join(map(_conflict, hold["conflicts"])),
             "broke the glass": hold["intent"]["break_glass"] if hold["break_glass"] else None,
             "review": _review(hold),
@@ -373,6 +375,30 @@ def decide(options: Namespace) -> None:
         print(
             f"{hold['granted_id']} granted; holdgate grants list shows it, and holdgate grants revoke ends it"
         )
+
+
+def confirm(options: Namespace) -> None:
+    """Say that one asks for it, with a code of one's authenticator."""
+    code = options.totp
+    if code is None:
+        if not sys.stdin.isatty():
+            raise CliError("give a code of your authenticator: --totp CODE", USAGE)
+        code = ask_for_code()
+    with Client(options) as client:
+        hold = client.post(f"/api/v1/holds/{part(options.id)}/confirm", {"totp": code})
+    if options.json:
+        print_json(hold)
+        return
+    print(f"{hold['id']} confirmed: {one_line(hold['sql'], _SQL_WIDTH)}")
+
+
+def _confirmation(hold: Mapping[str, Any]) -> str | None:
+    if hold["confirm"] is None:
+        return None
+    said = hold["confirmation"]
+    if said is None:
+        return f"by {hold['user']}, {hold['confirm']}, not given"
+    return f"by {said['who']} at {moment(said['at'])} ({said['how']})"
 
 
 def _grant(options: Namespace) -> dict[str, object]:

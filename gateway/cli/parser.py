@@ -152,6 +152,14 @@ def _add_holds(commands: "argparse._SubParsersAction[_Parser]") -> None:
         _remote(decide)
         decide.set_defaults(run="holds:decide", verdict=verdict)
 
+    confirm = holds.add_parser(
+        "confirm", help="say that you ask for what waits in your name", allow_abbrev=False
+    )
+    confirm.add_argument("id", metavar="ID")
+    confirm.add_argument("--totp", metavar="CODE", help="a code of your authenticator")
+    _remote(confirm)
+    confirm.set_defaults(run="holds:confirm")
+
     reviews = holds.add_parser(
         "reviews", help="list what ran without an approval and nobody has reviewed", allow_abbrev=False
     )

@@ -87,7 +87,6 @@ class Notifier:
         """Begin to send. Raises :class:`StoreUnavailable`."""
         if not self._store.shared:
             await self._store.release_messages()
-        self._store.announce_by(announcer(lambda: self._config().notifications))
         self._deaf = self._bus.listen(self._note)
         self.reload()
         self._tidying = spawn(self._tidy(), name="outbox")
@@ -110,6 +109,8 @@ class Notifier:
     def reload(self) -> None:
         """Take the channels of the configuration as it is now. What an old one is sending is sent to its end."""
         channels = self._config().notifications
+        # Without channels changes cost nothing more than without messages.
+        self._store.announce_by(announcer(lambda: self._config().notifications) if channels else None)
         for name, (channel, _) in list(self._running.items()):
             if channels.get(name) != channel:
                 del self._running[name]

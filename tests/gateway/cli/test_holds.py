@@ -5,7 +5,9 @@ import re
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
+import pyotp
 import pytest
 
 import gateway.api.events
@@ -13,7 +15,7 @@ from gateway.config import Role
 from gateway.holds import Hold, HoldState
 from rules import Act, Affected, Demand, Escalation, Kind, Stage
 from tests.gateway.cli.running import command, holdgate
-from tests.gateway.management import Desk
+from tests.gateway.management import Desk, management
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07\u202e DROP"
 
@@ -458,3 +460,23 @@ async def test_the_queue(desk: Desk) -> None:
     assert re.search(r"^queue: +place 1 of 1 under the cap two, room at ", said.out, re.MULTILINE)
     said = await holdgate("holds", "list", "--state", "approved", **environment)
     assert [line.split()[1] for line in said.out.splitlines()[1:]] == ["queued", "approved", "approved"]
+
+
+async def test_whoever_asked_confirms_by_command(tmp_path: Path) -> None:
+    async with management(tmp_path, store={"key": "0123456789abcdef0123456789abcdef"}) as desk:
+        desk.clock.ahead = 15 - desk.clock.now().timestamp() % 30
+        secret, _ = await desk.totp.begin("alice")
+        one_time = pyotp.TOTP(secret)
+        await desk.totp.confirm("alice", one_time.at(desk.clock.now()))
+        desk.clock.ahead += 90
+        hold = await desk.open(confirm="second-factor")
+        environment = await as_(desk, "alice")
+        said = await holdgate("holds", "show", hold.id, **environment)
+        assert re.search(r"^confirmation: +by alice, second-factor, not given$", said.out, re.MULTILINE)
+        said = await holdgate("holds", "confirm", hold.id, "--totp", "000000", **environment)
+        assert said.failed() == "Not proven: the code is wrong; compare the clock of your telephone."
+        code = one_time.at(desk.clock.now())
+        said = await holdgate("holds", "confirm", hold.id, "--totp", code, **environment)
+        assert said.out == f"{hold.id} confirmed: DELETE FROM customer WHERE customer_id = $1\n"
+        said = await holdgate("holds", "show", hold.id, **environment)
+        assert re.search(r"^confirmation: +by alice at \S+ \S+ \(totp\)$", said.out, re.MULTILINE)

@@ -68,6 +68,7 @@ def test_a_hold_is_shown_with_what_became_of_it() -> None:
             "max_rows": None,
             "step_up": None,
             "proof": None,
+            "granted": None,
         }
     ]
     assert shown["outcome"] == {"tag": "DELETE 1", "rows": 1, "sqlstate": None, "duration_ms": 1.5}
