@@ -362,6 +362,9 @@ class Holds(HoldBook):
         fresh = hold.decisions[len(entry.hold.decisions) :]
         confirmed = hold.confirmation is not None and entry.hold.confirmation is None
         if not fresh and not confirmed and hold.state is HoldState.PENDING:
+            if hold.conflicts != entry.hold.conflicts:
+                entry.hold = dataclasses.replace(entry.hold, conflicts=hold.conflicts)
+                self._publish("hold.conflict", entry.hold, elsewhere=True)
             return True
         try:
             if confirmed:

@@ -1,6 +1,7 @@
 """Holding: who is told what when, who wins, and what happens when store, disk or people fail."""
 
 import asyncio
+import dataclasses
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
@@ -31,10 +32,10 @@ from gateway.holds import (
     StillChecking,
 )
 from gateway.people import People
-from gateway.store import StoreUnavailable, open_store
+from gateway.store import Conflict, StoreUnavailable, open_store
 from gateway.store.sql import SqlStore
 from gateway.tasks import cancel_all, running
-from rules import Act, Affected, ConflictAction, Escalation, Stage
+from rules import Act, Affected, ConflictAction, ConflictKind, Escalation, Stage
 from tests.gateway.audit.samples import records
 from tests.gateway.management import SteppedClock, hold_request
 from tests.gateway.store.samples import postgresql_url, sqlite_url
@@ -493,6 +494,17 @@ class TestConflicts:
             await stirred
         assert await desk.holds.in_turn(deletion.id) is None
         assert (await desk.holds.claim(deletion.id, DIGEST)).conflicts[0].ended
+
+    async def test_what_comes_by_another_gateway_is_told_of_once(self, desk: Desk) -> None:
+        export = await self.open(desk, self.EXPORT)
+        other = Conflict(
+            *(ConflictKind.EXPORT_THEN_DELETE, ConflictAction.ORDER, "H-9", "bob"),
+            *(HoldState.PENDING, False, False),
+        )
+        for _ in range(2):
+            assert await desk.holds.learn(dataclasses.replace(export, conflicts=(other,)))
+        assert desk.kinds() == ["hold.opened", "hold.conflict"]
+        assert desk.events[-1].data["elsewhere"] is True
 
     async def test_what_is_blocked_leaves_nothing_behind(self, desk: Desk) -> None:
         desk.holds.conflicts = Conflicts(export_then_delete=ConflictAction.BLOCK)
