@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from gateway.clock import Clock
-from gateway.hold_terms import HoldNotFound
+from gateway.hold_terms import HoldNotFound, InCircle
 from gateway.owed import Owed
 from gateway.store import Place, PlaceStore, StoreUnavailable
 from gateway.tasks import spawn
@@ -29,13 +29,14 @@ POLL_SECONDS: Final = 0.7
 class _Entry:
     """One statement; ``place`` is where it waits, None once it has all of its places."""
 
-    __slots__ = ("demands", "hold_id", "moved", "place", "since")
+    __slots__ = ("demands", "hold_id", "in_circle", "moved", "place", "since")
 
     def __init__(self, hold_id: str, demands: Sequence[Demand], since: datetime, place: Place | None) -> None:
         self.hold_id = hold_id
         self.demands = tuple(demands)
         self.since = since
         self.place = place
+        self.in_circle = False
         self.moved = asyncio.Event()
 
     @property
@@ -43,11 +44,11 @@ class _Entry:
         """How many places it needs for as long as it runs."""
         return sum(demand.per is None for demand in self.demands)
 
-    def stand(self, place: Place | None) -> bool:
+    def stand(self, place: Place | None, *, in_circle: bool = False) -> bool:
         """Take what the store says; whether that is news."""
-        if place == self.place:
+        if place == self.place and in_circle == self.in_circle:
             return False
-        self.place = place
+        self.place, self.in_circle = place, in_circle
         self.moved.set()
         self.moved = asyncio.Event()
         return True
@@ -98,12 +99,14 @@ class HoldQueue:
     async def advanced(self, entry: str, at: int) -> Place | None:
         """Where it waits once that is no more at number ``at``; None when it has its places.
 
-        Raises :class:`HoldNotFound` once it has left.
+        Raises :class:`HoldNotFound` once it has left, and :class:`InCircle`.
         """
         while True:
             one = self._entries.get(entry)
             if one is None:
                 raise HoldNotFound(f"{entry} is not in the queue")
+            if one.in_circle:
+                raise InCircle(f"{entry} waits for somebody who waits for it")
             if one.place is None or one.place.at != at:
                 return one.place
             await one.moved.wait()
@@ -165,7 +168,7 @@ class HoldQueue:
             if stand is None or stand.kept < one.kept:
                 await self._put_back(name)
             else:
-                news = one.stand(stand.place) or news
+                news = one.stand(stand.place, in_circle=stand.in_circle) or news
         if news:
             self._moved()
 

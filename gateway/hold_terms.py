@@ -23,6 +23,7 @@ __all__ = [
     "HoldPage",
     "HoldRequest",
     "HoldsFull",
+    "InCircle",
     "InvalidCeiling",
     "InvalidGrant",
     "InvalidReason",
@@ -155,6 +156,10 @@ class StillChecking(HoldError):
 
 class InvalidGrant(HoldError, ValueError):
     """This cannot be granted with an approval of this hold."""
+
+
+class InCircle(HoldError):
+    """What waits for room waits for somebody who waits for what its own transaction has."""
 
 
 class GrantNotFound(HoldError):

@@ -14,7 +14,7 @@ from gateway import clock
 from gateway.arbiter import Ruling
 from gateway.config import Config
 from gateway.hold_port import HoldPort
-from gateway.hold_terms import storable
+from gateway.hold_terms import InCircle, storable
 from gateway.recorder import Recorder
 from gateway.store import Hold, HoldState, Place
 from gateway.tasks import spawn
@@ -22,7 +22,7 @@ from protocol import sqlstate
 from protocol.errors import ServerError
 from rules import Demand, EffectFacts, Parameter, demands, narrow
 
-__all__ = ["Ending", "Queueing"]
+__all__ = ["IN_CIRCLE", "Ending", "Queueing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,9 @@ class Ending:
     why: str
 
 
+IN_CIRCLE: Final = Ending(
+    HoldState.INTERRUPTED, "it waits for room that another transaction has, which waits for what this one has"
+)
 NO_ROOM: Final = Ending(HoldState.EXPIRED, "there was no room for it in time")
 
 
@@ -90,7 +93,11 @@ class Queueing:
             left = (until - clock.now()).total_seconds()
             if left <= 0:
                 return NO_ROOM
-            place = await self._next(entry, place, min(left, self._config().limits.notice_seconds), ending)
+            try:
+                patience = min(left, self._config().limits.notice_seconds)
+                place = await self._next(entry, place, patience, ending)
+            except InCircle:
+                return IN_CIRCLE
             if ending.done():
                 return ending.result()
         return None

@@ -25,7 +25,7 @@ from gateway.holds import ClaimRefused, ConflictingHold, Hold, HoldRequest, Hold
 from gateway.legal_holds import LegalHolds
 from gateway.notify.addressees import how_to_confirm
 from gateway.previews import Previewed, Previews, Subject
-from gateway.queueing import Ending, Queueing
+from gateway.queueing import IN_CIRCLE, Ending, Queueing
 from gateway.recorder import Recorder
 from gateway.store import BY_RULE, Standing, StoreUnavailable
 from gateway.tasks import spawn
@@ -391,6 +391,8 @@ class Waiting:
         error = _refusal(hold) if problem is None else _outdated(hold, problem)
         if objection is not None:
             error = _under_legal_hold(objection)
+        if end is IN_CIRCLE:
+            error = _in_circle(hold)
         return await self._refuse(ruling, statement_id, hold, waited, error)
 
     async def _problem(self, request: Request, ruling: Ruling, hold: Hold) -> str | None:
@@ -577,6 +579,16 @@ def _outdated(hold: Hold, problem: str) -> ServerError:
         f"the approval of hold {hold.id} is void: {problem}",
         detail="Nothing was run.",
         hint="Run the statement again to ask anew.",
+    )
+
+
+def _in_circle(hold: Hold) -> ServerError:
+    """As the server says it of locks."""
+    return ServerError(
+        sqlstate.DEADLOCK_DETECTED,
+        f"deadlock detected: hold {hold.id} was ended",
+        detail=f"{(hold.end_reason or '').capitalize()}. Nothing was run.",
+        hint="Roll back, so that the other one goes on, and run the transaction again.",
     )
 
 

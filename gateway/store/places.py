@@ -40,12 +40,13 @@ class Place:
 @dataclass(frozen=True, slots=True)
 class Stand:
     """How a statement stands that needs places: it has them, or waits at ``place``. ``kept`` is how many it needs for
-    as long as it runs."""
+    as long as it runs. ``in_circle``: it waits for somebody who waits for what its own transaction has."""
 
     entry: str
     hold_id: str
     place: Place | None
     kept: int
+    in_circle: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -220,7 +220,8 @@ class GrantStore(Protocol):
 
 
 class PlaceStore(Protocol):
-    """Places under caps. An ``entry`` is one statement that runs, or waits to, with all the places it needs."""
+    """Places under caps. An ``entry`` is one statement that runs, or waits to, with all the places it needs. What is in
+    front of its last dot is its session, in whose transaction it keeps them."""
 
     async def line_up(
         self,

@@ -6,8 +6,9 @@ somebody who waits for the same place, so that nobody waits for ever and no two 
 Whatever makes room lets in who is next within the same transaction; transactions take turns.
 """
 
+import dataclasses
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -103,9 +104,31 @@ class _Room:
                     ahead[row.spot] += 1
         return let_in
 
+    def circle(self) -> str | None:
+        """The entry that came last of those that wait in a circle, each for places that another one's transaction has
+        and does not give back before it has got its own. None: there is no circle."""
+        keep = {_session(row.entry) for rows in self.taken.values() for row in rows if row.per is None}
+        waits = {_session(entry): entry for entry in self.waiting}
+        if keep.isdisjoint(waits):
+            return None
+        stuck = set(waits)
+        while freed := {one for one in stuck if self._will_end(waits[one], stuck)}:
+            stuck -= freed
+        circle = [entry for entry in self.waiting if _session(entry) in stuck & keep]
+        return circle[-1] if circle else None
+
+    def _will_end(self, entry: str, stuck: Container[str]) -> bool:
+        """Whether there will be room for all that an entry needs, though ``stuck`` others keep what they have."""
+        for row in self.waiting[entry]:
+            kept = [one for one in self.taken[row.spot] if one.per is None and _session(one.entry) in stuck]
+            others = [one for one in kept if _session(one.entry) != _session(entry)]
+            if row.per is None and len(others) >= row.most:
+                return False
+        return True
+
     def stands(self, entries: Iterable[str]) -> list[Stand]:
         """How each of ``entries`` stands that is there."""
-        wanted = set(entries)
+        wanted, last = set(entries), self.circle()
         of: dict[_Spot, int] = defaultdict(int)
         for rows in self.waiting.values():
             for row in rows:
@@ -114,7 +137,8 @@ class _Room:
         found = [_stand(entry, rows, None) for entry, rows in self.had.items() if entry in wanted]
         for entry, rows in self.waiting.items():
             if entry in wanted:
-                found.append(_stand(entry, rows, self._place(rows, ahead, of)))
+                stand = _stand(entry, rows, self._place(rows, ahead, of))
+                found.append(dataclasses.replace(stand, in_circle=entry == last))
             for row in rows:
                 ahead[row.spot] += 1
         return found
@@ -133,6 +157,11 @@ class _Room:
         began = sorted(one.taken_at for one in self.taken[row.spot] if one.taken_at is not None)
         last = len(began) + ahead[row.spot] - row.most
         return began[last] + timedelta(seconds=row.per) if 0 <= last < len(began) else None
+
+
+def _session(entry: str) -> str:
+    """Whose it is: a session's entries differ in what stands behind the last dot."""
+    return entry.rpartition(".")[0] or entry
 
 
 def _stand(entry: str, rows: Sequence[_Row], place: Place | None) -> Stand:

