@@ -3,12 +3,15 @@
 Source: RFC 5321, RFC 3207 (STARTTLS), RFC 8314 (implicit TLS), RFC 3834 (automatic messages).
 """
 
+import asyncio
+import contextlib
 import ssl
 from collections.abc import Mapping, Sequence
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP as MAIL_POLICY
 from email.utils import format_datetime, parseaddr
+from typing import Final
 
 import aiosmtplib
 
@@ -19,6 +22,8 @@ from gateway.notify.sender import Addressees, Nobody, NotSent
 from gateway.text import one_line
 
 __all__ = ["EmailSender"]
+
+GOODBYE_SECONDS: Final = 1.0
 
 
 class EmailSender:
@@ -47,14 +52,18 @@ class EmailSender:
             tls_context=self._tls,
         )
         try:
-            async with client:
-                if channel.user is not None and channel.password is not None:
-                    await client.login(channel.user, channel.password)
-                await client.send_message(
-                    self._mail(notice, to.email), sender=self._address, recipients=list(to.email)
-                )
+            await client.connect()
+            if channel.user is not None and channel.password is not None:
+                await client.login(channel.user, channel.password)
+            await client.send_message(
+                self._mail(notice, to.email), sender=self._address, recipients=list(to.email)
+            )
+            await _say_goodbye(client)
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
             raise NotSent(_why(error)) from None
+        finally:
+            # Whoever gives up does not wait for a goodbye: a server that hangs would be waited for twice.
+            client.close()
         return None
 
     async def aclose(self) -> None:
@@ -71,6 +80,13 @@ class EmailSender:
         mail["Auto-Submitted"] = "auto-generated"
         mail.set_content(f"{notice.title}\n\n{notice.text}\n")
         return mail
+
+
+async def _say_goodbye(client: aiosmtplib.SMTP) -> None:
+    """What was accepted is sent, whether or not the server answers this."""
+    with contextlib.suppress(aiosmtplib.SMTPException, OSError, TimeoutError):
+        async with asyncio.timeout(GOODBYE_SECONDS):
+            await client.quit()
 
 
 def _why(error: Exception) -> str:

@@ -142,12 +142,13 @@ class Mail:
 @dataclass
 class MailServer(_Server):
     """Takes mail. ``implicit``: TLS from the beginning; with ``context`` else, STARTTLS is offered. ``refused`` are
-    addresses that it does not know, ``passwords`` who may log in."""
+    addresses that it does not know, ``passwords`` who may log in; ``hangs`` is a command that it does not answer."""
 
     context: tls.SSLContext | None
     implicit: bool
     refused: set[str] = field(default_factory=set)
     passwords: dict[str, str] = field(default_factory=dict)
+    hangs: str = ""
     seen: list[Mail] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -172,6 +173,8 @@ class MailServer(_Server):
         say("220 mail.test ready")
         while line := (await reader.readline()).decode().rstrip("\r\n"):
             word, _, rest = line.partition(" ")
+            if word.upper() == self.hangs:
+                await asyncio.Event().wait()
             match word.upper():
                 case "EHLO":
                     offers = ["AUTH PLAIN"] if self.passwords else []

@@ -92,6 +92,24 @@ async def test_there_may_be_nobody() -> None:
     await sender.aclose()
 
 
+@pytest.mark.parametrize("command", ["EHLO", "RCPT", "DATA"])
+async def test_a_server_that_hangs_takes_no_longer_than_it_may(plain: MailServer, command: str) -> None:
+    plain.hangs = command
+    # Not even to say goodbye: others wait for the lease of the message.
+    async with asyncio.timeout(2.0):
+        with pytest.raises((TimeoutError, NotSent)):
+            async with asyncio.timeout(0.3):
+                await sender_to(plain.port, timeout=30.0).send(notice(), TO, ())
+    assert plain.seen == []
+
+
+async def test_what_was_taken_is_sent_however_the_goodbye_goes(plain: MailServer) -> None:
+    plain.hangs = "QUIT"
+    async with asyncio.timeout(5.0):
+        await sender_to(plain.port, timeout=30.0).send(notice(), TO, ())
+    assert len(plain.seen) == 1
+
+
 async def test_servers_that_are_none() -> None:
     async with web_server((200, {}, b"")) as web:
         # It waits for a request, and so says nothing.

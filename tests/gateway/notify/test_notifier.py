@@ -11,12 +11,13 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.config import Channel, Config, TeamsChannel, WebhookChannel, load_config
+from gateway.config import Channel, Config, Role, TeamsChannel, WebhookChannel, load_config
 from gateway.holds import HoldState
 from gateway.metrics import Metrics
 from gateway.notify.notifier import Notifier, Pace, retry_seconds
 from gateway.people import People
 from gateway.store import Message, MessageState
+from rules import Escalation, Stage
 from tests.gateway.management import hold_request, write_config
 from tests.gateway.store.samples import sqlite_url
 from tests.gateway.test_holds import open_desk
@@ -112,6 +113,24 @@ async def test_a_hold_is_told_of_as_it_opens_and_ends(tmp_path: Path) -> None:
     ]
     assert (ended["data"]["state"], ended["data"]["end_reason"]) == ("withdrawn", "no more")
     assert (made.counted("sent"), made.counted("failed"), made.counted("dead")) == (2, 0, 0)
+
+
+async def test_each_stage_is_asked_and_an_escalation_asks_others(tmp_path: Path) -> None:
+    stages = (Stage(("lead",), escalation=Escalation(("legal",), 0.3)), Stage(("dpo",)))
+    async with desk(tmp_path) as made:
+        hold = await made.holds.open(hold_request(stages=stages))
+
+        async def approve(who: str, group: str) -> None:
+            person: dict[str, Any] = {"who": who, "who_groups": {group}, "who_roles": {Role.APPROVER}}
+            await made.holds.decide(hold.id, **person, approve=True, reason="", how="api")
+
+        told = [(await made.server.next()).json() for _ in range(2)]
+        await approve("lea", "lead")
+        told.append((await made.server.next()).json())
+        await approve("carol", "dpo")
+        told.append((await made.server.next()).json())
+    assert [one["type"] for one in told] == ["hold.asked", "hold.escalated", "hold.asked", "hold.resolved"]
+    assert [len(one["data"]["decisions"]) for one in told] == [0, 0, 1, 2]
 
 
 async def test_it_is_tried_again_with_the_same_id_until_it_is_taken(tmp_path: Path) -> None:
