@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-__all__ = ["main"]
+__all__ = ["build", "compiled", "install", "main"]
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 SOURCES: Final = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "protocol", "rules", "gateway")
@@ -33,13 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = list(arguments if arguments is not None else sys.argv[1:]) or list(TESTS)
     with tempfile.TemporaryDirectory(prefix="holdgate-compiled-") as name:
         folder = Path(name)
-        wheel = build(folder)
-        if not compiled(wheel):
+        installed = install(folder)
+        if installed is None:
             print("nothing was compiled: there is no C compiler, or HOLDGATE_PURE is set", file=sys.stderr)
             return 0
-        installed = folder / "installed"
-        with zipfile.ZipFile(wheel) as packed:
-            packed.extractall(installed)
         # The tests stand beside the package, which is then found before the one that is being edited.
         for room in ("tests", "docs"):
             shutil.copytree(ROOT / room, installed / room, ignore=shutil.ignore_patterns("__pycache__"))
@@ -52,6 +49,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         command = [sys.executable, "-c", program, "-q", "-p", "no:cacheprovider", *chosen]
         return subprocess.run(command, cwd=installed, check=False).returncode
+
+
+def install(folder: Path) -> Path | None:
+    """The wheel of this checkout, unpacked in ``folder``; None if nothing of it was compiled."""
+    wheel = build(folder)
+    if not compiled(wheel):
+        return None
+    installed = folder / "installed"
+    with zipfile.ZipFile(wheel) as packed:
+        packed.extractall(installed)
+    return installed
 
 
 def build(folder: Path, **environment: str) -> Path:

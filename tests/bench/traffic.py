@@ -24,6 +24,7 @@ from typing import Any, Final
 
 from tests.bench.bulk import BULK, bulk
 from tests.bench.pooler import pgbouncer, running_pgbouncer
+from tests.compiled import install
 from tests.support.gateway import GatewayProcess, make_config
 from tests.support.memory import children
 from tests.support.postgres import Postgres, run_postgres
@@ -89,6 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, help="seconds a workload runs in each round (5, quick: 1)")
     parser.add_argument("--workers", type=int, default=1, help="worker processes of the gateway (1)")
     parser.add_argument("--scale", type=int, default=10, help="pgbench's scale (10: a million accounts)")
+    parser.add_argument("--compiled", action="store_true", help="the gateway from the wheel of this checkout")
     options = parser.parse_args(arguments)
     rounds = options.rounds or (3 if options.quick else 5)
     seconds = options.seconds or (1.0 if options.quick else 5.0)
@@ -100,7 +102,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "pgbouncer is not here (Debian: apt-get install pgbouncer; or PGBOUNCER=PATH): left out",
             file=sys.stderr,
         )
-    taken = asyncio.run(_measure(chosen, rounds, seconds, options.scale, options.workers))
+    with tempfile.TemporaryDirectory() as folder:
+        package = install(Path(folder)) if options.compiled else None
+        if options.compiled and package is None:
+            parser.error("nothing was compiled: there is no C compiler, or HOLDGATE_PURE is set")
+        taken = asyncio.run(_measure(chosen, rounds, seconds, options.scale, options.workers, package))
     medians = {
         name: {way: median(figures) for way, figures in by_way.items()} for name, by_way in taken.items()
     }
@@ -110,6 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "machine": machine(),
             "workers": options.workers,
+            "compiled": options.compiled,
             "rounds": rounds,
             "seconds": seconds,
             "workloads": {
@@ -200,7 +207,7 @@ def machine() -> dict[str, str | int | float]:
 
 
 async def _measure(
-    chosen: Sequence[Workload], rounds: int, seconds: float, scale: int, workers: int
+    chosen: Sequence[Workload], rounds: int, seconds: float, scale: int, workers: int, package: Path | None
 ) -> dict[str, dict[str, list[Figures]]]:
     # Settled by a database of its own: the sample's tables would only be in the way.
     with (
@@ -208,7 +215,7 @@ async def _measure(
         tempfile.TemporaryDirectory() as folder,
     ):
         await _pgbench(postgres, postgres.host, postgres.port, ["-i", "-q", "-s", str(scale)])
-        async with _ways(postgres, Path(folder), workers) as ways:
+        async with _ways(postgres, Path(folder), workers, package) as ways:
             taken: dict[str, dict[str, list[Figures]]] = {
                 one.name: {way.name: [] for way in ways} for one in chosen
             }
@@ -222,11 +229,16 @@ async def _measure(
 
 
 @contextlib.asynccontextmanager
-async def _ways(postgres: Postgres, folder: Path, workers: int) -> AsyncIterator[list[Way]]:
+async def _ways(
+    postgres: Postgres, folder: Path, workers: int, package: Path | None
+) -> AsyncIterator[list[Way]]:
     async with contextlib.AsyncExitStack() as stack:
         ways = [Way("direct", postgres.host, postgres.port)]
         config = make_config(postgres, POLICY, {"listen": {"workers": workers}})
-        gateway = await stack.enter_async_context(GatewayProcess(folder, config, patience=60))
+        # Without the folder that is worked in, the package is found where it was unpacked.
+        environment = {} if package is None else {"PYTHONPATH": str(package), "PYTHONSAFEPATH": "1"}
+        process = GatewayProcess(folder, config, environment=environment, patience=60)
+        gateway = await stack.enter_async_context(process)
         ways.append(Way("holdgate", gateway.host, gateway.port, gateway.pid))
         if (program := pgbouncer()) is not None:
             port, pid = await stack.enter_async_context(running_pgbouncer(program, postgres, folder))
