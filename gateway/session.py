@@ -81,6 +81,8 @@ class SessionInfo:
 class _ClientSide:
     """The relay callbacks of the client's link."""
 
+    __slots__ = ("_session", "received")
+
     def __init__(self, session: "Session") -> None:
         self._session = session
         self.received = session.from_client
@@ -97,6 +99,8 @@ class _ClientSide:
 
 class _UpstreamSide:
     """The relay callbacks of the server's link."""
+
+    __slots__ = ("_session", "received")
 
     def __init__(self, session: "Session") -> None:
         self._session = session

@@ -39,12 +39,12 @@ from rules import MAX_TEMPLATE, Judge, Kept, Obligation, SchemaSnapshot, pattern
 
 __all__ = ["Shortcut"]
 
-MAX_KNOWN: Final = 128
+MAX_KNOWN: Final = 64
 """Statements that a session remembers; then it begins anew."""
-MAX_KNOWN_BYTES: Final = 256 << 10
+MAX_KNOWN_BYTES: Final = 64 << 10
 """Bytes of their texts together."""
 
-_MAX_TAGS: Final = 1_000
+_MAX_TAGS: Final = 64
 
 _QUERY: Final = int(FrontendTag.QUERY)
 _DIGITS: Final = b"0123456789"
@@ -71,6 +71,42 @@ class Known:
 
 class Shortcut:
     """What one session has learned, and the statement of it that is under way."""
+
+    __slots__ = (
+        "_arbiter",
+        "_audit",
+        "_bind",
+        "_bytes",
+        "_catalog",
+        "_core",
+        "_down",
+        "_fast",
+        "_following",
+        "_hit",
+        "_known",
+        "_metrics",
+        "_number",
+        "_obligations",
+        "_overhead",
+        "_parsed",
+        "_queries",
+        "_recorder",
+        "_rulings",
+        "_seen",
+        "_series",
+        "_shared",
+        "_sql",
+        "_started",
+        "_statements",
+        "_tags",
+        "_talk",
+        "_took",
+        "_up",
+        "_version",
+        "_view",
+        "_wanted",
+        "taken",
+    )
 
     def __init__(
         self,
@@ -104,7 +140,7 @@ class Shortcut:
         self._queries: dict[bytes, Known] = {}
         """By the whole message, or by the text without its digits."""
         self._series: dict[bytes, Known] = {}
-        self._seen: set[int] = set()
+        self._seen: dict[int, None] = {}
         """Hashes of messages that came once."""
         self._bytes = 0
         self._view: tuple[Judge, SchemaSnapshot, tuple[object, ...]] | None = None
@@ -346,7 +382,7 @@ class Shortcut:
             return True
         if len(self._seen) >= MAX_KNOWN:
             self._seen.clear()
-        self._seen.add(seen)
+        self._seen[seen] = None
         return False
 
     def _kept(self, one: Ruled) -> Kept | None:
