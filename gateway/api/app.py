@@ -37,7 +37,9 @@ __all__ = ["ManagementApp", "create_app", "installed_version"]
 
 _CONSOLE = {
     "console.css": "text/css",
+    "confirm.js": "text/javascript",
     "console.js": "text/javascript",
+    "reviews.js": "text/javascript",
     "grants.js": "text/javascript",
     "security.js": "text/javascript",
     "icon.svg": "image/svg+xml",

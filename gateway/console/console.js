@@ -453,50 +453,6 @@ function drawStages(card, hold) {
   drawConfirmation(card, hold);
 }
 
-/* Before anybody else is asked, whoever asked may have to confirm it. */
-
-function drawConfirmation(card, hold) {
-  const part = (name) => card.querySelector(`.${name}`);
-  const waits = Boolean(hold.confirm && !hold.confirmation);
-  const byLink = hold.confirm === "email";
-  part("unconfirmed").hidden = !waits;
-  part("own").hidden = !waits || !hold.yours || byLink;
-  part("approve").hidden = waits;
-  if (!waits) return;
-  const own = byLink ? "Confirm it by the link that was sent to you by e-mail: nobody is asked before." : "Confirm that you ask for this: nobody is asked before.";
-  show(part("unconfirmed"), hold.yours ? own : `${hold.user} has to confirm it before it can be approved.`);
-  if (hold.yours) part("cannot").hidden = true;
-}
-
-function wireConfirmation(card, hold) {
-  const part = (name) => card.querySelector(`.${name}`);
-  const code = part("own-code");
-  code.id = `own-${hold.id}`;
-  part("own-label").htmlFor = code.id;
-  part("own").addEventListener("submit", async (event) => {
-    event.preventDefault();
-    part("own-error").hidden = true;
-    part("own-yes").disabled = true;
-    try {
-      const body = {};
-      if (code.value.trim()) body.totp = code.value;
-      else body.passkey = await passkeySign((await call("POST", `/api/v1/holds/${hold.id}/confirm/passkey`)).options);
-      await call("POST", `/api/v1/holds/${hold.id}/confirm`, body);
-      result(hold, `Confirmed: ${verbs(hold)} on ${hold.database}. Others are asked now.`, "good");
-    } catch (failure) {
-      if (failure.status === 409) result(hold, `Too late. ${failure.message}`, "");
-      else if (state.me) {
-        part("own-error").textContent = failure.message;
-        part("own-error").hidden = false;
-        code.focus();
-      }
-    } finally {
-      code.value = "";
-      part("own-yes").disabled = false;
-    }
-  });
-}
-
 const escalated = (stage) => stage.escalation && stage.escalation.at && Date.parse(stage.escalation.at) <= Date.now() + state.skew;
 const askedNow = (stage) => (stage.groups.length && escalated(stage) ? [...stage.groups, ...stage.escalation.to] : stage.groups);
 
@@ -629,71 +585,6 @@ function result(hold, text, kind) {
   $("main").focus();
   window.scrollTo({ top: 0 });
   refresh();
-}
-
-/* What ran without an approval, until somebody else has looked at it. Here too cards are kept while they are typed in. */
-
-function drawReviews(holds) {
-  dropCards(state.reviews, holds);
-  for (const hold of holds) {
-    const known = state.reviews.get(hold.id);
-    const card = known || reviewOf(hold);
-    show(card.querySelector(".result"), outcome(hold));
-    if (known) continue;
-    state.reviews.set(hold.id, card);
-    $("reviews").append(card);
-  }
-  $("reviews-count").textContent = holds.length || "";
-  $("reviews-section").hidden = holds.length === 0;
-}
-
-function reviewOf(hold) {
-  const card = $("review-template").content.firstElementChild.cloneNode(true);
-  const part = (name) => card.querySelector(`.${name}`);
-  card.dataset.id = hold.id;
-  part("title").id = `review-${hold.id}`;
-  card.setAttribute("aria-labelledby", part("title").id);
-  let hidden = show(part("title"), `${verbs(hold)} by ${hold.user} on ${hold.database}`);
-  part("when").textContent = new Date(hold.opened_at).toLocaleString();
-  hidden += show(part("rule"), hold.rule);
-  hidden += show(part("origin"), [hold.client_addr || "this machine", hold.application_name].filter(Boolean).join(", "));
-  hidden += show(part("broke"), hold.intent.break_glass || "");
-  hidden += show(part("effects"), effects(hold));
-  hidden += show(part("sql"), statement(hold, Infinity));
-  hidden += past(card, hold);
-  card.dataset.hidden = hidden;
-  hiddenNote(card);
-  const cannot = whyNot(hold);
-  part("close").hidden = Boolean(cannot);
-  part("cannot").hidden = !cannot;
-  show(part("cannot"), cannot);
-  const note = part("note");
-  note.id = `note-${hold.id}`;
-  part("note-label").htmlFor = note.id;
-  const error = (text) => {
-    part("error").textContent = text;
-    part("error").hidden = !text;
-    if (text) note.focus();
-  };
-  part("close").addEventListener("submit", async (event) => {
-    event.preventDefault();
-    if (!note.value.trim()) {
-      error("Say what you found.");
-      return;
-    }
-    error("");
-    part("done").disabled = true;
-    try {
-      await call("POST", `/api/v1/holds/${hold.id}/review`, { note: note.value });
-      result(hold, `Reviewed: ${verbs(hold)} by ${hold.user}.`, "good");
-    } catch (failure) {
-      if (failure.status === 409) result(hold, `Too late. ${failure.message}`, "");
-      else if (state.me) error(failure.message);
-    } finally {
-      part("done").disabled = false;
-    }
-  });
-  return card;
 }
 
 /* The countdowns */
