@@ -46,6 +46,8 @@ from rules import (
     united,
 )
 from rules.catalog import FIRST_NORMAL_OID
+from rules.rewritten import Rewritten
+from rules.settling import settled
 
 __all__ = [
     "Arbiter",
@@ -257,6 +259,19 @@ class Arbiter:
     def learn(self, text: UnreadText, facts: Facts) -> None:
         """What was read elsewhere of the request that is being ruled on."""
         self._readings[text.at] = (text, facts)
+
+    def settle(self, one: Ruled, tree: Rewritten) -> bool:
+        """Whether the server's tree says less of an execution than was read of it: that is known then when its request,
+        of which it is all that executes, is ruled on again."""
+        execution = one.execution
+        (sql,) = execution.sql
+        context = _as_bound(execution, self._context(execution.sql))
+        facts = settled(sql, tree, context, self._judge.policy.personal)
+        if facts is None or context.catalog is not one.catalog:
+            return False
+        at = (execution.at, 0)
+        self.learn(UnreadText(self._judge, sql, context, at, self._catalog.snapshot, certain=True), facts)
+        return True
 
     def forget(self) -> None:
         """The next request will be another one."""

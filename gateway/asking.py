@@ -78,6 +78,20 @@ class Asking:
         hidden = await self._read_only([Analysis(sql, tuple(parameter_types))])
         return hidden.report
 
+    async def analysed(
+        self, settings: Sequence[bytes], sql: bytes, parameter_types: Sequence[int] = ()
+    ) -> list[tuple[str, str]]:
+        """What the server says at the level LOG, each the routine of the server that said it and the detail, when it
+        analyses a text under ``settings``, where nothing can be written; it does not run it. Call it only when the
+        server owes nothing.
+
+        Raises ``AskError`` and ``CannotAsk``.
+        """
+        hidden = await self._read_only([*settings, Analysis(sql, tuple(parameter_types))])
+        if hidden.report:
+            raise AskError(hidden.report)
+        return hidden.notices
+
     async def _read_only(self, statements: Sequence[bytes | Analysis]) -> Hidden:
         """Run statements where nothing can be written, and of which nothing remains.
 

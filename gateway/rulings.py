@@ -22,6 +22,7 @@ from gateway.obligations import Obligations
 from gateway.readers.pool import ParsePool
 from gateway.reading import Reading
 from gateway.recorder import Recorder
+from gateway.resolving import Resolving
 from gateway.tasks import spawn
 from gateway.vetting import Vetting
 from gateway.waiting import Released, Waiting, unavailable
@@ -66,10 +67,12 @@ class Rulings:
         recorder: Recorder,
         resume: Callable[[], None],
         learn: Callable[[Request, Ruling], None],
+        resolving: Resolving,
     ) -> None:
         self._talk = talk
         self._asking = asking
         self._vetting = Vetting(asking)
+        self._resolving = resolving
         self._following = following
         self._arbiter = arbiter
         self._catalog = catalog
@@ -250,6 +253,10 @@ class Rulings:
         if self.cancelling is not None:
             await asyncio.wait({self.cancelling})
         request, ruling = await self._judged(request)
+        if self._resolving.may_settle(request, ruling):
+            await self._until_at_rest()
+            if await self._resolving.settle(request, ruling):
+                request, ruling = await self._judged(request)
         if talk.over.done():
             return
         if talk.core.skipping:
@@ -297,11 +304,15 @@ class Rulings:
         self._recorder.started_in_front(ruling, statement_id)
         talk.core.refuse(request, error, ruling.at, redact=redact)
 
+    async def _until_at_rest(self) -> None:
+        """Until the server owes nothing and has no transaction open that only messages without a Sync began."""
+        if self._talk.core.release_locks():
+            self._talk.flush()
+            await self._talk.until_settled()
+
     async def _hold(self, request: Request, ruling: Ruling, statement_id: str) -> ServerError | Released:
         talk = self._talk
-        if talk.core.release_locks():
-            talk.flush()
-            await talk.until_settled()
+        await self._until_at_rest()
         objection = await self._vetting.objection(request, ruling)
         intent = await self._intents.of(request) if objection is None else UNSAID
         if self.withdrawn:

@@ -29,6 +29,7 @@ from gateway.outcomes import Outcomes
 from gateway.previews import Previews
 from gateway.readers.pool import ParsePool
 from gateway.recorder import Recorder
+from gateway.resolving import Resolving
 from gateway.rulings import INTERNAL_ERROR, Rulings
 from gateway.shortcut import Shortcut
 from gateway.tasks import spawn
@@ -189,6 +190,7 @@ class Session:
             recorder,
             self._pump,
             lambda request, ruling: self._shortcut.learn(request, ruling),
+            Resolving(self._asking, self._arbiter, catalog, self._resolves),
         )
         self._shortcut = Shortcut(
             core,
@@ -203,6 +205,11 @@ class Session:
         self._started_at = clock.now()
         self._read_ahead_full = False
         self._bytes_up = self._bytes_down = 0
+
+    def _resolves(self) -> bool:
+        """Whether the server is asked which code a statement leads to."""
+        database = self._config().database(self._recorder.who.database)
+        return database is not None and database.resolve == "server"
 
     # Life ----------------------------------------------------------------------------------------------
 

@@ -58,7 +58,8 @@ class Hidden:
     ``answers`` are those of the statements that ran and succeeded, in order; ``report`` is the error's fields by their
     one-letter code, empty on success. ``guarded`` statements run inside a savepoint, which is rolled back if one
     of them fails, or in any case where they are ``passing``. Of those ``in_series`` a failure was passed to the
-    client, as that of its own series. ``began_idle``: no transaction was open before.
+    client, as that of its own series. ``began_idle``: no transaction was open before. ``notices`` are what the server
+    said meanwhile at the level LOG: the routine of the server that said it, and the detail.
     """
 
     statements: tuple[bytes | Analysis, ...]
@@ -68,6 +69,7 @@ class Hidden:
     began_idle: bool = False
     answers: list[Answer] = field(default_factory=list)
     report: dict[str, str] = field(default_factory=dict)
+    notices: list[tuple[str, str]] = field(default_factory=list)
     _completed: int = 0
     _answer: Answer = field(default_factory=Answer)
     _undone: bool = False

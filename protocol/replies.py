@@ -114,6 +114,8 @@ class Replies:
             exchange.events.append(ParameterChanged(*messages.decode_parameter_status(payload)))
         elif tag == B.NOTICE_RESPONSE and self._ours_runs():
             report = messages.decode_report(payload)
+            if exchange.hidden is not None and report.get("V") == "LOG":
+                exchange.hidden.notices.append((report.get("R", ""), report.get("D", "")))
             if report.get("V", report.get("S")) in _ABOUT_STATEMENTS or report.get("C") == _NONE_OPEN:
                 return b""
         return self._report(tag, payload) if tag == B.NOTICE_RESPONSE else None

@@ -77,11 +77,11 @@ class Judge:
         left: then raises ``TooHeavy``.
         """
         key = (sql, *self.view(context))
-        kept = self._verdicts.get(key)
+        given = facts is not None
+        kept = None if given else self._verdicts.get(key)
         if kept is not None:
             self.hits += 1
             return kept
-        given = facts is not None
         if facts is None:
             facts = self.cached(sql, context)
         template: bytes | None = None

@@ -106,6 +106,7 @@ class Catalog:
         """How many times a look found other definitions than the one before it."""
         self.copies = Copies(label)
         self.sessions = 0
+        self._log_fills = False
         self._poll = poll
         self._generations = generations
         self._metrics = metrics
@@ -186,6 +187,16 @@ class Catalog:
         if self.looker is not None:
             self.looker.close()
         self.changed()
+
+    def log_fills(self) -> None:
+        """A session that asks for trees (``resolve: server``) may not keep them out of the server's own log."""
+        if not self._log_fills:
+            self._log_fills = True
+            logger.warning(
+                "database %s: the server writes the tree of each statement it is asked about to its own log as well "
+                "(resolve: server); GRANT SET ON PARAMETER log_min_messages to the roles that log in keeps it out",
+                self.label,
+            )
 
     def may_help(self, names: Iterable[str]) -> bool:
         """Whether looking again may make one of these unknown names known: each is looked for once."""

@@ -50,6 +50,7 @@ MIN_READER_MEMORY = 512 * 1024 * 1024
 
 TLS_MODES: tuple[Literal["disable", "prefer", "require"], ...] = ("disable", "prefer", "require")
 SSL_MODES: tuple[SslMode, ...] = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+RESOLVE_MODES: tuple[Literal["static", "server"], ...] = ("static", "server")
 AUTH_MODES: tuple[Literal["passthrough", "gateway"], ...] = ("passthrough", "gateway")
 STATEMENTS: tuple[Literal["all", "held"], ...] = ("all", "held")
 REDACTIONS: tuple[Literal["none", "literals"], ...] = ("none", "literals")
@@ -274,6 +275,7 @@ def _database(section: Section, name: str) -> Database:
         auth=section.word("auth", "passthrough", AUTH_MODES),
         login=_login(section, "login"),
         inspect=_login(section, "inspect"),
+        resolve=section.word("resolve", "static", RESOLVE_MODES),
     )
     if database.auth == "gateway" and "login" not in section:
         section.problem("login", f"is missing; with auth: gateway, say how to log in to {name}")

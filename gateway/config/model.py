@@ -145,6 +145,7 @@ class Database:
     auth: Literal["passthrough", "gateway"] = "passthrough"
     login: Login | None = None
     inspect: Login | None = None
+    resolve: Literal["static", "server"] = "static"
 
 
 @dataclass(frozen=True, slots=True)
