@@ -434,13 +434,18 @@ class SqlStore(SqlPeople, SqlTotp, SqlPasskeys, SqlOutbox, SqlPlaces, SqlConflic
             )
             .values(released_at=at, instance=instance)
         )
-        # In turn with whoever opens a hold: it sees this one run, or this one sees it.
-        async with self._opening, self._write() as connection:
-            await self._advisory(connection, _LIMIT_LOCK)
+        ordered = await self._deletes(hold_id)
+        async with contextlib.AsyncExitStack() as stack:
+            if ordered:
+                # In turn with whoever opens a hold: it sees this one run, or this one sees it.
+                await stack.enter_async_context(self._opening)
+            connection = await stack.enter_async_context(self._write())
+            if ordered:
+                await self._advisory(connection, _LIMIT_LOCK)
             cannot_wait: bool | None = await connection.scalar(change.returning(_holds.c.break_glass))
             if cannot_wait is None:
                 return False
-            if not cannot_wait:
+            if ordered and not cannot_wait:
                 await self._mind_order(connection, hold_id, instance)
             await self._tell(connection, "released", hold_id)
         return True

@@ -207,6 +207,14 @@ class SqlConflicts(Transactions):
         )
         return frozenset(await connection.scalars(query))
 
+    async def _deletes(self, hold_id: str) -> bool:
+        """Whether a hold deletes anybody's data: nothing else ever waits for its turn."""
+        query = select(_touches.c.hold_id).where(
+            _touches.c.hold_id == hold_id, _touches.c.act == Act.DELETE.value
+        )
+        async with self._read() as connection:
+            return (await connection.scalar(query.limit(1))) is not None
+
     async def waits_for(self, hold_id: str, *, instance: str) -> list[str]:
         """What has to end before this may run."""
         async with self._read() as connection:
