@@ -12,11 +12,13 @@ from tests.gateway.store.samples import hold, token
 
 
 def test_a_hold_goes_out_whole() -> None:
-    assert HoldOut.model_validate(hold().to_dict()).model_dump() == hold().to_dict()
-    # Everything but which process it belongs to, all of its groups once more, and what comes of its margin.
+    asked = {"cannot_decide": None, "yours": False}
+    assert HoldOut.model_validate(hold().to_dict() | asked).model_dump() == hold().to_dict() | asked
+    # Everything but which process it belongs to, all of its groups once more, what comes of its margin, and what
+    # it is to whoever asks.
     fields = {field.name for field in dataclasses.fields(Hold)}
     followed = {"approval_groups", "break_glass", "max_rows", "proposed_rows", "use_by"}
-    assert set(HoldOut.model_fields) == fields - {"instance", "margin"} | followed
+    assert set(HoldOut.model_fields) == fields - {"instance", "margin"} | followed | asked.keys()
 
 
 def test_a_token_goes_out_without_what_it_does_not_need() -> None:
