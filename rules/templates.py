@@ -31,6 +31,7 @@ _NEXT: Final = rb"""
 """
 _COMPARED: Final = rb"""
 (?>"[^"]*+"|(?<![\w"])[A-Za-z_]\w*+) \s*+ (?>=|<>|!=|<=|>=|<|>|\+|-|I?LIKE\b) \s*+
+(?>-(?=\d))?+
 """ + (_LITERAL + _NEXT)
 _LISTED: Final = rb"\bIN\s*+\(\s*+" + _LITERAL + rb"(?>\s*+,\s*+" + _LITERAL + rb")*+\s*+\)"
 _ITEM: Final = rb"(?>" + _LITERAL + rb"|-?\d++(?>\.\d++)?+|(?>NULL|DEFAULT|TRUE|FALSE|CURRENT_TIMESTAMP)\b)"

@@ -42,6 +42,8 @@ def shown(sql: str) -> str | None:
         ("SELECT a FROM t WHERE b ilike 'x%' and 1 = 2", "SELECT a FROM t WHERE b ilike S and 1 = 2"),
         ("DELETE FROM t WHERE id IN (1, 2 , 'x')", "DELETE FROM t WHERE id IN (N, N , S)"),
         ("UPDATE t SET n = n + 5, b = 'x' WHERE id = 7", "UPDATE t SET n = n + N, b = S WHERE id = N"),
+        ("UPDATE t SET n = n + -5 WHERE id = -7", "UPDATE t SET n = n + -N WHERE id = -N"),
+        ("SELECT a FROM t WHERE b = - 5 OR c = -'5'", None),
         (
             "INSERT INTO t VALUES (1, 'x', NULL), (-2, 'y', 3.5)",
             "INSERT INTO t VALUES (N, S, NULL), (-N, S, 3.5)",
@@ -49,7 +51,9 @@ def shown(sql: str) -> str | None:
         ("SELECT f(a = 5, 'x'), g(6) FROM t WHERE h = 7", "SELECT f(a = N, 'x'), g(6) FROM t WHERE h = N"),
     ],
 )
-def test_literals_are_taken_out_where_they_are_compared_listed_or_stored(sql: str, template: str) -> None:
+def test_literals_are_taken_out_where_they_are_compared_listed_or_stored(
+    sql: str, template: str | None
+) -> None:
     assert shown(sql) == template
 
 
@@ -144,6 +148,7 @@ _WITH_NUMBERS = (
     "INSERT INTO t VALUES (1, -2, 3.5, NULL), (4,5 , 6.25,DEFAULT)",
     'SELECT "a = 1", 2 FROM t WHERE "c3" IN (4, 5,6) AND d = 7::text OR e=8',
     "UPDATE t SET a = a + 1, b = b-2 WHERE c BETWEEN 3 AND 4 AND d<>5",
+    "UPDATE t SET a = a + -1 WHERE b = -2 AND c < -3.5",
     "SELECT * FROM t WHERE a = 1e5 OR b = 2 OR x9=10 OR y = 'z' AND 11 = 12",
     "SELECT f(a=1), g(2) FROM t t3 WHERE t3.b4 = 5)",
 )
