@@ -346,7 +346,7 @@ class Shortcut:
 
     def _learn_query(self, data: bytes, one: Ruled) -> None:
         sql = one.execution.sql[0]
-        if len(data) > self._fast.longest or data in self._queries:
+        if len(data) > self._fast.longest or self._query(data) is not None:
             return
         kept = self._kept(one)
         if kept is None:

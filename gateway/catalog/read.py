@@ -7,7 +7,7 @@ What is needed of the connection is one function, :data:`Run`: so the catalog ca
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Generator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Final, TypeVar
 
 from gateway import clock
@@ -60,11 +60,12 @@ class Reading:
     snapshot: SchemaSnapshot
     mark: str
     complete: bool
+    identity: str = field(init=False, compare=False)
+    """Which database it is, whatever its name (:data:`gateway.catalog.marks.IDENTITY`); empty without a mark. Asked for
+    with each statement, and a mark may be long."""
 
-    @property
-    def identity(self) -> str:
-        """Which database it is, whatever its name (:data:`gateway.catalog.marks.IDENTITY`)."""
-        return str(server_of(self.mark)[0])
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "identity", str(server_of(self.mark)[0]) if self.mark else "")
 
 
 async def read(run: Run, *, generation: int = 1, temporary: bool = False) -> Reading:

@@ -281,6 +281,14 @@ async def test_numbers_may_differ_where_they_cannot_matter_and_nowhere_else(
     assert shown[-4:] == [text.format(*numbers) for numbers in ((1, 2), (12345, 2), (0, 3), (0, 20))]
 
 
+async def test_what_is_known_is_not_learned_again(gateway: RunningGateway, client: RawClient) -> None:
+    await client.exchange(Q("BEGIN"))
+    await learn(client, LOOKUP)
+    (known,) = session(gateway)._shortcut._queries.values()
+    await learn(client, LOOKUP)
+    assert list(session(gateway)._shortcut._queries.values()) == [known]
+
+
 async def test_what_is_sent_once_is_not_remembered(gateway: RunningGateway, client: RawClient) -> None:
     for number in range(MAX_KNOWN + 20):
         await client.exchange(Q(f"SELECT '{number}' AS x{number}"))
