@@ -22,7 +22,6 @@ from gateway.audit import AuditLog
 from gateway.bus import Bus
 from gateway.clock import Clock, now
 from gateway.config import Config, Role, load_config
-from gateway.demo.server import free_port
 from gateway.holds import Hold, HoldRequest, Holds
 from gateway.metrics import Metrics
 from gateway.passkeys import Passkeys
@@ -35,6 +34,7 @@ from protocol.scram import build_verifier
 from rules import Context, Explanation, Judge, Stage
 from tests.support.gateway import known_authorities
 from tests.support.oidc import OidcServer
+from tests.support.ports import free_port
 
 __all__ = [
     "PASSWORD",

@@ -18,7 +18,6 @@ import pytest
 
 from gateway.app import Gateway, StartError
 from gateway.config import load_config
-from gateway.demo.server import free_port
 from protocol.scram import build_verifier
 from tests.support.certificates import Authority
 from tests.support.disk import full_disk
@@ -31,6 +30,7 @@ from tests.support.gateway import (
     running_gateway,
     write_config,
 )
+from tests.support.ports import free_port
 from tests.support.postgres import Postgres
 from tests.support.wire import Q, RawClient, tags
 

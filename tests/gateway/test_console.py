@@ -13,7 +13,6 @@ import pytest
 
 from gateway.api.server import ManagementServer
 from gateway.config import Role
-from gateway.demo.server import free_port
 from gateway.holds import Hold, HoldState
 from gateway.passkey_proof import check_approval
 from gateway.store import Grantable, GrantTerms
@@ -22,6 +21,7 @@ from tests.gateway.management import PASSWORD, Desk, management, signing_in_by
 from tests.support.browser import MISSING, Browser, Page, chromium, open_browser
 from tests.support.gateway import SHOP_POLICY, make_config, running_gateway
 from tests.support.oidc import oidc_server
+from tests.support.ports import free_port
 from tests.support.postgres import Postgres
 
 PROGRAM = chromium()

@@ -13,6 +13,9 @@ from tests.rules.policies import strict_judge
 from tests.rules.sql_strategies import disguised, executing, exposing, expressions, noise, showing
 from tests.rules.traffic import Session
 
+# Many examples: a machine that is busy takes its time.
+pytestmark = pytest.mark.timeout(180)
+
 EXAMPLES = int(os.environ.get("HOLDGATE_FUZZ_EXAMPLES", "150"))
 thorough = settings(max_examples=EXAMPLES, deadline=None)
 

@@ -20,6 +20,9 @@ from tests.rules.policies import context, strict_judge
 from tests.rules.test_redteam import LINES
 from tests.rules.traffic import FILES, read_traffic
 
+# Many examples: a machine that is busy takes its time.
+pytestmark = pytest.mark.timeout(180)
+
 CORPUS = Path(__file__).parent / "corpus"
 
 

@@ -26,11 +26,11 @@ import yaml
 from gateway.app import Gateway
 from gateway.audit import AuditRecord, Kind
 from gateway.config import Role, load_config
-from gateway.demo.server import free_port
 from gateway.people import People
 from gateway.store import open_store
 from gateway.tasks import cancel_all
 from gateway.tokens import Tokens
+from tests.support.ports import free_port
 from tests.support.postgres import Postgres
 from tests.support.wire import RawClient
 

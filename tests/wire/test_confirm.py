@@ -10,7 +10,6 @@ import pyotp
 import pytest
 
 from gateway.clock import now
-from gateway.demo.server import free_port
 from tests.support.gateway import (
     SHOP_POLICY,
     ApproverClient,
@@ -18,6 +17,7 @@ from tests.support.gateway import (
     make_config,
     running_gateway,
 )
+from tests.support.ports import free_port
 from tests.support.postgres import Postgres
 from tests.support.receivers import Mail, MailServer, mail_server
 from tests.support.wire import Q, tags

@@ -11,13 +11,13 @@ from webauthn.helpers import bytes_to_base64url
 
 from gateway.audit.proofs import ProofCheck
 from gateway.config import Role
-from gateway.demo.server import free_port
 from gateway.passkey_proof import challenge_for
 from rules import Stage
 from tests.gateway.api.test_routes_people import recorded
 from tests.gateway.audit.samples import records
 from tests.gateway.management import Desk, management
 from tests.support.passkey import PRESENT, SoftKey
+from tests.support.ports import free_port
 
 ASKS = (Stage(("dpo",), step_up=("passkey",)),)
 MINE = "/api/v1/me/passkeys"

@@ -13,13 +13,13 @@ import pytest
 from gateway.audit import AuditRecord, Kind, verify
 from gateway.clock import now
 from gateway.config import Role
-from gateway.demo.server import free_port
 from rules import Stage
 from tests.gateway.audit.samples import NOON, lines, record, records, write
 from tests.gateway.cli.running import command, holdgate
 from tests.gateway.management import Desk, management
 from tests.support.disk import full_disk
 from tests.support.passkey import SoftKey
+from tests.support.ports import free_port
 
 HOSTILE = "SELECT '\x1b[2J\u202e'"
 

@@ -235,7 +235,7 @@ async def test_a_dump_gives_the_verdicts_of_the_database(corpus: Postgres, tmp_p
         return await holdgate("check", *words, *more, "--user", entry.role, "--json", "-", stdin=text)
 
     codes = []
-    for entry in read_corpus(CORPUS / "redteam.jsonl"):
+    for entry in read_corpus(CORPUS / "redteam.jsonl")[::4]:
         for message in entry.messages:
             live, dumped = await said(entry, message), await said(entry, message, "--catalog", file)
             assert (live.code, live.out) == (dumped.code, dumped.out), message

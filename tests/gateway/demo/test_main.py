@@ -17,7 +17,7 @@ import httpx
 import psycopg
 import pytest
 
-from gateway.demo.server import free_port
+from tests.support.ports import free_port
 
 _PATIENCE = 25.0
 _PROGRAM = """\

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from gateway.audit import verify
-from gateway.demo.server import free_port
 from tests.support.gateway import SHOP_POLICY, GatewayProcess, held, make_config, merged, write_config
+from tests.support.ports import free_port
 from tests.support.postgres import Postgres
 from tests.support.wire import ConnectionClosed, Q, RawClient, tags
 
