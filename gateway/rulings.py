@@ -17,6 +17,7 @@ from gateway.catalog import SessionCatalog
 from gateway.ceilings import ceiling_of
 from gateway.conversation import Conversation
 from gateway.following import Following
+from gateway.hold_messages import unavailable
 from gateway.intents import Intents
 from gateway.obligations import Obligations
 from gateway.readers.pool import ParsePool
@@ -25,7 +26,7 @@ from gateway.recorder import Recorder
 from gateway.resolving import Resolving
 from gateway.tasks import spawn
 from gateway.vetting import Vetting
-from gateway.waiting import Released, Waiting, unavailable
+from gateway.waiting import Released, Waiting
 from protocol import sqlstate
 from protocol.ceiling import Ceiling
 from protocol.enclosure import Standing

@@ -8,10 +8,9 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Set
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 
-from gateway import clock
+from gateway import clock, hold_messages
 from gateway.arbiter import Arbiter, Ruling, shown_parameters, shown_sql
 from gateway.audit import AuditUnavailable
 from gateway.ceilings import uncounted
@@ -23,21 +22,20 @@ from gateway.granting import grantable
 from gateway.hold_port import HoldPort
 from gateway.holds import ClaimRefused, ConflictingHold, Hold, HoldRequest, HoldsFull, HoldState, MustWaitFor
 from gateway.legal_holds import LegalHolds
-from gateway.notify.addressees import how_to_confirm
 from gateway.previews import Previewed, Previews, Subject
 from gateway.queueing import IN_CIRCLE, Ending, Queueing
 from gateway.recorder import Recorder
-from gateway.store import BY_RULE, Standing, StoreUnavailable
+from gateway.store import StoreUnavailable
 from gateway.tasks import spawn
 from gateway.turns import Turns
-from gateway.validity import named, void
+from gateway.validity import void
 from protocol import enclosure, sqlstate
 from protocol.errors import ServerError
 from protocol.request import Request
 from rules import Approval, Intent, joined
 from rules import Decision as Decided
 
-__all__ = ["Ending", "Released", "Waiting", "unavailable"]
+__all__ = ["Ending", "Released", "Waiting"]
 
 
 CLIENT_AWAY: Final = Ending(HoldState.ABANDONED, "the client went away")
@@ -139,7 +137,7 @@ class Waiting:
         try:
             objection = await self._objection(ruling, arbiter, ending)
             if objection is not None:
-                error = _under_legal_hold(objection)
+                error = hold_messages.under_legal_hold(objection)
                 await self._recorder.refused(ruling, statement_id, error.sqlstate, reason=error.message)
                 return error
             if self._by_ticket(ruling, intent):
@@ -153,15 +151,15 @@ class Waiting:
             hold = await self._until_resolved(hold, ending)
             waited = clock.monotonic() - started
             if hold.state is not HoldState.APPROVED:
-                return await self._refuse(ruling, statement_id, hold, waited, _refusal(hold))
+                return await self._refuse(ruling, statement_id, hold, waited, hold_messages.refusal(hold))
             return await self._release(request, ruling, arbiter, statement_id, hold, waited, ending)
         except HoldsFull as full:
-            error = _full(str(full))
+            error = hold_messages.full(str(full))
         except ConflictingHold as conflict:
             self._recorder.metrics.conflicts_total.labels("block").inc()
-            error = _conflicting(str(conflict))
+            error = hold_messages.conflicting(str(conflict))
         except (StoreUnavailable, AuditUnavailable) as failure:
-            error = unavailable(str(failure))
+            error = hold_messages.unavailable(str(failure))
         finally:
             for task in beside:
                 # The hold has ended: what could still be seen would be of no use, or no longer true.
@@ -252,11 +250,11 @@ class Waiting:
                 if hold.checking_until is not None:
                     hold = await self._checked_ticket(hold, ruling, arbiter, intent, ending)
             if hold.state is not HoldState.APPROVED:
-                error = _unpunched(hold, clock.now(), self._config())
+                error = hold_messages.ticket_answer(hold, clock.now(), self._config())
                 return await self._refuse(ruling, statement_id, hold, 0.0, error)
             first = await self._holds.in_turn(hold.id)
             if first is not None:
-                return await self._refuse(ruling, statement_id, hold, 0.0, _not_yet(hold, first))
+                return await self._refuse(ruling, statement_id, hold, 0.0, hold_messages.not_yet(hold, first))
             problem = await self._changed(hold, ruling)
             if problem is None:
                 end = await self.queueing.room(hold, statement_id, ruling, ending)
@@ -269,11 +267,15 @@ class Waiting:
                 problem = await self._problem(request, ruling, hold)
             if problem is not None:
                 hold = await self._holds.end(hold.id, HoldState.INTERRUPTED, problem)
-                return await self._refuse(ruling, statement_id, hold, 0.0, _outdated(hold, problem))
+                return await self._refuse(
+                    ruling, statement_id, hold, 0.0, hold_messages.outdated(hold, problem)
+                )
             objection = await self._objection(ruling, arbiter, ending)
             if objection is not None:
                 # The ticket is good again once the legal hold is lifted.
-                return await self._refuse(ruling, statement_id, hold, 0.0, _under_legal_hold(objection))
+                return await self._refuse(
+                    ruling, statement_id, hold, 0.0, hold_messages.under_legal_hold(objection)
+                )
             try:
                 return Released(await self._holds.claim(hold.id, hold.digest), 0.0)
             except (ClaimRefused, MustWaitFor):
@@ -323,7 +325,7 @@ class Waiting:
         try:
             first = True
             while True:
-                self._notify(self._notice(hold, first=first))
+                self._notify(hold_messages.notice(hold, self._config(), clock.now(), first=first))
                 first = False
                 ends: set[asyncio.Future[Any]] = {resolved, ending, moved}
                 done, _ = await asyncio.wait(
@@ -388,11 +390,11 @@ class Waiting:
             # The wait ended while the claim was being stored: what was approved has lost its client.
             why = ending.result().why
         hold = await self._holds.end(hold.id, state, why)
-        error = _refusal(hold) if problem is None else _outdated(hold, problem)
+        error = hold_messages.refusal(hold) if problem is None else hold_messages.outdated(hold, problem)
         if objection is not None:
-            error = _under_legal_hold(objection)
+            error = hold_messages.under_legal_hold(objection)
         if end is IN_CIRCLE:
-            error = _in_circle(hold)
+            error = hold_messages.in_circle(hold)
         return await self._refuse(ruling, statement_id, hold, waited, error)
 
     async def _problem(self, request: Request, ruling: Ruling, hold: Hold) -> str | None:
@@ -466,56 +468,6 @@ class Waiting:
         )
         return error
 
-    def _notice(self, hold: Hold, *, first: bool) -> ServerError:
-        left = max(0, round((hold.expires_at - clock.now()).total_seconds()))
-        url = self._config().admin.public_url
-        where = f" at {url}/#{hold.id}" if url else " on the management port"
-        if hold.grant_id is not None:
-            return ServerError(
-                sqlstate.WARNING,
-                f"statement was approved by grant {hold.grant_id}: hold {hold.id}",
-                detail=f"Rule {hold.rule}: {hold.reason}. Granted by {', '.join(hold.decided_by[1:])}.",
-                severity="NOTICE",
-            )
-        if hold.state is HoldState.APPROVED and not hold.breaks_glass:
-            return ServerError(
-                sqlstate.WARNING,
-                f"statement was approved by its rule: hold {hold.id}",
-                detail=f"Rule {hold.rule}: {hold.reason}. All of its criteria are met.",
-                severity="NOTICE",
-            )
-        if hold.breaks_glass:
-            return ServerError(
-                sqlstate.WARNING,
-                f"statement runs without an approval: hold {hold.id}",
-                detail=f"Rule {hold.rule}: {hold.reason}. You broke the glass: {hold.intent.break_glass}",
-                hint=f"Somebody else has to review it{where}. RESET holdgate.break_glass when the emergency is over.",
-                severity="NOTICE",
-            )
-        if hold.checking(clock.now()):
-            return ServerError(
-                sqlstate.WARNING,
-                f"statement waits while the criteria of its rule are checked: hold {hold.id}",
-                detail=f"Rule {hold.rule}: {hold.reason}. It expires in {_span(left)}.",
-                hint="Cancel the statement to withdraw it.",
-                severity="NOTICE",
-            )
-        if hold.awaits_confirmation:
-            return ServerError(
-                sqlstate.WARNING,
-                f"statement {'waits' if first else 'still waits'} for your confirmation: hold {hold.id}",
-                detail=f"Rule {hold.rule}: {hold.reason}. Nobody is asked before. It expires in {_span(left)}.",
-                hint=f"{how_to_confirm(hold, self._config())} Cancel the statement to withdraw it.",
-                severity="NOTICE",
-            )
-        return ServerError(
-            sqlstate.WARNING,
-            f"statement {'waits' if first else 'still waits'} for approval: hold {hold.id}",
-            detail=f"Rule {hold.rule}: {hold.reason}.{_approved(hold)} It expires in {_span(left)}.",
-            hint=f"{_asked(hold, clock.now())}{where}. Cancel the statement to withdraw it.",
-            severity="NOTICE",
-        )
-
 
 def _differs(approved: Ruling, now: Ruling) -> str | None:
     """What the statement would do that it would not have done when it was shown to people. None: nothing."""
@@ -524,144 +476,6 @@ def _differs(approved: Ruling, now: Ruling) -> str | None:
     ]:
         return None
     return "definitions in the database changed what the statement does while it waited"
-
-
-def unavailable(why: str) -> ServerError:
-    """The refusal of a request that could not be recorded, so must not run."""
-    return ServerError(
-        sqlstate.SYSTEM_ERROR,
-        "statement refused: the gateway cannot record it",
-        detail=f"{why}. Nothing was run.",
-        hint="Tell the operator of the gateway: its store or its audit cannot be written.",
-    )
-
-
-def _full(why: str) -> ServerError:
-    return ServerError(
-        sqlstate.CONFIGURATION_LIMIT_EXCEEDED,
-        f"statement needs approval, but {why}",
-        detail="Nothing was run.",
-        hint="Wait until pending holds are decided or expire, then run the statement again.",
-    )
-
-
-def _conflicting(why: str) -> ServerError:
-    return ServerError(
-        sqlstate.OBJECT_IN_USE,
-        f"statement refused: {why}",
-        detail="Both concern the same people. Nothing was run.",
-        hint="Run it again when that hold has ended, if it is still needed.",
-    )
-
-
-def _under_legal_hold(why: str) -> ServerError:
-    return ServerError(
-        sqlstate.INSUFFICIENT_PRIVILEGE,
-        f"statement denied: {why}",
-        detail="Data under legal hold must not be deleted, whoever approves it. Nothing was run.",
-        hint="Delete others, naming them by their keys, or talk to whoever set the legal hold.",
-    )
-
-
-def _not_yet(hold: Hold, first: str) -> ServerError:
-    """What the client of a ticket reads that is approved, and has to let something else go first."""
-    return ServerError(
-        sqlstate.OBJECT_IN_USE,
-        f"ticket {hold.id} is approved, and waits until {first} has ended",
-        detail="Both concern the same people. Nothing was run.",
-        hint="Run the same statement again then: it goes through once.",
-    )
-
-
-def _outdated(hold: Hold, problem: str) -> ServerError:
-    return ServerError(
-        sqlstate.INSUFFICIENT_PRIVILEGE,
-        f"the approval of hold {hold.id} is void: {problem}",
-        detail="Nothing was run.",
-        hint="Run the statement again to ask anew.",
-    )
-
-
-def _in_circle(hold: Hold) -> ServerError:
-    """As the server says it of locks."""
-    return ServerError(
-        sqlstate.DEADLOCK_DETECTED,
-        f"deadlock detected: hold {hold.id} was ended",
-        detail=f"{(hold.end_reason or '').capitalize()}. Nothing was run.",
-        hint="Roll back, so that the other one goes on, and run the transaction again.",
-    )
-
-
-def _unpunched(hold: Hold, now: datetime, config: Config) -> ServerError:
-    """What the client of a ticket that cannot be used reads."""
-    if hold.state is HoldState.REJECTED:
-        return _refusal(hold)
-    left = max(0, round((hold.expires_at - now).total_seconds()))
-    if hold.awaits_confirmation:
-        return ServerError(
-            sqlstate.INSUFFICIENT_PRIVILEGE,
-            f"statement needs your confirmation: ticket {hold.id}",
-            detail=f"Rule {hold.rule}: {hold.reason}. Nobody is asked before. It expires in {_span(left)}. "
-            "Nothing was run.",
-            hint=f"{how_to_confirm(hold, config)} Run the same statement again once it is approved.",
-        )
-    return ServerError(
-        sqlstate.INSUFFICIENT_PRIVILEGE,
-        f"statement needs approval: ticket {hold.id}",
-        detail=f"Rule {hold.rule}: {hold.reason}.{_approved(hold)} It expires in {_span(left)}. Nothing was run.",
-        hint=f"{_asked(hold, now)}. Run the same statement again then: it goes through once.",
-    )
-
-
-def _refusal(hold: Hold) -> ServerError:
-    """What the client of a hold that was not approved reads."""
-    asked = f"Hold {hold.id}, rule {hold.rule}: {hold.reason}. Nothing was run."
-    if hold.state is HoldState.REJECTED:
-        last = hold.decisions[-1]
-        if last.how == BY_RULE:
-            return ServerError(
-                sqlstate.INSUFFICIENT_PRIVILEGE,
-                f"statement rejected by {last.who}: {last.reason}",
-                detail=asked,
-                hint="Change the statement, or ask the operator of the gateway about this rule.",
-            )
-        return ServerError(
-            sqlstate.INSUFFICIENT_PRIVILEGE,
-            f"statement rejected by {last.who}: {last.reason}",
-            detail=asked,
-            hint=f"Talk to {last.who}, then run the statement again if it is still needed.",
-        )
-    if hold.state is HoldState.EXPIRED and hold.decisions and hold.standing is None:
-        return ServerError(
-            sqlstate.QUERY_CANCELED,
-            f"hold {hold.id} was approved and expired: {hold.end_reason}",
-            detail=asked,
-            hint="Run the statement again when what it waited for is over.",
-        )
-    if hold.state is HoldState.EXPIRED and hold.confirm is not None and hold.confirmation is None:
-        return ServerError(
-            sqlstate.QUERY_CANCELED,
-            f"hold {hold.id} expired before you confirmed it",
-            detail=asked,
-            hint="Run the statement again, and confirm it in time.",
-        )
-    if hold.state is HoldState.EXPIRED:
-        return ServerError(
-            sqlstate.QUERY_CANCELED,
-            f"hold {hold.id} expired before anyone decided",
-            detail=asked,
-            hint=f"{_people(hold.standing, hold.expires_at)} has to be there; run the statement again when they are.",
-        )
-    if hold.state is HoldState.WITHDRAWN:
-        return ServerError(
-            sqlstate.QUERY_CANCELED, "canceling statement due to user request", detail=f"Withdrawn. {asked}"
-        )
-    return ServerError(
-        sqlstate.QUERY_CANCELED,
-        f"hold {hold.id} was {hold.state.value}: {hold.end_reason or 'the wait ended'}",
-        detail=asked,
-        hint="Connect again and run the statement again.",
-    )
 
 
 def _approval(ruling: Ruling) -> Approval:
@@ -675,30 +489,3 @@ def _approval(ruling: Ruling) -> Approval:
 def _breaks_glass(approval: Approval, groups: Set[str], intent: Intent) -> bool:
     """Whether whoever asks wants it to run without anybody's approval, and may."""
     return intent.break_glass is not None and not groups.isdisjoint(approval.break_glass)
-
-
-def _approved(hold: Hold) -> str:
-    return f" Approved by {', '.join(hold.decided_by)} so far." if hold.decisions else ""
-
-
-def _asked(hold: Hold, now: datetime) -> str:
-    """Whose word the hold waits for, and what comes after them."""
-    later = [one for one in hold.standings if one.missing][1:]
-    then = "".join(f", then {_lowered(_people(one, now))}" for one in later)
-    return f"{_people(hold.standing, now)} can approve or reject it{then and f' first{then},'}"
-
-
-def _people(standing: Standing | None, now: datetime) -> str:
-    groups = () if standing is None else standing.groups(now)
-    many = 1 if standing is None else standing.missing
-    if not groups:
-        return "Anyone with the role approver" if many == 1 else f"Any {many} people with the role approver"
-    return f"Somebody of {named(groups)}" if many == 1 else f"{many} people of {named(groups)}"
-
-
-def _lowered(text: str) -> str:
-    return text[0].lower() + text[1:]
-
-
-def _span(seconds: int) -> str:
-    return f"{seconds} s" if seconds < 120 else f"{round(seconds / 60)} min"
