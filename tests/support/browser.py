@@ -173,15 +173,35 @@ class Page:
         return bool(await self.evaluate(f"Boolean({found} && {found}.getClientRects().length)"))
 
     async def click(self, selector: str) -> None:
-        """Press the mouse in the middle of an element, wherever it has to be scrolled from."""
-        await self.until(f"document.querySelector({json.dumps(selector)})?.getClientRects().length")
-        x, y = await self.evaluate(
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
-            "e.scrollIntoView({block: 'center'}); const r = e.getBoundingClientRect();"
-            "return [r.x + r.width / 2, r.y + r.height / 2]; })()"
-        )
-        for kind in ("mousePressed", "mouseReleased"):
-            await self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+        """Press the mouse in the middle of an element, wherever it has to be scrolled from.
+
+        What arrives meanwhile may move the element away from under the mouse: then it is pressed once more.
+        """
+        found = f"document.querySelector({json.dumps(selector)})"
+        async with asyncio.timeout(_PATIENCE):
+            while True:
+                await self.until(f"{found}?.getClientRects().length")
+                place = await self.evaluate(
+                    f"(() => {{ const e = {found}; if (!e) return null; window.pressed = false;"
+                    "e.addEventListener('click', () => { window.pressed = true; }, {once: true, capture: true});"
+                    "e.scrollIntoView({block: 'center'}); const r = e.getBoundingClientRect();"
+                    "return [r.x + r.width / 2, r.y + r.height / 2]; })()"
+                )
+                if place is None:
+                    continue
+                for kind in ("mousePressed", "mouseReleased"):
+                    await self.call(
+                        "Input.dispatchMouseEvent",
+                        type=kind,
+                        x=place[0],
+                        y=place[1],
+                        button="left",
+                        clickCount=1,
+                    )
+                with contextlib.suppress(RuntimeError):  # the page may be between two documents
+                    if await self.evaluate("window.pressed === false"):
+                        continue
+                return
 
     async def type(self, selector: str, text: str) -> None:
         """Click into a field and type."""
