@@ -2,7 +2,8 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Final
 
@@ -138,13 +139,19 @@ class HoldDecisions(HoldEnds):
             self._checked(hold_id, criteria, verdict, storable(reason)), name=f"criteria of {hold_id}"
         )
 
-    async def _decide(self, hold: Hold, voter: Voter, decision: Decision) -> Hold:
-        self._deciding[hold.id] += 1
+    @contextmanager
+    def _at_work_on(self, hold_id: str) -> Iterator[None]:
+        """What is heard of the hold meanwhile is what is being done here."""
+        self._deciding[hold_id] += 1
         try:
-            return await self._decide_once(hold, voter, decision)
+            yield
         finally:
-            self._deciding[hold.id] -= 1
+            self._deciding[hold_id] -= 1
             self._deciding += Counter()
+
+    async def _decide(self, hold: Hold, voter: Voter, decision: Decision) -> Hold:
+        with self._at_work_on(hold.id):
+            return await self._decide_once(hold, voter, decision)
 
     async def _decide_once(self, hold: Hold, voter: Voter, decision: Decision) -> Hold:
         hold_id, approve = hold.id, decision.verdict == "approve"
@@ -203,8 +210,7 @@ class HoldDecisions(HoldEnds):
             state = HoldState.APPROVED if verdict == "allow" else HoldState.REJECTED
             word = "approve" if verdict == "allow" else "reject"
             decision = Decision(f"rule {hold.rule}", word, reason, at, BY_RULE)
-        self._deciding[hold_id] += 1
-        try:
+        with self._at_work_on(hold_id):
             if not await self._store.check_hold(hold_id, criteria, decision, state, at=at):
                 return await self.get(hold_id)
             hold = await self.get(hold_id)
@@ -218,9 +224,6 @@ class HoldDecisions(HoldEnds):
                 elif state is HoldState.REJECTED:
                     self.settle(hold)
                 raise
-        finally:
-            self._deciding[hold_id] -= 1
-            self._deciding += Counter()
         if decision is None:
             hold = await self._by_grant(hold, await self.grants.fitting(hold), announced=True)
         if hold.state is HoldState.PENDING:
@@ -231,8 +234,7 @@ class HoldDecisions(HoldEnds):
 
     async def _confirm(self, hold: Hold, confirmation: Confirmation, by_link: bool) -> Hold:
         hold_id = hold.id
-        self._deciding[hold_id] += 1
-        try:
+        with self._at_work_on(hold_id):
             if not await self._store.confirm_hold(hold_id, confirmation):
                 await self._expired_by_now(hold_id)
                 check_confirmable(await self.get(hold_id), confirmation.who, by_link=by_link)
@@ -243,9 +245,6 @@ class HoldDecisions(HoldEnds):
             except AuditUnavailable:
                 await self._end(hold_id, HoldState.INTERRUPTED, "the confirmation could not be recorded")
                 raise
-        finally:
-            self._deciding[hold_id] -= 1
-            self._deciding += Counter()
         self._move(hold, "hold.confirmed")
         return hold
 
@@ -268,8 +267,7 @@ class HoldDecisions(HoldEnds):
 
     async def _by_grant(self, hold: Hold, fitting: Sequence[GrantRecord], *, announced: bool) -> Hold:
         """Approve a pending hold by a grant, as far as one has uses left; the hold as it then is."""
-        self._deciding[hold.id] += 1
-        try:
+        with self._at_work_on(hold.id):
             # What conflicts is looked at by people, whatever was granted before there was a conflict.
             for grant in fitting if not only_warned(hold) else ():
                 decisions = await self.grants.decisions(grant)
@@ -288,6 +286,3 @@ class HoldDecisions(HoldEnds):
             if fitting and not announced:
                 await self._store.announce_ready(hold.id)
             return hold
-        finally:
-            self._deciding[hold.id] -= 1
-            self._deciding += Counter()

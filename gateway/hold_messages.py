@@ -32,49 +32,37 @@ def notice(hold: Hold, config: Config, now: datetime, *, first: bool) -> ServerE
     url = config.admin.public_url
     where = f" at {url}/#{hold.id}" if url else " on the management port"
     if hold.grant_id is not None:
-        return ServerError(
-            sqlstate.WARNING,
+        return ServerError.notice(
             f"statement was approved by grant {hold.grant_id}: hold {hold.id}",
             detail=f"Rule {hold.rule}: {hold.reason}. Granted by {', '.join(hold.decided_by[1:])}.",
-            severity="NOTICE",
         )
     if hold.state is HoldState.APPROVED and not hold.breaks_glass:
-        return ServerError(
-            sqlstate.WARNING,
+        return ServerError.notice(
             f"statement was approved by its rule: hold {hold.id}",
             detail=f"Rule {hold.rule}: {hold.reason}. All of its criteria are met.",
-            severity="NOTICE",
         )
     if hold.breaks_glass:
-        return ServerError(
-            sqlstate.WARNING,
+        return ServerError.notice(
             f"statement runs without an approval: hold {hold.id}",
             detail=f"Rule {hold.rule}: {hold.reason}. You broke the glass: {hold.intent.break_glass}",
             hint=f"Somebody else has to review it{where}. RESET holdgate.break_glass when the emergency is over.",
-            severity="NOTICE",
         )
     if hold.checking(now):
-        return ServerError(
-            sqlstate.WARNING,
+        return ServerError.notice(
             f"statement waits while the criteria of its rule are checked: hold {hold.id}",
             detail=f"Rule {hold.rule}: {hold.reason}. It expires in {_span(left)}.",
             hint="Cancel the statement to withdraw it.",
-            severity="NOTICE",
         )
     if hold.awaits_confirmation:
-        return ServerError(
-            sqlstate.WARNING,
+        return ServerError.notice(
             f"statement {'waits' if first else 'still waits'} for your confirmation: hold {hold.id}",
             detail=f"Rule {hold.rule}: {hold.reason}. Nobody is asked before. It expires in {_span(left)}.",
             hint=f"{how_to_confirm(hold, config)} Cancel the statement to withdraw it.",
-            severity="NOTICE",
         )
-    return ServerError(
-        sqlstate.WARNING,
+    return ServerError.notice(
         f"statement {'waits' if first else 'still waits'} for approval: hold {hold.id}",
         detail=f"Rule {hold.rule}: {hold.reason}.{_approved(hold)} It expires in {_span(left)}.",
         hint=f"{_asked(hold, now)}{where}. Cancel the statement to withdraw it.",
-        severity="NOTICE",
     )
 
 
@@ -174,18 +162,14 @@ def refusal(hold: Hold) -> ServerError:
     asked = f"Hold {hold.id}, rule {hold.rule}: {hold.reason}. Nothing was run."
     if hold.state is HoldState.REJECTED:
         last = hold.decisions[-1]
+        hint = f"Talk to {last.who}, then run the statement again if it is still needed."
         if last.how == BY_RULE:
-            return ServerError(
-                sqlstate.INSUFFICIENT_PRIVILEGE,
-                f"statement rejected by {last.who}: {last.reason}",
-                detail=asked,
-                hint="Change the statement, or ask the operator of the gateway about this rule.",
-            )
+            hint = "Change the statement, or ask the operator of the gateway about this rule."
         return ServerError(
             sqlstate.INSUFFICIENT_PRIVILEGE,
             f"statement rejected by {last.who}: {last.reason}",
             detail=asked,
-            hint=f"Talk to {last.who}, then run the statement again if it is still needed.",
+            hint=hint,
         )
     if hold.state is HoldState.EXPIRED and hold.decisions and hold.standing is None:
         return ServerError(

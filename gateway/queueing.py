@@ -18,7 +18,6 @@ from gateway.hold_terms import InCircle, storable
 from gateway.recorder import Recorder
 from gateway.store import Hold, HoldState, Place
 from gateway.tasks import spawn
-from protocol import sqlstate
 from protocol.errors import ServerError
 from rules import Demand, EffectFacts, Parameter, demands, narrow
 
@@ -167,10 +166,8 @@ def _notice(hold: Hold, place: Place, until: datetime) -> ServerError:
     )
     what = f" for {place.key}" if place.key else ""
     room = f" There will be room at {place.room_at:%H:%M:%S} UTC." if place.room_at is not None else ""
-    return ServerError(
-        sqlstate.WARNING,
+    return ServerError.notice(
         f"statement is approved and waits for room: hold {hold.id}, place {place.at} of {place.of}",
         detail=f"Cap {place.cap}: no more than {place.most} {span}{what}.{room}",
         hint=f"It goes on by itself until {until:%H:%M:%S} UTC. Cancel the statement to withdraw it.",
-        severity="NOTICE",
     )

@@ -13,7 +13,6 @@ from gateway.queueing import Ending
 from gateway.recorder import Recorder
 from gateway.store import Hold, HoldState
 from gateway.tasks import spawn
-from protocol import sqlstate
 from protocol.errors import ServerError
 
 __all__ = ["Turns"]
@@ -69,10 +68,8 @@ class Turns:
 
 
 def _notice(hold: Hold, first: str) -> ServerError:
-    return ServerError(
-        sqlstate.WARNING,
+    return ServerError.notice(
         f"statement is approved, and waits until {first} has ended: hold {hold.id}",
         detail="Both concern the same people, and one goes before the other.",
         hint="It goes on by itself. Cancel the statement to withdraw it.",
-        severity="NOTICE",
     )

@@ -46,3 +46,8 @@ class ServerError:
     hint: str = ""
     severity: str = "ERROR"
     extra: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def notice(cls, message: str, *, detail: str, hint: str = "") -> "ServerError":
+        """Something a client is told while its statement goes on."""
+        return cls(sqlstate.WARNING, message, detail, hint, severity="NOTICE")
