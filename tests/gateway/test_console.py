@@ -4,9 +4,10 @@ These run where a Chromium is found; elsewhere they are skipped and say what is 
 """
 
 import asyncio
-import os
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any, LiteralString
 
 import psycopg
 import pyotp
@@ -61,10 +62,18 @@ async def cards(page: Page, number: int) -> None:
     await page.until(f"document.querySelectorAll('#pending .hold').length === {number}")
 
 
-@pytest.mark.skipif(
-    "PYTEST_XDIST_WORKER" in os.environ,
-    reason="beside other test processes it was seen to hang while it starts, cause unknown: make test WORKERS=0",
-)
+@contextlib.asynccontextmanager
+async def under_way(
+    client: psycopg.AsyncConnection[Any], sql: LiteralString, values: Sequence[object] | None = None
+) -> AsyncIterator[asyncio.Task[psycopg.AsyncCursor[Any]]]:
+    """A statement that waits for its answer, given up where the page fails: or else the client never closes."""
+    running = asyncio.ensure_future(client.execute(sql, values))
+    try:
+        yield running
+    finally:
+        running.cancel()
+
+
 async def test_the_whole_story(browser: Browser, tmp_path: Path, postgres: Postgres, database: str) -> None:
     """A sign-in link, an empty list, an approval and a rejection, with a real client at the other end."""
     async with (
@@ -80,23 +89,22 @@ async def test_the_whole_story(browser: Browser, tmp_path: Path, postgres: Postg
         assert await page.text("#pending-none") == "Nothing waits. A held statement appears here by itself."
         assert await page.text("#recent-none") == "Nothing yet."
 
-        sql = "DELETE FROM customer WHERE customer_id = %s"
-        deleting = asyncio.ensure_future(client.execute(sql, [42]))
-        await cards(page, 1)
-        assert await page.text(".title") == f"DELETE by postgres on {database}"
-        assert await page.text(".sql") == "DELETE FROM customer WHERE customer_id = $1"
-        assert await page.text(".values") == "42"
-        assert await page.text(".origin") == "127.0.0.1, a tool"
-        assert (await page.text(".countdown")).startswith("expires in 14:5")
-        assert await page.evaluate("document.title") == "(1) Holdgate"
+        async with under_way(client, "DELETE FROM customer WHERE customer_id = %s", [42]) as deleting:
+            await cards(page, 1)
+            assert await page.text(".title") == f"DELETE by postgres on {database}"
+            assert await page.text(".sql") == "DELETE FROM customer WHERE customer_id = $1"
+            assert await page.text(".values") == "42"
+            assert await page.text(".origin") == "127.0.0.1, a tool"
+            await page.until("document.querySelector('.countdown').innerText.startsWith('expires in 14:5')")
+            assert await page.evaluate("document.title") == "(1) Holdgate"
 
-        await page.click(".approve")
-        assert (
-            await page.text(".question")
-            == "Approve this DELETE by postgres? It runs at once, exactly as shown."
-        )
-        await page.click(".yes")
-        assert (await deleting).statusmessage == "DELETE 1"
+            await page.click(".approve")
+            assert (
+                await page.text(".question")
+                == "Approve this DELETE by postgres? It runs at once, exactly as shown."
+            )
+            await page.click(".yes")
+            assert (await deleting).statusmessage == "DELETE 1"
         await cards(page, 0)
         assert await page.text("#banner") == "Approved: DELETE by postgres."
         await page.until("document.querySelector('#recent tbody tr')?.innerText.includes('DELETE 1')")
@@ -104,15 +112,17 @@ async def test_the_whole_story(browser: Browser, tmp_path: Path, postgres: Postg
         assert "approved" in row
         assert "$1 = 42" in row
 
-        reading = asyncio.ensure_future(client.execute("SELECT email FROM customer"))
-        await cards(page, 1)
-        await page.click(".reject")
-        assert await page.text(".hold .error") == "Say why: the requester reads the reason."
-        await page.type(".reason", "ask for a single customer instead")
-        await page.click(".reject")
-        await page.click(".yes")
-        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="rejected by carol: ask for a single"):
-            await reading
+        async with under_way(client, "SELECT email FROM customer") as reading:
+            await cards(page, 1)
+            await page.click(".reject")
+            assert await page.text(".hold .error") == "Say why: the requester reads the reason."
+            await page.type(".reason", "ask for a single customer instead")
+            await page.click(".reject")
+            await page.click(".yes")
+            with pytest.raises(
+                psycopg.errors.InsufficientPrivilege, match="rejected by carol: ask for a single"
+            ):
+                await reading
         await page.until("document.querySelector('#recent tbody tr').innerText.includes('nothing was run')")
         assert "ask for a single customer instead" in await page.text("#recent tbody tr")
         assert page.problems == []
@@ -133,21 +143,23 @@ async def test_the_approver_sees_what_it_would_do(
         await client.execute("SELECT first_name FROM customer WHERE customer_id = 42")
         counts = await client.execute("SELECT count(*) FROM invoice WHERE customer_id = 42")
         ((invoices,),) = await counts.fetchall()
-        deleting = asyncio.ensure_future(client.execute("DELETE FROM customer WHERE customer_id = 42"))
-        await page.until("document.querySelector('.impact:not([hidden])')")
-        lines = (await page.text(".impact-lines")).split("\n")
-        assert lines[0] == "delete 1 row of public.customer"
-        rows = f"{invoices} row" + ("s" if invoices != 1 else "")
-        assert lines[1].startswith(f"{rows} of public.invoice that refer to public.customer change with it")
-        assert lines[2].split(" of ")[1].startswith("public.invoice_line that refer to public.invoice")
-        await page.click(".laid-out summary")
-        assert await page.text(".formatted") == "DELETE FROM customer\nWHERE\n  customer_id = 42"
-        await page.click(".before summary")
-        assert "SELECT count(*) FROM invoice WHERE customer_id = 42" in await page.text(".recent")
-        assert page.problems == []
-        await page.click(".approve")
-        await page.click(".yes")
-        assert (await deleting).rowcount == 1
+        async with under_way(client, "DELETE FROM customer WHERE customer_id = 42") as deleting:
+            await page.until("document.querySelector('.impact:not([hidden])')")
+            lines = (await page.text(".impact-lines")).split("\n")
+            assert lines[0] == "delete 1 row of public.customer"
+            rows = f"{invoices} row" + ("s" if invoices != 1 else "")
+            assert lines[1].startswith(
+                f"{rows} of public.invoice that refer to public.customer change with it"
+            )
+            assert lines[2].split(" of ")[1].startswith("public.invoice_line that refer to public.invoice")
+            await page.click(".laid-out summary")
+            assert await page.text(".formatted") == "DELETE FROM customer\nWHERE\n  customer_id = 42"
+            await page.click(".before summary")
+            assert "SELECT count(*) FROM invoice WHERE customer_id = 42" in await page.text(".recent")
+            assert page.problems == []
+            await page.click(".approve")
+            await page.click(".yes")
+            assert (await deleting).rowcount == 1
 
 
 async def test_holds_about_the_same_people_are_shown_on_the_card_that_is_there(
