@@ -21,7 +21,9 @@ def test_what_is_read_and_what_is_not() -> None:
 
 
 def test_a_reader_that_takes_too_long_is_given_up() -> None:
-    first, second = read_all([("a", "SELECT 1"), ("a", "SELECT 2")], patience=0)
+    # No reader is that quick, not even one that has the processor to itself.
+    long = f"SELECT {'+'.join(['1'] * 9000)}"
+    first, second = read_all([("a", long), ("a", long)], patience=0)
     assert (first.kind, second.kind) == (ReadingKind.STALLED, ReadingKind.STALLED)
 
 
