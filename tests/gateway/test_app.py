@@ -364,7 +364,7 @@ class TestProcess:
                 write_config(tmp_path, merged(config, deny, {"admin": {"port": free_port()}}))
                 gateway.signal(signal.SIGHUP)
                 await logged(gateway, "configuration reloaded, policy [0-9a-f]{12}")
-                assert re.search("count only after a restart: admin.port", gateway.log_text())
+                await logged(gateway, "count only after a restart: admin.port")
                 assert (await client.query(sql))[0].fields["M"] == "statement denied by rule nothing"
 
                 for bad, said in (
